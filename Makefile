@@ -1,0 +1,57 @@
+# make help lists what there is.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/vappvault/vappvault/internal/cli.version=$(VERSION)
+BENCH   ?= .
+FUZZ    ?= .
+# Runs of each fuzz test. A number rather than a time: at the end of a time
+# `go test` can take its own deadline for a failure.
+FUZZRUNS ?= 50000
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/vappvault and bin/vcdsim
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/vappvault ./cmd/vcdsim
+
+.PHONY: demo
+demo: ## back up, delete and restore a vApp of a simulated cloud, and prove it (3 minutes)
+	@script/setup demo
+	@demo/demo.sh
+
+.PHONY: test
+test: ## all tests, as CI runs them
+	@script/setup test
+	@$(MAKE) --no-print-directory --keep-going test-race e2e
+
+.PHONY: test-race
+test-race: ## the packages' tests, with the race detector
+	$(GO) test -race -timeout 30m ./cmd/... ./internal/...
+
+.PHONY: e2e
+e2e: ## whole programs against the simulated cloud, and foreign tools against ours
+	$(GO) test -timeout 45m ./test/...
+	cd test/conformance && $(GO) test -timeout 15m ./...
+
+.PHONY: bench
+bench: ## benchmarks; BENCH=REGEXP picks
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./internal/...
+
+.PHONY: lint
+lint: ## formatting, go vet, staticcheck, who may import whom
+	@script/lint
+
+.PHONY: fuzz
+fuzz: ## every fuzz test, FUZZRUNS runs each; FUZZ=REGEXP picks
+	@script/fuzz '$(FUZZ)' '$(FUZZRUNS)'
+
+.PHONY: setup
+setup: ## what the tests and the demo need from the system: installs it as root, else names it
+	@script/setup test
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

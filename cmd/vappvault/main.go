@@ -1,0 +1,13 @@
+// Command vappvault backs up and restores the vApps of a VMware Cloud
+// Director.
+package main
+
+import (
+	"os"
+
+	"github.com/vappvault/vappvault/internal/cli"
+)
+
+func main() {
+	os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}

@@ -1,0 +1,161 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/selection"
+	"github.com/vappvault/vappvault/internal/vcd"
+)
+
+// An InventoryItem is one vApp, or one VM of it, and how it is protected.
+type InventoryItem struct {
+	Site          string    `json:"site"`
+	Org           string    `json:"org"`
+	VDC           string    `json:"vdc"`
+	VApp          string    `json:"vapp"`
+	VAppID        string    `json:"vappId"`
+	VM            string    `json:"vm,omitempty"`
+	VMID          string    `json:"vmId,omitempty"`
+	Status        string    `json:"status"`
+	InMaintenance bool      `json:"inMaintenance"`
+	Protected     bool      `json:"protected"`
+	LastPoint     string    `json:"lastPoint,omitempty"`
+	LastTime      time.Time `json:"lastTime,omitzero"`
+}
+
+// located is a vApp and the site it is on.
+type located struct {
+	vcd.VAppRef
+	site *site
+}
+
+func (l located) item() selection.Item {
+	return selection.Item{Org: l.OrgName, VDC: l.VDCName, VApp: l.Name, URN: l.ID}
+}
+
+// vapps lists the vApps of all sites.
+func (a *App) vapps(ctx context.Context) ([]located, error) {
+	sites, err := a.allSites(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []located
+	for _, s := range sites {
+		refs, err := s.vcd.VApps(ctx, "")
+		if err != nil {
+			return nil, fmt.Errorf("site %s: list vApps: %w", s.ID, err)
+		}
+		for _, r := range refs {
+			out = append(out, located{r, s})
+		}
+	}
+	slices.SortStableFunc(out, func(x, y located) int {
+		return strings.Compare(x.item().String(), y.item().String())
+	})
+	return out, nil
+}
+
+func items(vapps []located) []selection.Item {
+	out := make([]selection.Item, len(vapps))
+	for i, v := range vapps {
+		out[i] = v.item()
+	}
+	return out
+}
+
+func parseSelectors(words []string) ([]selection.Selector, error) {
+	var out []selection.Selector
+	for _, w := range words {
+		s, err := selection.Parse(w)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// pick returns the vApps that the selectors pick; all of them where there is
+// no selector.
+func pick(vapps []located, words []string) ([]located, error) {
+	if len(words) == 0 {
+		return vapps, nil
+	}
+	selectors, err := parseSelectors(words)
+	if err != nil {
+		return nil, err
+	}
+	picked, err := selection.Pick(items(vapps), selectors)
+	if err != nil {
+		return nil, err
+	}
+	var out []located
+	for _, v := range vapps {
+		if slices.ContainsFunc(picked, func(i selection.Item) bool { return i.URN == v.ID }) {
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+// List returns the vApps that the selectors pick, and their VMs.
+func (a *App) List(ctx context.Context, selectors []string) ([]InventoryItem, error) {
+	vapps, err := a.vapps(ctx)
+	if err != nil {
+		return nil, err
+	}
+	vapps, err = pick(vapps, selectors)
+	if err != nil {
+		return nil, err
+	}
+	last, err := a.lastPoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	vms := map[string][]vcd.VMRef{}
+	for _, s := range a.sites {
+		refs, err := s.vcd.VMs(ctx, "")
+		if err != nil {
+			return nil, fmt.Errorf("site %s: list VMs: %w", s.ID, err)
+		}
+		for _, vm := range refs {
+			vms[vm.VAppID] = append(vms[vm.VAppID], vm)
+		}
+	}
+	var out []InventoryItem
+	for _, v := range vapps {
+		point, protected := last[v.ID]
+		item := InventoryItem{
+			Site: v.site.ID, Org: v.OrgName, VDC: v.VDCName, VApp: v.Name, VAppID: v.ID, Status: v.Status,
+			InMaintenance: v.InMaintenance, Protected: protected, LastPoint: point.ID, LastTime: point.Started,
+		}
+		out = append(out, item)
+		for _, vm := range vms[v.ID] {
+			item.VM, item.VMID, item.Status = vm.Name, vm.ID, vm.Status
+			out = append(out, item)
+		}
+	}
+	return out, nil
+}
+
+// lastPoints returns the newest restore point of each vApp. Without a
+// repository there are none: an inventory can be listed all the same.
+func (a *App) lastPoints(ctx context.Context) (map[string]restorepoint.Summary, error) {
+	out := map[string]restorepoint.Summary{}
+	points, err := a.allPoints(ctx)
+	if err != nil {
+		a.Logger.InfoContext(ctx, "no restore points to show", "error", err)
+		return out, nil
+	}
+	for _, p := range points {
+		if p.ID > out[p.VApp.ID].ID {
+			out[p.VApp.ID] = p
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,273 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vappvault/vappvault/internal/extent"
+	"github.com/vappvault/vappvault/internal/progress"
+	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/transport"
+	"github.com/vappvault/vappvault/internal/vsphere"
+)
+
+// copyDisks copies the disks of all frozen VMs. A disk that fails takes its
+// VM out of the point; the other VMs go on.
+func (r *run) copyDisks(ctx context.Context) error {
+	slots := make(chan struct{}, max(1, r.opts.Disks))
+	var group errgroup.Group
+	for _, vm := range r.vms {
+		if vm.err == nil {
+			group.Go(func() error {
+				vm.err = r.copyVM(ctx, vm, slots)
+				return nil
+			})
+		}
+	}
+	_ = group.Wait() // each VM keeps its own error
+	return ctx.Err()
+}
+
+func (r *run) copyVM(ctx context.Context, vm *vmRun, slots chan struct{}) (err error) {
+	sessions := r.sessions(vm)
+	defer func() { err = errors.Join(err, sessions.close()) }()
+	group, ctx := errgroup.WithContext(ctx)
+	disks := protected(vm)
+	vm.rec.Disks = make([]restorepoint.Disk, len(disks))
+	for i, d := range disks {
+		rec := &vm.rec.Disks[i]
+		*rec = restorepoint.Disk{Key: d.Key, UUID: d.UUID, Label: d.Label, FileName: d.FileName, ChangeID: d.ChangeID}
+		group.Go(func() error {
+			select {
+			case slots <- struct{}{}:
+				defer func() { <-slots }()
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			c := &diskCopy{run: r, vm: vm, disk: d, rec: rec, sessions: sessions}
+			if err := c.do(ctx); err != nil {
+				return fmt.Errorf("disk %s: %w", d.Label, err)
+			}
+			return nil
+		})
+	}
+	r.unprotected(vm)
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return r.stillFrozen(context.WithoutCancel(ctx), vm)
+}
+
+// stillFrozen makes sure that our snapshot outlived the copy. Without
+// maintenance mode a tenant's own snapshot or revert can remove it, and what
+// was read from then on is no instant of the disk.
+func (r *run) stillFrozen(ctx context.Context, vm *vmRun) error {
+	_, err := vm.vm.SnapshotByRef(ctx, vm.snapshot.Ref)
+	if errors.Is(err, vsphere.ErrNotFound) {
+		return errors.New("our snapshot was removed during the copy: what was read is not consistent")
+	}
+	return err
+}
+
+// protected returns the disks that the snapshot froze.
+func protected(vm *vmRun) []vsphere.Disk {
+	return slices.DeleteFunc(slices.Clone(vm.snapshot.Disks), func(d vsphere.Disk) bool {
+		ok, _ := d.Snapshottable()
+		return !ok
+	})
+}
+
+// unprotected records, loudly, the disks that no snapshot freezes.
+func (r *run) unprotected(vm *vmRun) {
+	frozen := protected(vm)
+	for _, d := range vm.config.Disks {
+		if slices.ContainsFunc(frozen, func(f vsphere.Disk) bool { return f.Key == d.Key }) {
+			continue
+		}
+		_, why := d.Snapshottable()
+		if why == "" {
+			why = "not part of the snapshot"
+		}
+		vm.rec.Unprotected = append(vm.rec.Unprotected, restorepoint.Disk{
+			Key: d.Key, UUID: d.UUID, Label: d.Label, FileName: d.FileName, NotProtected: why,
+		})
+		r.problem(restorepoint.Problem{VM: vm.rec.Name, Disk: d.Label, Message: "not protected: " + why, Missing: true})
+	}
+}
+
+// transportDisk tells a transport about a frozen disk.
+func transportDisk(d vsphere.Disk) transport.Disk {
+	return transport.Disk{
+		Key: d.Key, Capacity: d.Capacity, FileName: d.FileName, Datastore: d.Datastore,
+		DatastoreType: d.DatastoreType, ChainDepth: d.ChainDepth, Kind: d.Kind, Encrypted: d.Encrypted,
+		ControllerType: d.ControllerType, BusNumber: d.BusNumber, Unit: d.Unit,
+	}
+}
+
+// openers opens each transport for a VM at most once.
+type openers struct {
+	run  *run
+	vm   *vmRun
+	list []transport.Opener
+	mu   sync.Mutex
+	open map[string]transport.Session
+	no   map[string]error
+}
+
+func (r *run) sessions(vm *vmRun) *openers {
+	return &openers{
+		run: r, vm: vm, list: r.Openers(vm.client),
+		open: map[string]transport.Session{}, no: map[string]error{},
+	}
+}
+
+// disk opens a disk through the first transport that does not refuse it. An
+// index from says how many of the transports have been tried before.
+func (o *openers) disk(ctx context.Context, key int32) (transport.Reader, string, error) {
+	var errs []error
+	for _, opener := range o.list {
+		reader, err := o.through(ctx, opener, key)
+		if err == nil {
+			return reader, opener.Name(), nil
+		}
+		if ctx.Err() != nil {
+			return nil, "", ctx.Err()
+		}
+		errs = append(errs, fmt.Errorf("transport %s: %w", opener.Name(), err))
+	}
+	return nil, "", errors.Join(errs...)
+}
+
+func (o *openers) through(ctx context.Context, opener transport.Opener, key int32) (transport.Reader, error) {
+	o.mu.Lock()
+	session, open := o.open[opener.Name()]
+	err := o.no[opener.Name()]
+	if !open && err == nil {
+		session, err = opener.Open(ctx, o.frozen())
+		if err != nil {
+			o.no[opener.Name()] = err
+		} else {
+			o.open[opener.Name()] = session
+		}
+	}
+	o.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return session.Disk(ctx, key)
+}
+
+func (o *openers) frozen() transport.Frozen {
+	f := transport.Frozen{
+		VM: o.vm.rec.MoRef, Snapshot: o.vm.snapshot.Ref, Datacenter: o.vm.config.Datacenter,
+		PoweredOn: o.vm.config.PowerState != "poweredOff", Snapshots: o.vm.snapshotsTaken + 1,
+	}
+	for _, d := range protected(o.vm) {
+		f.Disks = append(f.Disks, transportDisk(d))
+	}
+	return f
+}
+
+func (o *openers) close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var errs []error
+	for name, session := range o.open {
+		if err := session.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close transport %s: %w", name, err))
+		}
+	}
+	o.open = map[string]transport.Session{}
+	return errors.Join(errs...)
+}
+
+// parentOf finds the disk's earlier content that this copy can build on, or
+// says why there is none.
+func (c *diskCopy) parentOf() (*restorepoint.Disk, string) {
+	if c.run.opts.Full {
+		return nil, "asked for"
+	}
+	if c.run.parent == nil {
+		return nil, "first restore point"
+	}
+	for _, vm := range c.run.parent.VMs {
+		if vm.ID != c.vm.rec.ID {
+			continue
+		}
+		for i, d := range vm.Disks {
+			if d.Key == c.disk.Key {
+				return c.same(vm, &vm.Disks[i])
+			}
+		}
+	}
+	return nil, "not in the restore point before"
+}
+
+// same checks that the disk is the one the parent describes, and that CBT
+// counts on from where it stood then.
+func (c *diskCopy) same(vm restorepoint.VM, d *restorepoint.Disk) (*restorepoint.Disk, string) {
+	switch {
+	case vm.VCenter != c.vm.rec.VCenter || vm.MoRef != c.vm.rec.MoRef:
+		return nil, "the VM was registered anew"
+	case d.UUID != c.disk.UUID:
+		return nil, "another disk than before"
+	case d.Content.Object == "":
+		return nil, "not in the restore point before"
+	case d.Content.Size != c.disk.Capacity:
+		return nil, "the capacity changed"
+	case c.vm.snapshotsTaken > 0:
+		return nil, "the VM has snapshots of its own"
+	case d.ChangeID == "" || c.disk.ChangeID == "":
+		return nil, "no change ID"
+	case epoch(d.ChangeID) != epoch(c.disk.ChangeID):
+		return nil, "changed block tracking was reset"
+	}
+	return d, ""
+}
+
+// epoch is the UUID part of a change ID "UUID/sequence".
+func epoch(changeID string) string {
+	uuid, _, _ := strings.Cut(changeID, "/")
+	return uuid
+}
+
+// changed asks CBT what changed since the parent. Where it cannot answer,
+// the disk is read in full: the bytes are all still there.
+func (c *diskCopy) changed(ctx context.Context, parent *restorepoint.Disk) (extent.Set, string, error) {
+	changed, err := c.vm.snapshot.Changed(ctx, c.disk, parent.ChangeID)
+	if errors.Is(err, vsphere.ErrChangeIDUnknown) {
+		return nil, "the host does not know the change ID any more", nil
+	}
+	if err != nil && ctx.Err() == nil {
+		return nil, fmt.Sprintf("changed areas: %v", err), nil
+	}
+	return changed, "", err
+}
+
+// allocated returns what may hold data. Only a thin disk with CBT on gives an
+// answer that can be trusted; elsewhere it is the whole disk.
+func (c *diskCopy) allocated(ctx context.Context) (extent.Set, bool) {
+	whole := extent.Of(extent.Extent{Length: c.disk.Capacity})
+	if !c.disk.Thin || c.disk.ChangeID == "" || c.vm.snapshotsTaken > 0 {
+		return whole, false
+	}
+	set, err := c.vm.snapshot.Allocated(ctx, c.disk)
+	if err != nil {
+		c.run.Logger.DebugContext(ctx, "allocated areas unknown", "vm", c.vm.rec.Name, "disk", c.disk.Label, "error", err)
+		return whole, false
+	}
+	return set, true
+}
+
+func (c *diskCopy) emit(done, total int64) {
+	c.run.Progress.Emit(progress.Event{
+		Kind: progress.Bytes, Org: c.run.vapp.Org.Name, VApp: c.run.vapp.Name,
+		VM: c.vm.rec.Name, Disk: c.disk.Label, Done: done, Total: total,
+	})
+}

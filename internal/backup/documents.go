@@ -1,0 +1,74 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/restorepoint"
+)
+
+// documents collects everything vCD knows about the vApp. The documents are
+// kept as they came, but for two cuts: our own marks, and secrets, which go
+// to a file of their own that only a restore opens.
+func (r *run) documents(ctx context.Context) error {
+	capture, err := r.VCD.Capture(ctx, r.vapp.ID)
+	if err != nil {
+		return err
+	}
+	// What is there now counts, not what was there before maintenance mode.
+	r.vapp = capture.VApp
+	r.point.VApp.Name = capture.VApp.Name
+	secrets := restorepoint.Secrets{}
+	for name, raw := range capture.Files {
+		if path.Base(name) == "metadata.xml" {
+			raw, err = restorepoint.WithoutMetadata(raw, mark.MetadataPrefix)
+			if err != nil {
+				return fmt.Errorf("document %s: %w", name, err)
+			}
+		}
+		if strings.HasSuffix(name, ".xml") {
+			raw, err = secrets.Cut(name, raw)
+			if err != nil {
+				return fmt.Errorf("document %s: %w", name, err)
+			}
+		}
+		r.docs[name] = raw
+	}
+	if len(secrets) > 0 {
+		r.docs[restorepoint.SecretsPath], err = secrets.Encode()
+		if err != nil {
+			return err
+		}
+	}
+	r.point.Absent = capture.Absent
+	return nil
+}
+
+// keepConfig keeps what vSphere knows about a VM. The .vmx and .nvram are
+// welcome but not needed: a host may refuse them while the VM runs.
+func (r *run) keepConfig(ctx context.Context, vm *vmRun) {
+	dir := "vsphere/" + restorepoint.UUID(vm.rec.ID) + "/"
+	r.docs[dir+"config.xml"] = vm.config.Raw
+	if len(vm.config.Layout) > 0 {
+		r.docs[dir+"layout.xml"] = vm.config.Layout
+	}
+	base := strings.TrimSuffix(vm.config.VmPathName, ".vmx")
+	for _, ext := range []string{".vmx", ".nvram"} {
+		raw, err := vm.vm.File(ctx, base+ext)
+		if err != nil {
+			r.absent(dir+"vm"+ext, err)
+			continue
+		}
+		r.docs[dir+"vm"+ext] = raw
+	}
+}
+
+func (r *run) absent(name string, why error) {
+	if r.point.Absent == nil {
+		r.point.Absent = map[string]string{}
+	}
+	r.point.Absent[name] = why.Error()
+}

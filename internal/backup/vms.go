@@ -1,0 +1,313 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/vsphere"
+)
+
+// vmRun is one VM on its way through a backup. Once err is set the VM takes
+// no further part; what was done to it is still undone.
+type vmRun struct {
+	rec    restorepoint.VM
+	client *vsphere.Client
+	vm     *vsphere.VM
+	config *vsphere.VMConfig
+	err    error
+
+	snapshot       *vsphere.Snapshot
+	snapshotIntent int64
+	relocIntent    int64
+	snapshotMade   bool // or perhaps made: it must be looked for
+	relocDisabled  bool
+	snapshotsTaken int // how many the VM had before ours
+}
+
+// identify finds each VM in its vCenter and keeps its configuration.
+func (r *run) identify(ctx context.Context) error {
+	for _, v := range r.vapp.VMs {
+		vm := &vmRun{rec: restorepoint.VM{
+			Ref:           restorepoint.Ref{ID: v.ID, Name: v.Name, Href: v.Href},
+			ScopedLocalID: v.VAppScopedLocalID,
+			VCenterHref:   v.VimInfo.VCenterHref,
+			MoRef:         v.VimInfo.VMMoRef,
+		}}
+		r.vms = append(r.vms, vm)
+		vm.err = r.identifyVM(ctx, vm)
+		if vm.err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return r.loadParent(ctx)
+}
+
+func (r *run) identifyVM(ctx context.Context, vm *vmRun) error {
+	if vm.rec.MoRef == "" {
+		return errors.New("vCD names no vSphere VM: is the account a system administrator?")
+	}
+	client, err := r.VSphere(ctx, vm.rec.VCenterHref)
+	if err != nil {
+		return err
+	}
+	vm.client, vm.vm = client, client.VM(vm.rec.MoRef)
+	vm.rec.VCenter = client.InstanceUUID()
+	vm.config, err = vm.vm.Config(ctx)
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	vm.rec.InstanceUUID = vm.config.InstanceUUID
+	vm.rec.PowerState = vm.config.PowerState
+	vm.snapshotsTaken = len(vm.config.Snapshots)
+	r.keepConfig(ctx, vm)
+	return nil
+}
+
+// loadParent finds the newest restore point of this vApp that this one can
+// build on.
+func (r *run) loadParent(ctx context.Context) error {
+	points, err := r.Repository.Points(ctx)
+	if err != nil {
+		return fmt.Errorf("list earlier restore points: %w", err)
+	}
+	var newest restorepoint.Summary
+	for _, p := range points {
+		if p.VApp.ID == r.vapp.ID && p.ID > newest.ID {
+			newest = p
+		}
+	}
+	if newest.ID == "" {
+		return nil
+	}
+	r.parent, err = r.Repository.Load(ctx, newest.ID)
+	if err != nil {
+		return fmt.Errorf("load restore point %s: %w", newest.ID, err)
+	}
+	r.point.Parent = newest.ID
+	return nil
+}
+
+// freeze prepares all VMs and then snapshots them side by side, as close in
+// time as possible. A VM that fails is left out; the others go on.
+func (r *run) freeze(ctx context.Context) error {
+	err := r.step(ctx, "disable relocation", func(ctx context.Context) error {
+		r.each(ctx, r.disableRelocation)
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	err = r.step(ctx, "enable changed block tracking", func(ctx context.Context) error {
+		r.each(ctx, r.enableTracking)
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	err = r.step(ctx, "journal snapshots", func(ctx context.Context) error {
+		r.each(ctx, r.intendSnapshot)
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	return r.step(ctx, "snapshot VMs", func(ctx context.Context) error {
+		var group errgroup.Group
+		group.SetLimit(16)
+		for _, vm := range r.vms {
+			if vm.err == nil {
+				group.Go(func() error {
+					vm.err = r.takeSnapshot(ctx, vm)
+					return nil
+				})
+			}
+		}
+		_ = group.Wait() // each VM keeps its own error
+		for _, vm := range r.vms {
+			r.noteFrozen(vm.rec.Frozen)
+		}
+		return ctx.Err()
+	})
+}
+
+// each runs do on every VM that still takes part, one after the other.
+func (r *run) each(ctx context.Context, do func(context.Context, *vmRun) error) {
+	for _, vm := range r.vms {
+		if vm.err == nil && ctx.Err() == nil {
+			vm.err = do(ctx, vm)
+		}
+	}
+}
+
+func (r *run) noteFrozen(at time.Time) {
+	if at.IsZero() {
+		return
+	}
+	if r.point.SnapshotFirst.IsZero() || at.Before(r.point.SnapshotFirst) {
+		r.point.SnapshotFirst = at
+	}
+	if at.After(r.point.SnapshotLast) {
+		r.point.SnapshotLast = at
+	}
+}
+
+func (r *run) disableRelocation(ctx context.Context, vm *vmRun) (err error) {
+	vm.relocIntent, err = r.intend(ctx, vm, mark.Relocation, nil)
+	if err != nil {
+		return err
+	}
+	r.did("intend relocation " + vm.rec.Name)
+	vm.relocDisabled = true
+	err = vm.vm.DisableRelocation(ctx, mark.DisableSource)
+	if errors.Is(err, vsphere.ErrNotSupported) || errors.Is(err, vsphere.ErrDenied) {
+		// Without it a storage migration during the copy can make the
+		// copy fail, never silently wrong: go on, but say so.
+		r.problem(restorepoint.Problem{VM: vm.rec.Name, Message: fmt.Sprintf("relocation stays enabled: %v", err)})
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("disable relocation: %w", err)
+	}
+	r.did("disable relocation " + vm.rec.Name)
+	return nil
+}
+
+// enableTracking switches CBT on where that is allowed. With a tenant's
+// snapshot present CBT is neither enabled nor reset: the VM is read in full.
+func (r *run) enableTracking(ctx context.Context, vm *vmRun) error {
+	if vm.config.ChangeTracking || vm.snapshotsTaken > 0 {
+		return nil
+	}
+	if err := vm.vm.EnableChangeTracking(ctx); err != nil {
+		r.problem(restorepoint.Problem{VM: vm.rec.Name, Message: fmt.Sprintf("changed block tracking stays off, every backup is a full read: %v", err)})
+		return nil
+	}
+	vm.config.ChangeTracking = true
+	r.did("enable change tracking " + vm.rec.Name)
+	return nil
+}
+
+func (r *run) intendSnapshot(ctx context.Context, vm *vmRun) (err error) {
+	vm.snapshotIntent, err = r.intend(ctx, vm, mark.Snapshot, map[string]string{mark.Name: mark.SnapshotName(r.id)})
+	if err == nil {
+		vm.snapshotMade = true
+		r.did("intend snapshot " + vm.rec.Name)
+	}
+	return err
+}
+
+func (r *run) takeSnapshot(ctx context.Context, vm *vmRun) error {
+	snapshot, err := vm.vm.CreateSnapshot(ctx, vsphere.SnapshotSpec{
+		Name: mark.SnapshotName(r.id), Description: "made by a backup; removed at its end", Quiesce: r.opts.Quiesce,
+	})
+	if err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	vm.snapshot = snapshot
+	vm.rec.Frozen = snapshot.Created.UTC()
+	vm.rec.Consistency = snapshot.Consistency
+	if snapshot.QuiesceError != nil {
+		r.problem(restorepoint.Problem{VM: vm.rec.Name, Message: fmt.Sprintf("crash-consistent only, the guest was not quiesced: %v", snapshot.QuiesceError)})
+	}
+	r.did("snapshot " + vm.rec.Name)
+	return nil
+}
+
+// letGo removes our snapshots and enables relocation again. It goes through
+// all VMs whatever happens to one of them, and may be called twice.
+func (r *run) letGo(ctx context.Context) error {
+	pending := false
+	for _, vm := range r.vms {
+		pending = pending || vm.snapshotMade || vm.relocDisabled
+	}
+	if !pending {
+		return nil
+	}
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	return r.step(ctx, "remove snapshots", func(ctx context.Context) error {
+		var mu sync.Mutex
+		var errs []error
+		var group errgroup.Group
+		group.SetLimit(4)
+		for _, vm := range r.vms {
+			group.Go(func() error {
+				if err := r.letGoVM(ctx, vm); err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					errs = append(errs, fmt.Errorf("vm %s: %w", vm.rec.Name, err))
+				}
+				return nil
+			})
+		}
+		_ = group.Wait()
+		return errors.Join(errs...)
+	})
+}
+
+func (r *run) letGoVM(ctx context.Context, vm *vmRun) error {
+	var errs []error
+	if vm.snapshotMade {
+		if err := RemoveSnapshots(ctx, vm.vm, mark.SnapshotName(r.id)); err != nil {
+			errs = append(errs, err)
+		} else {
+			r.did("remove snapshot " + vm.rec.Name)
+			errs = append(errs, r.Journal.Settle(ctx, vm.snapshotIntent))
+			vm.snapshotMade = false
+		}
+	}
+	if vm.relocDisabled {
+		if err := vm.vm.EnableRelocation(ctx, mark.DisableSource); err != nil && !errors.Is(err, vsphere.ErrNotSupported) {
+			errs = append(errs, fmt.Errorf("enable relocation: %w", err))
+		} else {
+			r.did("enable relocation " + vm.rec.Name)
+			errs = append(errs, r.Journal.Settle(ctx, vm.relocIntent))
+			vm.relocDisabled = false
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// RemoveSnapshots removes every snapshot of a VM that bears the given name
+// and nothing else. A snapshot or VM that is gone already is no error.
+func RemoveSnapshots(ctx context.Context, vm *vsphere.VM, name string) error {
+	snapshots, err := vm.SnapshotsNamed(ctx, name)
+	if errors.Is(err, vsphere.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list snapshots: %w", err)
+	}
+	for _, s := range snapshots {
+		if s.Name != name {
+			continue
+		}
+		if err := vm.RemoveSnapshot(ctx, s.Ref); err != nil {
+			return fmt.Errorf("remove snapshot %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// intend journals what is about to be done to a VM in vSphere.
+func (r *run) intend(ctx context.Context, vm *vmRun, kind string, detail map[string]string) (int64, error) {
+	all := map[string]string{mark.VCenter: vm.rec.VCenter, mark.VM: vm.rec.Name}
+	for k, v := range detail {
+		all[k] = v
+	}
+	id, err := r.Journal.Intend(ctx, journal.Intent{
+		Claim: r.Claim.Token, Run: r.id, Site: r.opts.Site.ID, VApp: r.vapp.ID, Kind: kind, Object: vm.rec.MoRef, Detail: all,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("journal %s: %w", kind, err)
+	}
+	return id, nil
+}

@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/repository"
+	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/restorepoint"
+)
+
+func TestCheckBackup(t *testing.T) {
+	good := app.BackupRequest{Maintenance: "full", Quiesce: "try"}
+	with := func(change func(*app.BackupRequest)) app.BackupRequest { q := good; change(&q); return q }
+	for _, tc := range []struct {
+		name     string
+		req      app.BackupRequest
+		metadata []string
+		want     string // part of the error; "" for none
+	}{
+		{"nothing named", good, nil, "name what to back up"},
+		{"a selector", with(func(q *app.BackupRequest) { q.Selectors = []string{"a/b/c"} }), nil, ""},
+		{"a malformed selector", with(func(q *app.BackupRequest) { q.Selectors = []string{"a/b"} }), nil, `"a/b"`},
+		{"a VM", with(func(q *app.BackupRequest) { q.Selectors = []string{"a/b/c/d"} }), nil, "whole vApps"},
+		{"a malformed exclusion", with(func(q *app.BackupRequest) { q.All = true; q.Exclude = []string{"%"} }), nil, `"%"`},
+		{"all and a selector", with(func(q *app.BackupRequest) { q.All = true; q.Selectors = []string{"a/b/c"} }), nil, "exclude each other"},
+		{"metadata alone means all that have it", good, []string{"backup=daily=x"}, ""},
+		{"metadata without a value", with(func(q *app.BackupRequest) { q.All = true }), []string{"backup"}, "want key=value"},
+		{"an unknown mode", with(func(q *app.BackupRequest) { q.All = true; q.Maintenance = "off" }), nil, "--maintenance"},
+		{"an unknown quiescing", with(func(q *app.BackupRequest) { q.All = true; q.Quiesce = "no" }), nil, "--quiesce"},
+	} {
+		req := tc.req
+		checkUsage(t, tc.name, checkBackup(&req, tc.metadata), tc.want)
+		if strings.HasPrefix(tc.name, "metadata alone") && (!req.All || req.Metadata["backup"] != "daily=x") {
+			t.Errorf("%s: got %+v", tc.name, req)
+		}
+	}
+}
+
+func TestCheckRestore(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		req  app.RestoreRequest
+		want string
+	}{
+		{"a point", app.RestoreRequest{Point: "web@latest"}, ""},
+		{"no point", app.RestoreRequest{Point: "web"}, `"web"`},
+		{"two modes", app.RestoreRequest{Point: "web@latest", Overwrite: true, As: "x"}, "exclude each other"},
+		{"nothing old to keep", app.RestoreRequest{Point: "web@latest", KeepOld: true}, "goes with --overwrite"},
+		{"an unknown way with addresses", app.RestoreRequest{Point: "web@latest", IP: "new"}, "--ip"},
+		{"an unknown way with MACs", app.RestoreRequest{Point: "web@latest", MAC: "pool"}, "--mac"},
+	} {
+		checkUsage(t, tc.name, checkRestore(tc.req), tc.want)
+	}
+}
+
+func checkUsage(t *testing.T, name string, err error, want string) {
+	t.Helper()
+	var usage *usageError
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("%s: got %v", name, err)
+	case want != "" && (!errors.As(err, &usage) || !strings.Contains(err.Error(), want)):
+		t.Errorf("%s: got %v, want an error of usage with %q", name, err, want)
+	}
+}
+
+func testPoint() *restorepoint.Point {
+	disk := func(label string) restorepoint.Disk {
+		return restorepoint.Disk{
+			Label: label, Mode: "full", Transport: "nfc", FullReason: "first backup", ReadBytes: 1 << 20,
+			Content: restorepoint.DiskContent{Size: 1 << 30, DataBytes: 1 << 20, StoredBytes: 1 << 10, TreeHash: "abc"},
+		}
+	}
+	return &restorepoint.Point{
+		ID: "01K", State: restorepoint.Partial,
+		Org: restorepoint.Ref{Name: "acme"}, VDC: restorepoint.Ref{Name: "vdc1"}, VApp: restorepoint.Ref{Name: "web/shop"},
+		VMs: []restorepoint.VM{
+			{Ref: restorepoint.Ref{Name: "web01"}, Disks: []restorepoint.Disk{disk("Hard disk 1"), disk("Hard disk 2")}},
+			{Ref: restorepoint.Ref{Name: "db01"}, Missing: "snapshot refused"},
+		},
+		Documents: []string{"vcd/vapp.xml"},
+		Problems:  []restorepoint.Problem{{VM: "db01", Message: "snapshot refused", Missing: true}},
+	}
+}
+
+func draw(f func(w *bytes.Buffer)) string {
+	var out bytes.Buffer
+	f(&out)
+	return out.String()
+}
+
+func TestDrawBackups(t *testing.T) {
+	got := draw(func(w *bytes.Buffer) {
+		drawBackups(w, []app.BackupResult{
+			{VApp: "acme/vdc1/web%2Fshop", Point: testPoint(), Duration: 2 * time.Second},
+			{VApp: "acme/vdc1/wiki", Err: errors.New("x")},
+		})
+	})
+	want := `acme/vdc1/web%2Fshop: restore point 01K: partial, 2 VMs, 2 disks of 2.0 GiB; read 2.0 MiB, stored 2.0 KiB in 2s
+  missing: vm db01: snapshot refused
+acme/vdc1/wiki: no restore point
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestDrawPoint(t *testing.T) {
+	got := draw(func(w *bytes.Buffer) { drawPoint(w, testPoint()) })
+	for _, want := range []string{"acme/vdc1/web%2Fshop", "full by nfc (first backup)", "snapshot refused", "vcd/vapp.xml", "abc"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
+func TestDrawRestore(t *testing.T) {
+	got := draw(func(w *bytes.Buffer) {
+		drawRestore(w, &restore.Result{
+			VAppName: "web", VAppID: "urn:1", Compared: 12, VMs: []restore.VMResult{{Name: "web01", Action: "rebuild", NewID: "n", OldID: "o"}},
+			Differences: []restore.Difference{{Document: "vcd/vapp.xml", Field: "x", Want: "a", Got: "b", Reason: "read-only"}, {Document: "vcd/vapp.xml", Field: "z", Reason: "read-only"}, {Document: "vcd/owner.xml", Field: "y", Want: "c"}},
+		})
+	})
+	for _, want := range []string{
+		"compared 12 documents with the restore point: 1 unexplained difference\n", "\n    2  read-only\n", "\n  vcd/owner.xml: y: was \"c\", is \"\"\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
+func TestDrawVerify(t *testing.T) {
+	r := app.VerifyResult{Points: 1, Disks: 2, Bytes: 1 << 30}
+	if got := draw(func(w *bytes.Buffer) { drawVerify(w, r) }); got != "verified 1 restore point, 2 disks, 1.0 GiB: no damage\n" {
+		t.Errorf("got %q", got)
+	}
+	r.Damage = []repository.Damage{{Point: "01K", VM: "db01", Disk: "Hard disk 1", Offset: 4096, Err: errors.New("bad sum")}}
+	got := draw(func(w *bytes.Buffer) { drawVerify(w, r) })
+	if want := "restore point 01K: vm db01: disk Hard disk 1: offset 4096: bad sum\n"; !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q first", got, want)
+	}
+}

@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/repository"
+	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/selection"
+	"github.com/vappvault/vappvault/internal/vcd"
+)
+
+func TestExitCode(t *testing.T) {
+	other := errors.New("other")
+	for _, tc := range []struct {
+		name      string
+		err       error
+		cancelled bool
+		want      int
+	}{
+		{"no error", nil, false, 0},
+		{"an error", other, false, 1},
+		{"an error of usage", usagef("x"), false, 2},
+		{"something missing", fmt.Errorf("x: %w", app.ErrPartial), false, 3},
+		{"some were busy", fmt.Errorf("%w: %w", app.ErrPartial, &journal.Claimed{}), false, 3},
+		{"damage", fmt.Errorf("x: %w", repository.ErrDamaged), false, 4},
+		{"a plan refused", fmt.Errorf("x: %w", restore.ErrConflict), false, 5},
+		{"a vApp that is busy", errors.Join(other, &journal.Claimed{}), false, 5},
+		{"cancelled, whatever came of it", other, true, 130},
+		{"cancelled too late", nil, true, 0},
+	} {
+		if got := exitCode(tc.err, tc.cancelled); got != tc.want {
+			t.Errorf("%s: got %d, want %d", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestReport(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"nothing", nil, ""},
+		{"an error nobody knows", errors.New("x: y"), "vappvault: x: y\n"},
+		{"several errors", errors.Join(errors.New("a"), errors.New("b")), "vappvault: a\n           b\n"},
+		{"usage", usagef("no such flag"), "vappvault: no such flag\nvappvault help tells how commands are written.\n"},
+		{
+			"a certificate to pin", fmt.Errorf("site a: %w", &vcd.CertificateError{Host: "h:443", Fingerprint: "AB:CD", Err: errors.New("unknown authority")}),
+			"vappvault: site a: h:443: untrusted certificate with SHA-256 fingerprint AB:CD: unknown authority\n" +
+				"If that is the fingerprint of h:443, trust it in the configuration: fingerprint: \"AB:CD\"\n",
+		},
+		{
+			"a bare name that is not unique", &selection.Ambiguous{Selector: "wiki", Candidates: []string{"a/b/wiki", "c/d/wiki"}},
+			"vappvault: wiki: could be any of a/b/wiki, c/d/wiki\nName the one that is meant.\n",
+		},
+		{
+			"a name that plays with the terminal", errors.New("vm a\x1b[2Jb"),
+			"vappvault: vm a\ufffd[2Jb\n",
+		},
+		{
+			"no configuration", fmt.Errorf("%w: x", config.ErrNotFound),
+			"vappvault: no configuration file: x\nWrite vappvault.yaml, or name another file with --config.\n",
+		},
+	} {
+		var out bytes.Buffer
+		report(&out, tc.err)
+		if out.String() != tc.want {
+			t.Errorf("%s: got %q, want %q", tc.name, out.String(), tc.want)
+		}
+	}
+}
+
+func TestMainReportsOnce(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	code := Main([]string{"backup", "--all", "--config", t.TempDir() + "/none.yaml"}, strings.NewReader(""), &stdout, &stderr)
+	if code != 1 || stdout.Len() != 0 || strings.Count(stderr.String(), "none.yaml") != 1 {
+		t.Errorf("got %d, %q, %q", code, stdout.String(), stderr.String())
+	}
+}

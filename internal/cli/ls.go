@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/selection"
+)
+
+func (e *env) lsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls [SELECTOR…]",
+		Short: "List vApps and VMs, and which of them are protected",
+		Example: `  vappvault ls
+  vappvault ls 'acme/*/web-*'
+  vappvault ls -o json | jq '.inventory[] | select(.protected | not)'`,
+		ValidArgsFunction: e.completeSelectors,
+		RunE: e.run(func(cmd *cobra.Command, args []string) error {
+			if err := checkSelectors(args); err != nil {
+				return err
+			}
+			var items []app.InventoryItem
+			err := e.withApp(cmd.Context(), func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
+				items, err = a.List(ctx, args)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return e.print("inventory", viewInventory(items), func(w io.Writer) { drawInventory(w, items) })
+		}),
+	}
+}
+
+// inventoryView is one vApp or VM in JSON.
+type inventoryView struct {
+	Selector      string    `json:"selector"`
+	Site          string    `json:"site"`
+	Org           string    `json:"org"`
+	VDC           string    `json:"vdc"`
+	VApp          string    `json:"vapp"`
+	VAppID        string    `json:"vappId"`
+	VM            string    `json:"vm,omitempty"`
+	VMID          string    `json:"vmId,omitempty"`
+	Status        string    `json:"status"`
+	InMaintenance bool      `json:"inMaintenance"`
+	Protected     bool      `json:"protected"`
+	LastPoint     string    `json:"lastPoint,omitempty"`
+	LastTime      time.Time `json:"lastTime,omitzero"`
+}
+
+func viewInventory(items []app.InventoryItem) []inventoryView {
+	views := make([]inventoryView, 0, len(items))
+	for _, it := range items {
+		views = append(views, inventoryView{
+			Selector: selection.Format(it.Org, it.VDC, it.VApp, it.VM),
+			Site:     it.Site, Org: it.Org, VDC: it.VDC, VApp: it.VApp, VAppID: it.VAppID, VM: it.VM, VMID: it.VMID, Status: it.Status,
+			InMaintenance: it.InMaintenance, Protected: it.Protected, LastPoint: it.LastPoint, LastTime: it.LastTime,
+		})
+	}
+	return views
+}
+
+func drawInventory(w io.Writer, items []app.InventoryItem) {
+	row(w, "SELECTOR", "STATUS", "PROTECTED", "LAST POINT", "TAKEN")
+	for _, it := range items {
+		status := it.Status
+		if it.InMaintenance {
+			status += ", in maintenance"
+		}
+		row(w, selection.Format(it.Org, it.VDC, it.VApp, it.VM), status, yes(it.Protected), it.LastPoint, stamp(it.LastTime))
+	}
+}

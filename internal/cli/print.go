@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+)
+
+// outputVersion is the version of the JSON that -o json prints. Fields may
+// be added to a version; none is changed or taken away.
+const outputVersion = 1
+
+// print writes the answer of a command: as JSON, value under the given key,
+// or as table draws it.
+func (e *env) print(key string, value any, table func(w io.Writer)) error {
+	if e.output == "json" {
+		enc := json.NewEncoder(e.stdout)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(map[string]any{"version": outputVersion, key: value}); err != nil {
+			return fmt.Errorf("output: %w", err)
+		}
+		return nil
+	}
+	checked := &errWriter{w: e.stdout}
+	tw := tabwriter.NewWriter(checked, 0, 0, 2, ' ', 0)
+	table(tw)
+	if err := tw.Flush(); err != nil {
+		checked.err = err
+	}
+	if checked.err != nil {
+		return fmt.Errorf("output: %w", checked.err)
+	}
+	return nil
+}
+
+// errWriter keeps the first error, so that drawing a table need not look.
+type errWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (w *errWriter) Write(p []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
+	n, err := w.w.Write(p)
+	w.err = err
+	return n, err
+}
+
+// row writes the cells of one row of a table; what an empty cell stands for
+// is a dash, so that columns can be counted.
+func row(w io.Writer, cells ...string) {
+	for i, c := range cells {
+		if c = clean(c); c == "" {
+			c = "-"
+		}
+		cells[i] = c
+	}
+	fmt.Fprintln(w, strings.Join(cells, "\t"))
+}
+
+// clean makes text safe to print: names come from tenants, and a terminal
+// obeys control characters.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r) {
+			return '\ufffd'
+		}
+		return r
+	}, s)
+}
+
+// size words a number of bytes for people.
+func size(n int64) string {
+	if n < 1024 {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	value, unit := float64(n)/1024, 0
+	for value >= 1023.95 && unit < len("KMGTPE")-1 {
+		value /= 1024
+		unit++
+	}
+	return fmt.Sprintf("%.1f %ciB", value, "KMGTPE"[unit])
+}
+
+// stamp words a time so that it can be pasted behind an @.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05Z")
+}
+
+// took words a duration for people.
+func took(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return strconv.Itoa(n) + " " + thing + "s"
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+	"time"
+)
+
+func TestSize(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 1 << 30: "1.0 GiB", 62 << 40: "62.0 TiB", 1<<63 - 1: "8.0 EiB",
+	} {
+		if got := size(n); got != want {
+			t.Errorf("%d: got %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestTook(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		1234567 * time.Nanosecond: "1ms", 1234 * time.Millisecond: "1.2s", 3661500 * time.Millisecond: "1h1m2s",
+	} {
+		if got := took(d); got != want {
+			t.Errorf("%d: got %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestPrint(t *testing.T) {
+	table := func(w io.Writer) { row(w, "A", "", "evil\t\x1b[31m"); row(w, "long", "b", "ä") }
+	for _, tc := range []struct{ output, want string }{
+		{"table", "A     -  evil\ufffd\ufffd[31m\nlong  b  ä\n"},
+		{"json", "{\n  \"points\": [],\n  \"version\": 1\n}\n"},
+	} {
+		var out bytes.Buffer
+		e := &env{stdout: &out, output: tc.output}
+		if err := e.print("points", []string{}, table); err != nil {
+			t.Fatal(err)
+		}
+		if out.String() != tc.want {
+			t.Errorf("%s: got %q, want %q", tc.output, out.String(), tc.want)
+		}
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("disk full") }
+
+func TestPrintFailsWithItsWriter(t *testing.T) {
+	for _, output := range []string{"table", "json"} {
+		e := &env{stdout: fullDisk{}, output: output}
+		if err := e.print("x", 1, func(w io.Writer) { row(w, "a"); flush(w); row(w, "b") }); err == nil {
+			t.Errorf("%s: no error", output)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/reconcile"
+)
+
+func (e *env) reconcileCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reconcile",
+		Short: "Settle what runs that died have left behind",
+		Long: `Takes back what runs that died have left in the cloud: maintenance mode,
+snapshots, disabled relocation, half-made VMs. It goes by the journal, and by
+the marks in the cloud where the journal is lost. Every backup and restore
+does the same for its vApp first.`,
+		Example: `  vappvault reconcile
+  vappvault reconcile -o json | jq '.settled[] | select(.error)'`,
+		Args: cobra.NoArgs,
+		RunE: e.run(func(cmd *cobra.Command, _ []string) error {
+			var settled []reconcile.Settled
+			err := e.withApp(cmd.Context(), func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
+				settled, err = a.Reconcile(ctx)
+				return err
+			})
+			if err != nil && len(settled) == 0 {
+				return err
+			}
+			return errors.Join(err, e.print("settled", viewSettled(settled), func(w io.Writer) { drawSettled(w, settled) }), failed(settled, err))
+		}),
+	}
+}
+
+// failed makes an error of what could not be settled, unless there is one.
+func failed(settled []reconcile.Settled, err error) error {
+	n := 0
+	for _, s := range settled {
+		if s.Err != nil {
+			n++
+		}
+	}
+	if n == 0 || err != nil {
+		return nil
+	}
+	return fmt.Errorf("reconcile: %s could not be settled", count(n, "change"))
+}
+
+// settledView is one change that was, or was to be, settled, in JSON.
+type settledView struct {
+	VApp   string `json:"vapp"`
+	Kind   string `json:"kind"`
+	Object string `json:"object"`
+	Action string `json:"action"`
+	Error  string `json:"error,omitempty"`
+}
+
+func viewSettled(settled []reconcile.Settled) []settledView {
+	views := make([]settledView, 0, len(settled))
+	for _, s := range settled {
+		v := settledView{VApp: s.VApp, Kind: s.Kind, Object: s.Object, Action: s.Action}
+		if s.Err != nil {
+			v.Error = s.Err.Error()
+		}
+		views = append(views, v)
+	}
+	return views
+}
+
+func drawSettled(w io.Writer, settled []reconcile.Settled) {
+	if len(settled) == 0 {
+		fmt.Fprintln(w, "nothing to settle")
+		return
+	}
+	row(w, "VAPP", "KIND", "OBJECT", "ACTION", "ERROR")
+	for _, s := range viewSettled(settled) {
+		row(w, s.VApp, s.Kind, s.Object, s.Action, s.Error)
+	}
+}

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/config"
+)
+
+func (e *env) repositoryCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "repository",
+		Short: "Show the repository",
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return unknownCommand(cmd, args[0])
+		},
+	}
+	cmd.AddCommand(e.repositoryShowCommand())
+	return cmd
+}
+
+func (e *env) repositoryShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show [ORG]",
+		Short: "Show where restore points are, and how the stock kopia command reaches them",
+		Long: `Shows the repository. With the name of an organization it also prints what the
+stock kopia command needs to open that organization's part of it, password
+included: restore points can be listed, verified, mounted and restored without
+vappvault.`,
+		Example: `  vappvault repository show
+  vappvault repository show acme`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: e.run(func(cmd *cobra.Command, args []string) error {
+			org := ""
+			if len(args) == 1 {
+				org = args[0]
+			}
+			var info app.RepositoryInfo
+			err := e.withApp(cmd.Context(), func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
+				info, err = a.RepositoryShow(ctx, org)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return e.print("repository", viewRepository(info), func(w io.Writer) { drawRepository(w, info) })
+		}),
+	}
+}
+
+// repositoryView is a repository in JSON.
+type repositoryView struct {
+	ID   string              `json:"id"`
+	URL  string              `json:"url"`
+	Orgs []repositoryOrgView `json:"orgs"`
+}
+
+type repositoryOrgView struct {
+	ID      string       `json:"id"`
+	Name    string       `json:"name"`
+	Points  int          `json:"points"`
+	Size    int64        `json:"size"`   // bytes, capacity of the disks of all points
+	Stored  int64        `json:"stored"` // bytes that the points added
+	Connect *connectView `json:"connect,omitempty"`
+}
+
+// connectView is what the stock kopia command needs.
+type connectView struct {
+	Path     string   `json:"path"`
+	Password string   `json:"password"`
+	Username string   `json:"username"`
+	Hostname string   `json:"hostname"`
+	Commands []string `json:"commands"`
+}
+
+func viewRepository(info app.RepositoryInfo) repositoryView {
+	v := repositoryView{ID: info.ID, URL: info.URL, Orgs: []repositoryOrgView{}}
+	for _, o := range info.Orgs {
+		org := repositoryOrgView{ID: o.ID, Name: o.Name, Points: o.Points, Size: o.Size, Stored: o.Stored}
+		if o.Connect != nil {
+			connect := connectView(*o.Connect)
+			org.Connect = &connect
+		}
+		v.Orgs = append(v.Orgs, org)
+	}
+	return v
+}
+
+func drawRepository(w io.Writer, info app.RepositoryInfo) {
+	fmt.Fprintf(w, "repository %s in %s\n", clean(info.ID), clean(info.URL))
+	row(w, "ORG", "ID", "POINTS", "SIZE", "STORED")
+	for _, o := range info.Orgs {
+		row(w, o.Name, o.ID, strconv.Itoa(o.Points), size(o.Size), size(o.Stored))
+	}
+	flush(w)
+	for _, o := range info.Orgs {
+		if o.Connect == nil {
+			continue
+		}
+		fmt.Fprintf(w, "\nthe stock kopia command reaches %s so:\n  export KOPIA_PASSWORD=%s\n", clean(o.Name), clean(o.Connect.Password))
+		for _, command := range o.Connect.Commands {
+			fmt.Fprintf(w, "  %s\n", clean(command))
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/restore"
+)
+
+func (e *env) restoreCommand() *cobra.Command {
+	var req app.RestoreRequest
+	cmd := &cobra.Command{
+		Use:   "restore POINT",
+		Short: "Restore a vApp from a restore point",
+		Long: `Restores the vApp of a restore point. What will be done is planned first and
+printed; a plan with a conflict that needs a decision changes nothing and ends
+with exit code 5.
+
+Without --overwrite or --as the vApp must be gone: it is rebuilt, with its
+networks, owner, rights, leases, metadata and addresses. With --overwrite the
+vApp that is there is brought back and keeps its identity; with --as a copy of
+another name is made beside it.
+
+Afterwards the vApp is read back and compared with the restore point. What
+differs is listed, with the reason where there is one.`,
+		Example: `  vappvault restore web-shop@latest --dry-run
+  vappvault restore acme/vdc1/web-shop@2026-11-22T08:00
+  vappvault restore web-shop@latest --overwrite --power-on
+  vappvault restore 01KAZ8M5H2W4Q6T8V0X2Z4B6D8 --as web-shop-copy`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: e.completePoints,
+		RunE: e.run(func(cmd *cobra.Command, args []string) error {
+			req.Point = args[0]
+			if err := checkRestore(req); err != nil {
+				return err
+			}
+			return e.restore(cmd.Context(), req)
+		}),
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&req.Overwrite, "overwrite", false, "bring back the vApp that is there")
+	flags.StringVar(&req.As, "as", "", "restore to a new vApp of this `name`")
+	flags.StringVar(&req.IP, "ip", "", "addresses from a pool: `keep` them, or take what the pool gives (pool); default keep, for a copy pool")
+	flags.StringVar(&req.MAC, "mac", "", "MAC addresses: `keep` or new; default keep, for a copy new")
+	flags.BoolVar(&req.KeepOld, "keep-old", false, "keep the disks that --overwrite replaces")
+	flags.BoolVar(&req.DryRun, "dry-run", false, "print the plan, change nothing")
+	flags.BoolVar(&req.PowerOn, "power-on", false, "power the vApp on afterwards")
+	_ = cmd.RegisterFlagCompletionFunc("ip", cobra.FixedCompletions([]string{restore.IPKeep, restore.IPPool}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("mac", cobra.FixedCompletions([]string{restore.MACKeep, restore.MACNew}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func checkRestore(req app.RestoreRequest) error {
+	if err := checkPoints([]string{req.Point}); err != nil {
+		return err
+	}
+	switch {
+	case req.Overwrite && req.As != "":
+		return usagef("--overwrite and --as exclude each other")
+	case req.KeepOld && !req.Overwrite:
+		return usagef("--keep-old goes with --overwrite")
+	}
+	if req.IP != "" {
+		if err := oneOf("ip", req.IP, restore.IPKeep, restore.IPPool); err != nil {
+			return err
+		}
+	}
+	if req.MAC != "" {
+		return oneOf("mac", req.MAC, restore.MACKeep, restore.MACNew)
+	}
+	return nil
+}
+
+// restore prints the plan, on standard error unless it is all that is asked
+// for, and applies it.
+func (e *env) restore(ctx context.Context, req app.RestoreRequest) error {
+	var planned, result *restore.Result
+	err := e.withApp(ctx, func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
+		dry := req
+		dry.DryRun = true
+		if planned, err = a.Restore(ctx, dry); req.DryRun {
+			return err
+		}
+		if planned != nil && planned.Plan != nil {
+			drawPlan(e.stderr, planned.Plan)
+		}
+		if err != nil {
+			return err
+		}
+		result, err = a.Restore(ctx, req)
+		return err
+	})
+	switch {
+	case req.DryRun && planned != nil && planned.Plan != nil:
+		if perr := e.print("plan", planned.Plan, func(w io.Writer) { drawPlan(w, planned.Plan) }); err == nil {
+			err = perr
+		}
+		return err
+	case result == nil || err != nil && !errors.Is(err, app.ErrPartial):
+		return err
+	}
+	if perr := e.print("restore", result, func(w io.Writer) { drawRestore(w, result) }); err == nil {
+		err = perr
+	}
+	return err
+}
+
+func drawPlan(w io.Writer, p *restore.Plan) {
+	fmt.Fprintf(w, "plan: %s vApp %s in %s/%s from restore point %s\n",
+		p.Mode, clean(p.VAppName), clean(p.Org.Name), clean(p.VDC.Name), p.Point.ID)
+	for i, step := range p.Steps {
+		fmt.Fprintf(w, "  %d. %s\n", i+1, clean(step))
+	}
+	for _, c := range p.Conflicts {
+		resolution := c.Resolution
+		if resolution == "" {
+			resolution = "needs a decision"
+		}
+		fmt.Fprintf(w, "  conflict: %s\n", clean(c.Object+": "+c.Message+": "+resolution))
+	}
+}
+
+func drawRestore(w io.Writer, r *restore.Result) {
+	fmt.Fprintf(w, "restored vApp %s (%s)\n", clean(r.VAppName), clean(r.VAppID))
+	row(w, "VM", "ACTION", "DISKS", "WRITTEN", "ID", "WAS", "MOREF", "WAS")
+	for _, vm := range r.VMs {
+		row(w, vm.Name, vm.Action, strconv.Itoa(vm.Disks), size(vm.Bytes), vm.NewID, vm.OldID, vm.NewMoRef, vm.OldMoRef)
+	}
+	flush(w)
+	for _, warning := range r.Warnings {
+		fmt.Fprintf(w, "note: %s\n", clean(warning))
+	}
+	fmt.Fprintf(w, "compared %s with the restore point: %s\n",
+		count(r.Compared, "document"), count(len(r.Unexplained()), "unexplained difference"))
+	for _, d := range r.Unexplained() {
+		fmt.Fprintf(w, "  %s\n", clean(fmt.Sprintf("%s: %s: was %q, is %q", d.Document, d.Field, d.Want, d.Got)))
+	}
+	drawExplained(w, r.Differences)
+}
+
+// drawExplained counts the differences that are as they must be, by reason;
+// each of them stands in the JSON.
+func drawExplained(w io.Writer, differences []restore.Difference) {
+	var reasons []string
+	counts := map[string]int{}
+	for _, d := range differences {
+		if d.Reason == "" {
+			continue
+		}
+		if counts[d.Reason] == 0 {
+			reasons = append(reasons, d.Reason)
+		}
+		counts[d.Reason]++
+	}
+	for i, reason := range reasons {
+		if i == 0 {
+			fmt.Fprintln(w, "differs, and why (-o json lists each):")
+		}
+		fmt.Fprintf(w, "  %3d  %s\n", counts[reason], clean(reason))
+	}
+}

@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/selection"
+)
+
+func (e *env) showCommand() *cobra.Command {
+	var document string
+	cmd := &cobra.Command{
+		Use:   "show POINT",
+		Short: "Show what a restore point holds",
+		Example: `  vappvault show web-shop@latest
+  vappvault show web-shop@latest --document vcd/vapp.xml
+  vappvault show web-shop@2026-11-22T08:00 -o json | jq '.point.vms[].disks[].content.treeHash'`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: e.completePoints,
+		RunE: e.run(func(cmd *cobra.Command, args []string) error {
+			if err := checkPoints(args); err != nil {
+				return err
+			}
+			if document != "" {
+				return e.showDocument(cmd.Context(), args[0], document)
+			}
+			var point *restorepoint.Point
+			err := e.withApp(cmd.Context(), func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
+				point, err = a.Point(ctx, args[0])
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return e.print("point", point, func(w io.Writer) { drawPoint(w, point) })
+		}),
+	}
+	cmd.Flags().StringVar(&document, "document", "", "print the document of this `path` as it was captured")
+	return cmd
+}
+
+func (e *env) showDocument(ctx context.Context, ref, path string) error {
+	var raw []byte
+	err := e.withApp(ctx, func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
+		raw, err = a.Document(ctx, ref, path)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if e.output == "json" {
+		return e.print("document", map[string]string{"path": path, "content": string(raw)}, nil)
+	}
+	if _, err := e.stdout.Write(raw); err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	return nil
+}
+
+func drawPoint(w io.Writer, p *restorepoint.Point) {
+	a := amounts(p)
+	field := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", name, clean(fmt.Sprintf(format, args...)))
+	}
+	field("point", "%s", p.ID)
+	field("vApp", "%s (%s)", selection.Format(p.Org.Name, p.VDC.Name, p.VApp.Name, ""), p.VApp.ID)
+	field("site", "%s", p.Site.ID)
+	field("state", "%s", p.State)
+	field("taken", "%s to %s", stamp(p.Started), stamp(p.Finished))
+	if !p.SnapshotFirst.IsZero() {
+		field("frozen", "%s, skew %s", stamp(p.SnapshotFirst), took(p.Skew()))
+	}
+	field("maintenance", "%s", p.Maintenance)
+	if p.Parent != "" {
+		field("parent", "%s", p.Parent)
+	}
+	field("by", "vappvault %s, API %s", p.ToolVersion, p.APIVersion)
+	field("bytes", "%s, %s of data; read %s, stored %s", size(a.Size), size(a.Data), size(a.Read), size(a.Stored))
+	flush(w)
+	fmt.Fprintln(w)
+	drawDisks(w, p)
+	flush(w)
+	drawLists(w, p)
+}
+
+func drawDisks(w io.Writer, p *restorepoint.Point) {
+	row(w, "VM", "DISK", "SIZE", "READ", "STORED", "HOW", "TREE HASH")
+	for _, vm := range p.VMs {
+		if len(vm.Disks) == 0 {
+			how := vm.Missing
+			if how == "" {
+				how = "no disks"
+			}
+			row(w, vm.Name, "", "", "", "", how, "")
+		}
+		for _, d := range vm.Disks {
+			row(w, vm.Name, d.Label, size(d.Content.Size), size(d.ReadBytes), size(d.Content.StoredBytes), how(d), d.Content.TreeHash)
+		}
+	}
+}
+
+// how tells in a few words how a disk came into the point.
+func how(d restorepoint.Disk) string {
+	if d.NotProtected != "" {
+		return "not protected: " + d.NotProtected
+	}
+	text := d.Mode
+	if d.Transport != "" {
+		text += " by " + d.Transport
+	}
+	if d.FullReason != "" {
+		text += " (" + d.FullReason + ")"
+	}
+	return text
+}
+
+func drawLists(w io.Writer, p *restorepoint.Point) {
+	list := func(title string, lines []string) {
+		if len(lines) > 0 {
+			fmt.Fprintf(w, "\n%s\n  %s\n", title, strings.Join(lines, "\n  "))
+		}
+	}
+	var problems []string
+	for _, problem := range p.Problems {
+		problems = append(problems, problemText(problem))
+	}
+	list("problems", problems)
+	var absent []string
+	for _, path := range slices.Sorted(maps.Keys(p.Absent)) {
+		absent = append(absent, clean(path+": "+p.Absent[path]))
+	}
+	var documents []string
+	for _, path := range p.Documents {
+		documents = append(documents, clean(path))
+	}
+	list("documents", documents)
+	list("documents that there were none of", absent)
+}
+
+// flush ends a block of aligned lines, so that the next has its own columns.
+func flush(w io.Writer) {
+	if f, ok := w.(interface{ Flush() error }); ok {
+		_ = f.Flush() // print looks at the writer's error
+	}
+}

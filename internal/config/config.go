@@ -1,0 +1,210 @@
+// Package config reads vappvault.yaml: which sites, which repository, where
+// state lives, and what limits hold.
+//
+// A file is taken whole or not at all: an unknown key, a second document or
+// a value that makes no sense is an error that names the line or the key.
+// Paths in it are relative to the file. Passwords never stand in it, only
+// where to read them, and what is read never prints.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Version is the version of the file that this program reads.
+const Version = 1
+
+// FileName is the name of the configuration file where none is given.
+const FileName = "vappvault.yaml"
+
+// ErrNotFound says that there is no configuration file in any of the places
+// where one is looked for.
+var ErrNotFound = errors.New("no configuration file")
+
+// A Config is the content of one configuration file, checked, with defaults
+// filled in and paths made absolute.
+type Config struct {
+	Version    int        `yaml:"version"`
+	Sites      []Site     `yaml:"sites"`
+	Repository Repository `yaml:"repository"`
+	// StateDir holds the journal and the caches; empty for a folder of the
+	// repository's own under the user's state folder.
+	StateDir string `yaml:"stateDir"`
+	// Transports are tried in this order.
+	Transports []string `yaml:"transports"`
+	Limits     Limits   `yaml:"limits"`
+
+	path string
+}
+
+// A Server is how one server is reached and who logs in to it.
+type Server struct {
+	URL string `yaml:"url"`
+	// CA is a file of PEM certificates to trust instead of the system's.
+	CA string `yaml:"ca"`
+	// Fingerprint is the SHA-256 of the server's certificate, hex in lower
+	// case. With it set, the server must show that certificate and no other.
+	Fingerprint string `yaml:"fingerprint"`
+	User        string `yaml:"user"`
+	Password    Secret `yaml:",inline"`
+}
+
+// A Site is one vCD installation and the vCenters behind it.
+type Site struct {
+	// ID names the site in restore points, for ever.
+	ID       string `yaml:"id"`
+	Server   `yaml:",inline"`
+	VCenters []Server `yaml:"vcenters"`
+}
+
+// A Repository is where restore points are kept.
+type Repository struct {
+	// URL is a folder, or a file:// URL of one.
+	URL      string `yaml:"url"`
+	Password Secret `yaml:",inline"`
+}
+
+// Limits bound how much is done at once, and for how long.
+type Limits struct {
+	Disks int `yaml:"disks"` // disks of a vApp read side by side
+	// Sample is the percentage of blocks reported unchanged that an
+	// incremental reads all the same, to catch changed block tracking lying.
+	Sample float64 `yaml:"sample"`
+	// MaintenanceTimeout is how long a backup waits for the tasks that were
+	// running when maintenance mode was entered.
+	MaintenanceTimeout time.Duration `yaml:"maintenanceTimeout"`
+}
+
+// transports are the names that the file may list.
+var transports = []string{"datastore", "nfc"}
+
+func defaults() *Config {
+	return &Config{
+		Limits: Limits{Disks: 4, Sample: 1, MaintenanceTimeout: 10 * time.Minute},
+	}
+}
+
+// Find returns the path of the configuration file: the one given, or
+// vappvault.yaml in the working directory, or the one in the user's
+// configuration folder. ErrNotFound names the places.
+func Find(given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	places := []string{FileName}
+	if dir, err := os.UserConfigDir(); err == nil {
+		places = append(places, filepath.Join(dir, "vappvault", FileName))
+	}
+	for _, place := range places {
+		_, err := os.Stat(place)
+		if err == nil {
+			return place, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("configuration: %w", err)
+		}
+	}
+	return "", fmt.Errorf("%w: neither %s", ErrNotFound, strings.Join(places, " nor "))
+}
+
+// Load reads and checks the file at path.
+func Load(path string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	c, err := parse(data, abs)
+	if err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Path is the file that c was read from, absolute.
+func (c *Config) Path() string { return c.path }
+
+// Site returns the site of the given id.
+func (c *Config) Site(id string) (Site, bool) {
+	for _, s := range c.Sites {
+		if s.ID == id {
+			return s, true
+		}
+	}
+	return Site{}, false
+}
+
+// StateFolder returns where the state for the repository of the given id
+// lives: StateDir, or a folder under the user's state folder.
+func (c *Config) StateFolder(repositoryID string) (string, error) {
+	if c.StateDir != "" {
+		return c.StateDir, nil
+	}
+	if repositoryID == "" || strings.ContainsAny(repositoryID, `/\`) || strings.Contains(repositoryID, "..") {
+		return "", fmt.Errorf("state folder: repository id %q is not fit for a path", repositoryID)
+	}
+	base := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(base) { // the specification says to ignore relative ones
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("state folder: %w", err)
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(base, "vappvault", repositoryID), nil
+}
+
+func parse(data []byte, path string) (*Config, error) {
+	c := defaults()
+	c.path = path
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	switch err := dec.Decode(c); {
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("empty")
+	case err != nil:
+		return nil, plain(err)
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one document")
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+var unknownKey = regexp.MustCompile(`^line (\d+): field (.+) not found in type .*$`)
+
+// plain words the YAML package's errors for someone who knows no Go.
+func plain(err error) error {
+	var types *yaml.TypeError
+	if !errors.As(err, &types) {
+		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	lines := make([]string, len(types.Errors))
+	for i, s := range types.Errors {
+		if m := unknownKey.FindStringSubmatch(s); m != nil {
+			s = fmt.Sprintf("line %s: unknown key %q", m[1], m[2])
+			if m[2] == "password" {
+				s += "; use passwordFile, passwordEnv or passwordCommand"
+			}
+		}
+		lines[i] = s
+	}
+	return errors.New(strings.Join(lines, "; "))
+}

@@ -1,0 +1,75 @@
+// Package mark is how the changes that vappvault makes in a cloud are
+// recognised, in the journal and from outside.
+//
+// A run that dies leaves its changes behind. Each of them carries one of
+// these names, so that any later process, on any machine, can tell it from
+// what the tenant or vCD made, even if the journal is lost.
+package mark
+
+import "strings"
+
+// Kinds of intents: what is about to be changed outside.
+const (
+	// Maintenance: the vApp is put in maintenance mode. Object: the vApp's URN.
+	Maintenance = "maintenance"
+	// Relocation: relocation of a VM is disabled. Object: moref.
+	Relocation = "relocation"
+	// Snapshot: a snapshot is made. Object: moref; Detail name.
+	Snapshot = "snapshot"
+	// ScratchVM: a VM is made in vSphere, by the name in Detail name.
+	ScratchVM = "scratch-vm"
+	// Import: a scratch VM is moved into vCD. Object: its moref.
+	Import = "import"
+	// NewVApp: a vApp is made by a restore. Object: its href once known; Detail name.
+	NewVApp = "new-vapp"
+	// Swap: the disks of a VM are swapped. Object: moref; Detail has old and new files.
+	Swap = "swap"
+	// OldDisk: a disk file that a restore put aside is kept until the result is proven.
+	OldDisk = "old-disk"
+)
+
+// Detail keys of intents.
+const (
+	VCenter = "vcenter" // instance UUID of the vCenter that Object lives in
+	Name    = "name"
+	VM      = "vm" // name of the VM, for messages
+)
+
+// MetadataPrefix starts the key of every metadata entry of ours.
+const MetadataPrefix = "vappvault."
+
+// RunKey is the metadata entry, in the SYSTEM domain of a vApp, that names
+// the run which put it in maintenance mode. It is private: tenants do not
+// see it.
+const RunKey = MetadataPrefix + "run"
+
+// Value is what the entry under RunKey says: the run, and the machine whose
+// journal has the rest.
+func Value(run, host string) string { return run + " " + host }
+
+// ParseValue is the inverse of Value.
+func ParseValue(v string) (run, host string) {
+	run, host, _ = strings.Cut(v, " ")
+	return run, host
+}
+
+// DisableSource is the source under which relocation is disabled.
+const DisableSource = "vappvault"
+
+const prefix = "vappvault-"
+
+// SnapshotName is the name of a snapshot that a run makes.
+func SnapshotName(run string) string { return prefix + run }
+
+// ScratchName is the name of a VM that a run makes in vSphere; n tells its
+// VMs apart. vCD gives it its real name on import.
+func ScratchName(run, n string) string { return ScratchPrefix + run + "-" + n }
+
+// ScratchPrefix starts the name of every VM that a restore makes.
+const ScratchPrefix = prefix + "scratch-"
+
+// Ours tells whether a snapshot is one of ours, and of which run.
+func Ours(snapshot string) (run string, ok bool) {
+	run, ok = strings.CutPrefix(snapshot, prefix)
+	return run, ok && run != ""
+}

@@ -1,0 +1,258 @@
+// Package reconcile settles what runs that died left behind: vApps in
+// maintenance mode, snapshots, disabled relocation, VMs that a restore made,
+// disks half swapped.
+//
+// It works from the journal, and where that is lost from the marks that
+// every change of ours bears. It touches nothing that does not bear one, and
+// nothing of a run that is still alive.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/vappvault/vappvault/internal/backup"
+	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/maintenance"
+	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/vcd"
+	"github.com/vappvault/vappvault/internal/vsphere"
+)
+
+// Deps are what settling works with.
+type Deps struct {
+	VCD *vcd.Client
+	// VCenter returns the client of the vCenter with an instance UUID.
+	VCenter func(ctx context.Context, instanceUUID string) (*vsphere.Client, error)
+	// VSphere returns the client of the vCenter that vCD knows by the href
+	// of its vimServer.
+	VSphere func(ctx context.Context, vimServerHref string) (*vsphere.Client, error)
+	Journal *journal.Journal
+	Logger  *slog.Logger
+	// Hook, where set, is called after each intent that was settled.
+	Hook func(step string)
+}
+
+// Settled is one thing that was found and what became of it.
+type Settled struct {
+	VApp   string `json:"vapp"`
+	Kind   string `json:"kind"`
+	Object string `json:"object"`
+	Action string `json:"action"`
+	Err    error  `json:"-"`
+	Error  string `json:"error,omitempty"`
+}
+
+// VApp settles everything that earlier runs left on one vApp. The caller
+// holds the vApp's claim, so that no run on this machine is alive on it.
+// What could not be settled stays in the journal and is in the error.
+func VApp(ctx context.Context, d Deps, site, vappID string) ([]Settled, error) {
+	out, err := fromJournal(ctx, d, site, vappID)
+	if err != nil {
+		return out, err
+	}
+	found, err := fromOutside(ctx, d, vappID)
+	return append(out, found...), err
+}
+
+// fromJournal settles open intents, the newest first: later changes may
+// stand on earlier ones.
+func fromJournal(ctx context.Context, d Deps, site, vappID string) ([]Settled, error) {
+	intents, err := d.Journal.OpenIntents(ctx, journal.Filter{Site: site, VApp: vappID})
+	if err != nil {
+		return nil, err
+	}
+	var out []Settled
+	var errs []error
+	for _, i := range slices.Backward(intents) {
+		action, err := d.settle(ctx, i)
+		s := Settled{VApp: i.VApp, Kind: i.Kind, Object: i.Object, Action: action}
+		if err == nil {
+			err = d.Journal.Settle(ctx, i.ID)
+		}
+		if err != nil {
+			s.Err = fmt.Errorf("settle %s of %s: %w", i.Kind, name(i), err)
+			s.Error = s.Err.Error()
+			errs = append(errs, s.Err)
+		}
+		out = append(out, s)
+		if d.Hook != nil {
+			d.Hook("settle " + i.Kind)
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+func name(i journal.Intent) string {
+	if vm := i.Detail[mark.VM]; vm != "" {
+		return "vm " + vm
+	}
+	if n := i.Detail[mark.Name]; n != "" {
+		return n
+	}
+	return i.Object
+}
+
+// settle undoes what one intent announced, however far it had come.
+func (d Deps) settle(ctx context.Context, i journal.Intent) (string, error) {
+	switch i.Kind {
+	case mark.Maintenance:
+		return d.settleMaintenance(ctx, i)
+	case mark.NewVApp:
+		return d.settleVApp(ctx, i)
+	case mark.Import:
+		return "take back the import", restore.RemoveImported(ctx, d.VCD, i.Object, i.Detail[mark.VCenter], i.Detail["whole"] == "true")
+	}
+	client, err := d.VCenter(ctx, i.Detail[mark.VCenter])
+	if err != nil {
+		return "", err
+	}
+	switch i.Kind {
+	case mark.Relocation:
+		err := client.VM(i.Object).EnableRelocation(ctx, mark.DisableSource)
+		if errors.Is(err, vsphere.ErrNotFound) || errors.Is(err, vsphere.ErrNotSupported) {
+			err = nil
+		}
+		return "enable relocation", err
+	case mark.Snapshot:
+		return "remove our snapshot", backup.RemoveSnapshots(ctx, client.VM(i.Object), i.Detail[mark.Name])
+	case mark.ScratchVM:
+		return "remove the scratch VM", restore.RemoveScratch(ctx, client, i.Detail[mark.Name])
+	case mark.Swap:
+		files, err := restore.DecodeFiles(i.Detail)
+		if err != nil {
+			return "", err
+		}
+		return "give the VM its former disks back; its settings may be partly restored",
+			restore.SwapBack(ctx, client, i.Object, files)
+	case mark.OldDisk:
+		files, err := restore.DecodeFiles(i.Detail)
+		if err != nil {
+			return "", err
+		}
+		return "delete replaced disks", restore.DropOld(ctx, client, i.Object, files)
+	}
+	return "", fmt.Errorf("intent of an unknown kind %q: was it made by a newer program?", i.Kind)
+}
+
+// settleMaintenance leaves maintenance mode where the run of the intent
+// entered it. The mark is set before and removed after: no mark, no
+// maintenance of ours.
+func (d Deps) settleMaintenance(ctx context.Context, i journal.Intent) (string, error) {
+	href := d.VCD.Href(i.Object)
+	run, _, err := maintenance.Mark(ctx, d.VCD, href)
+	if vcd.IsNotFound(err) || vcd.IsForbidden(err) {
+		return "the vApp is gone", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if run != i.Run {
+		return "was not in maintenance mode by that run", nil
+	}
+	return "exit maintenance mode", maintenance.Leave(ctx, d.VCD, i.Object, href)
+}
+
+// settleVApp deletes the empty vApp that a restore may have composed. One
+// with VMs is settled by the intents of its imports.
+func (d Deps) settleVApp(ctx context.Context, i journal.Intent) (string, error) {
+	vapps, err := d.VCD.VApps(ctx, vcd.Filter("name==", i.Detail[mark.Name]))
+	if err != nil {
+		return "", err
+	}
+	for _, v := range vapps {
+		if v.Name != i.Detail[mark.Name] || v.VDCID != i.Detail["vdc"] || v.VMCount > 0 {
+			continue
+		}
+		vapp, err := d.VCD.VApp(ctx, v.ID)
+		if err != nil {
+			return "", err
+		}
+		if vapp.Created.Before(i.Made) || len(vapp.VMs) > 0 {
+			continue // not made by the restore
+		}
+		return "delete the half restored vApp", restore.RemoveVApp(ctx, d.VCD, v.Href)
+	}
+	return "nothing was made", nil
+}
+
+// fromOutside finds what bears our marks although the journal says nothing:
+// it was lost, or is another machine's. Only what this machine did is
+// settled; of another's, the mark is left.
+func fromOutside(ctx context.Context, d Deps, vappID string) ([]Settled, error) {
+	vapp, err := d.VCD.VApp(ctx, vappID)
+	if vcd.IsNotFound(err) || vcd.IsForbidden(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("vApp %s: %w", vappID, err)
+	}
+	run, host, err := maintenance.Mark(ctx, d.VCD, vapp.Href)
+	if err != nil {
+		return nil, fmt.Errorf("vApp %s: read the mark: %w", vapp.Name, err)
+	}
+	here, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	if run != "" && host != here {
+		return nil, fmt.Errorf("vApp %s: %w: run %s on %s", vapp.Name, maintenance.ErrStolen, run, host)
+	}
+	var out []Settled
+	var errs []error
+	note := func(kind, object, action string, err error) {
+		s := Settled{VApp: vappID, Kind: kind, Object: object, Action: action, Err: err}
+		if err != nil {
+			s.Error = err.Error()
+			errs = append(errs, fmt.Errorf("vApp %s: %s: %w", vapp.Name, action, err))
+		}
+		out = append(out, s)
+	}
+	for _, vm := range vapp.VMs {
+		for _, s := range d.strayOnVM(ctx, vm) {
+			note(s.Kind, vm.Name, s.Action, s.Err)
+		}
+	}
+	if run != "" {
+		note(mark.Maintenance, vapp.Name, "exit maintenance mode", maintenance.Leave(ctx, d.VCD, vapp.ID, vapp.Href))
+	}
+	return out, errors.Join(errs...)
+}
+
+// strayOnVM removes snapshots of ours and enables relocation.
+func (d Deps) strayOnVM(ctx context.Context, vm vcd.VM) []Settled {
+	if vm.VimInfo.VMMoRef == "" {
+		return nil
+	}
+	fail := func(err error) []Settled {
+		return []Settled{{Kind: mark.Snapshot, Action: "look for leftovers", Err: err}}
+	}
+	client, err := d.VSphere(ctx, vm.VimInfo.VCenterHref)
+	if err != nil {
+		return fail(err)
+	}
+	v := client.VM(vm.VimInfo.VMMoRef)
+	config, err := v.Config(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	var out []Settled
+	for _, s := range config.Snapshots {
+		if _, ours := mark.Ours(s.Name); ours {
+			out = append(out, Settled{Kind: mark.Snapshot, Action: "remove our snapshot " + s.Name, Err: v.RemoveSnapshot(ctx, s.Ref)})
+		}
+	}
+	if slices.ContainsFunc(config.DisabledMethods, func(m string) bool { return strings.HasPrefix(m, "Relocate") }) {
+		err := v.EnableRelocation(ctx, mark.DisableSource)
+		if !errors.Is(err, vsphere.ErrNotSupported) {
+			out = append(out, Settled{Kind: mark.Relocation, Action: "enable relocation", Err: err})
+		}
+	}
+	return out
+}

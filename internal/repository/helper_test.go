@@ -1,0 +1,193 @@
+package repository_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/vappvault/vappvault/internal/repository"
+	"github.com/vappvault/vappvault/internal/restorepoint"
+)
+
+const (
+	password = "correct horse battery staple"
+	orgID    = "urn:vcloud:org:0b1a0b1a-0000-4000-8000-000000000001"
+	orgUUID  = "0b1a0b1a-0000-4000-8000-000000000001"
+	vappID   = "urn:vcloud:vapp:7a990000-0000-4000-8000-000000000001"
+	vmID     = "urn:vcloud:vm:33330000-0000-4000-8000-000000000001"
+	diskUUID = "6000C290-0000-4000-8000-000000000001"
+
+	block   = repository.BlockSize
+	segment = repository.SegmentBlocks * block
+)
+
+// newRoot makes a root in a new folder and opens it.
+func newRoot(t testing.TB) *repository.Root {
+	t.Helper()
+	dir := t.TempDir()
+	if err := repository.Init(t.Context(), repository.Location{Path: dir}, password); err != nil {
+		t.Fatal(err)
+	}
+	return openRoot(t, dir)
+}
+
+func openRoot(t testing.TB, dir string) *repository.Root {
+	t.Helper()
+	r, err := repository.Open(t.Context(), repository.Location{Path: dir}, password,
+		repository.Options{StateDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// newOrg makes a root and one organization in it.
+func newOrg(t testing.TB) *repository.Repository {
+	t.Helper()
+	return org(t, newRoot(t))
+}
+
+func org(t testing.TB, r *repository.Root) *repository.Repository {
+	t.Helper()
+	o, err := r.Org(t.Context(), orgID, "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func newWriter(t testing.TB, o *repository.Repository) *repository.PointWriter {
+	t.Helper()
+	w, err := o.NewPoint(t.Context(), vappID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Abort(context.WithoutCancel(t.Context())) })
+	return w
+}
+
+// newPoint returns a manifest with one VM, whose disks are the given ones.
+func newPoint(disks ...restorepoint.DiskContent) *restorepoint.Point {
+	started := time.Now().UTC()
+	p := &restorepoint.Point{
+		ID: ulid.Make().String(), State: restorepoint.Complete, ToolVersion: "test",
+		Started: started, Finished: started.Add(time.Second),
+		Site: restorepoint.Ref{ID: "site1"}, Org: restorepoint.Ref{ID: orgID, Name: "acme"},
+		VDC:  restorepoint.Ref{ID: "urn:vcloud:vdc:1", Name: "vdc1"},
+		VApp: restorepoint.Ref{ID: vappID, Name: "../../web-shop"},
+		VMs:  []restorepoint.VM{{Ref: restorepoint.Ref{ID: vmID, Name: "db01"}}},
+	}
+	for i, c := range disks {
+		p.VMs[0].Disks = append(p.VMs[0].Disks, restorepoint.Disk{
+			Key: int32(2000 + i), UUID: diskUUID[:len(diskUUID)-1] + string(rune('1'+i)), Label: "Hard disk 1", Content: c,
+		})
+	}
+	return p
+}
+
+// noise fills b with bytes that do not compress.
+func noise(seed uint64, b []byte) []byte {
+	r := rand.New(rand.NewPCG(seed, seed))
+	for i := 0; i+8 <= len(b); i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], r.Uint64())
+	}
+	for i := len(b) &^ 7; i < len(b); i++ {
+		b[i] = byte(seed)
+	}
+	return b
+}
+
+// image returns a disk with noise, text, zeros and an odd end.
+func image(seed uint64, size int) []byte {
+	b := make([]byte, size)
+	for at, n := 0, 0; at < size; at, n = at+block, n+1 {
+		piece := b[at:min(at+block, size)]
+		switch n % 4 {
+		case 0:
+			noise(seed+uint64(n), piece)
+		case 1:
+			copy(piece, bytes.Repeat([]byte("the quick brown fox\n"), len(piece)/20))
+			piece[0], piece[len(piece)-1] = byte(seed), byte(n)
+		case 2:
+			piece[len(piece)-1] = byte(n) | 1 // nearly zeros
+		}
+	}
+	return b
+}
+
+// writeImage writes the blocks of img that differ from old, which is what the
+// parent holds and may be shorter.
+func writeImage(t testing.TB, d *repository.DiskWriter, old, img []byte) restorepoint.DiskContent {
+	t.Helper()
+	for at := 0; at < len(img); at += block {
+		piece := img[at:min(at+block, len(img))]
+		if at+len(piece) <= len(old) && bytes.Equal(old[at:at+len(piece)], piece) {
+			continue
+		}
+		if err := d.WriteBlock(t.Context(), int64(at/block), piece); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := d.Finish(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func newDisk(t testing.TB, w *repository.PointWriter, size int64, parent *restorepoint.DiskContent) *repository.DiskWriter {
+	t.Helper()
+	d, err := w.Disk(t.Context(), size, parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// saveImage commits a point whose one disk is img.
+func saveImage(t testing.TB, o *repository.Repository, parent *restorepoint.DiskContent, old, img []byte) *restorepoint.Point {
+	t.Helper()
+	w := newWriter(t, o)
+	c := writeImage(t, newDisk(t, w, int64(len(img)), parent), old, img)
+	p := newPoint(c)
+	if err := w.Commit(t.Context(), p, map[string][]byte{"vcd/vapp.xml": []byte("<VApp/>")}); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// readImage reads a disk back in full.
+func readImage(t testing.TB, o *repository.Repository, c restorepoint.DiskContent) []byte {
+	t.Helper()
+	r, err := o.OpenDisk(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b := make([]byte, c.Size)
+	if err := r.ReadAt(t.Context(), b, 0); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func mustVerify(t testing.TB, o *repository.Repository, id string) {
+	t.Helper()
+	damages, err := o.Verify(t.Context(), id, 100, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range damages {
+		t.Error(d)
+	}
+}

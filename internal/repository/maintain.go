@@ -1,0 +1,100 @@
+package repository
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/maintenance"
+	"github.com/kopia/kopia/repo/manifest"
+	"github.com/kopia/kopia/snapshot"
+	"github.com/kopia/kopia/snapshot/snapshotmaintenance"
+)
+
+// checkpointAge is when a checkpoint is nobody's any more: a writer replaces
+// its own every checkpointEvery.
+const checkpointAge = 48 * time.Hour
+
+// strayAge is when a temporary file is nobody's any more.
+const strayAge = 24 * time.Hour
+
+// MaintainOptions say what a maintenance does.
+type MaintainOptions struct {
+	// Quick compacts indexes only and collects no garbage.
+	Quick bool
+	// Immediate drops garbage at once rather than a day or two after it
+	// became such. It needs the repository for itself: it waits for no writer
+	// but fails with ErrBusy, and a reader in another process may fail.
+	Immediate bool
+}
+
+// Maintain collects what no point refers to any more. Nothing else runs
+// Kopia's maintenance, and only one run takes place at a time: another fails
+// with ErrBusy.
+func (o *Repository) Maintain(ctx context.Context, m MaintainOptions) error {
+	if err := o.maintain(ctx, m); err != nil {
+		return o.errorf("maintain: %w", err)
+	}
+	return nil
+}
+
+func (o *Repository) maintain(ctx context.Context, m MaintainOptions) error {
+	unlock, err := tryLock(o.dir + ".maintain.lock")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	mode, safety := maintenance.ModeFull, maintenance.SafetyFull
+	if m.Quick {
+		mode = maintenance.ModeQuick
+	}
+	if m.Immediate {
+		// Writers hold this lock shared.
+		free, err := tryLock(o.lockPath())
+		if err != nil {
+			return err
+		}
+		defer free()
+		safety = maintenance.SafetyNone
+	}
+	if err := o.dropStaleCheckpoints(ctx, m.Immediate); err != nil {
+		return err
+	}
+	err = repo.DirectWriteSession(ctx, o.rep, repo.WriteSessionOptions{Purpose: "vappvault maintenance"},
+		func(ctx context.Context, w repo.DirectRepositoryWriter) error {
+			return snapshotmaintenance.Run(ctx, w, mode, false, safety)
+		})
+	if err != nil {
+		return err
+	}
+	if err := removeStrays(o.dir, strayAge); err != nil {
+		return fmt.Errorf("remove temporary files: %w", err)
+	}
+	return o.rep.Refresh(ctx)
+}
+
+// dropStaleCheckpoints drops the checkpoints of attempts that were given up.
+// Where no writer is, every checkpoint is one.
+func (o *Repository) dropStaleCheckpoints(ctx context.Context, all bool) error {
+	if err := o.rep.Refresh(ctx); err != nil {
+		return err
+	}
+	entries, err := o.rep.FindManifests(ctx, map[string]string{
+		manifest.TypeLabelKey: snapshot.ManifestType, snapshot.HostnameLabel: checkpointHost,
+		snapshot.UsernameLabel: username,
+	})
+	if err != nil {
+		return err
+	}
+	var stale []manifest.ID
+	for _, e := range entries {
+		if all || time.Since(e.ModTime) > checkpointAge {
+			stale = append(stale, e.ID)
+		}
+	}
+	if len(stale) == 0 {
+		return nil
+	}
+	return o.drop(ctx, "drop stale checkpoints", stale)
+}

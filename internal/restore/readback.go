@@ -1,0 +1,147 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/beevik/etree"
+
+	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/restorepoint"
+)
+
+// uncompared are documents that describe the cloud around the vApp or that
+// repeat what another document says.
+var uncompared = []string{"vcd/context/", "vsphere/"}
+
+// readBack captures the restored vApp and compares every document of the
+// vApp and its VMs with the restore point's.
+func (r *run) readBack(ctx context.Context) error {
+	now, err := r.VCD.Capture(ctx, r.vapp.ID)
+	if err != nil {
+		return err
+	}
+	r.vapp = now.VApp
+	networks, err := networksByName(now.Files)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.docs)) {
+		if !comparable(name) || r.leftOut(name) {
+			continue
+		}
+		got, ok := now.Files[r.renamed(name)]
+		if strings.HasPrefix(name, "vcd/networks/") {
+			got, ok, err = r.sameNetwork(name, networks)
+			if err != nil {
+				return err
+			}
+		}
+		if !ok {
+			r.result.Differences = append(r.result.Differences, Difference{Document: name, Field: "/", Want: "the document", Got: "none"})
+			continue
+		}
+		if err := r.compare(name, got); err != nil {
+			return err
+		}
+	}
+	for i, vm := range now.VApp.VMs {
+		if vm.NeedsCustomization {
+			r.warn(now.VApp.VMs[i].Name, "the guest will be customized at its next power-on")
+		}
+	}
+	return nil
+}
+
+func (r *run) compare(name string, got []byte) error {
+	want := r.docs[name]
+	var err error
+	if path.Base(name) == "metadata.xml" {
+		if got, err = restorepoint.WithoutMetadata(got, mark.MetadataPrefix); err != nil {
+			return fmt.Errorf("document %s: read back: %w", name, err)
+		}
+	}
+	differences, err := Compare(name, want, got)
+	if err != nil {
+		return err
+	}
+	r.result.Compared++
+	for i := range differences {
+		r.chosen(&differences[i])
+	}
+	r.result.Differences = append(r.result.Differences, differences...)
+	return nil
+}
+
+// chosen gives a reason to differences that the operator asked for.
+func (r *run) chosen(d *Difference) {
+	switch {
+	case d.Reason != "":
+	case r.plan.Mode == ModeCopy && d.Document == "vcd/vapp.xml" && d.Field == "/@name":
+		d.Reason = "a copy has its own name"
+	case r.plan.MAC == MACNew && (strings.HasSuffix(d.Field, "/MACAddress") || strings.Contains(d.Field, "/Item[") && strings.HasSuffix(d.Field, "/Address")):
+		d.Reason = "new MAC addresses were asked for"
+	case strings.Contains(d.Field, "IpAddressAllocationMode") && d.Want == "POOL" && d.Got == "MANUAL",
+		strings.HasSuffix(d.Field, "@ipAddressingMode") && d.Want == "POOL" && d.Got == "MANUAL":
+		d.Reason = "the address was kept, which POOL mode does not allow"
+	case r.plan.IP == IPPool && (strings.HasSuffix(d.Field, "/IpAddress") || strings.HasSuffix(d.Field, "@ipAddress")):
+		d.Reason = "the pool gave another address, as asked for"
+	case strings.HasSuffix(d.Document, "/vapp.xml") && strings.Contains(d.Field, "Owner") && r.plan.Owner.Name == "":
+		d.Reason = "the owner is gone"
+	}
+}
+
+func comparable(name string) bool {
+	if !strings.HasSuffix(name, ".xml") {
+		return false
+	}
+	return !slices.ContainsFunc(uncompared, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+// leftOut tells whether a document belongs to a VM that the plan leaves.
+func (r *run) leftOut(name string) bool {
+	for _, vm := range r.plan.VMs {
+		if vm.Action == Leave && vm.VM != nil && strings.HasPrefix(name, "vcd/vms/"+restorepoint.UUID(vm.VM.ID)+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// networksByName finds the vApp networks' documents by the names they bear:
+// their ids are new.
+func networksByName(files map[string][]byte) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for name, raw := range files {
+		if !strings.HasPrefix(name, "vcd/networks/") {
+			continue
+		}
+		doc, err := parse(raw)
+		if err != nil {
+			return nil, fmt.Errorf("document %s: %w", name, err)
+		}
+		out[attribute(doc.Root(), "name")] = raw
+	}
+	return out, nil
+}
+
+func (r *run) sameNetwork(name string, live map[string][]byte) ([]byte, bool, error) {
+	doc, err := r.docs.tree(name)
+	if err != nil {
+		return nil, false, err
+	}
+	raw, ok := live[attribute(doc.Root(), "name")]
+	return raw, ok, nil
+}
+
+// attributeOf returns an attribute of a descendant.
+func attributeOf(e *etree.Element, local string, path ...string) string {
+	if e = descend(e, path...); e == nil {
+		return ""
+	}
+	return attribute(e, local)
+}

@@ -1,0 +1,318 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/beevik/etree"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/maintenance"
+	"github.com/vappvault/vappvault/internal/progress"
+	"github.com/vappvault/vappvault/internal/repository"
+	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/vcd"
+	"github.com/vappvault/vappvault/internal/vsphere"
+)
+
+// cleanTimeout bounds each clean-up step, which runs even after cancellation.
+const cleanTimeout = 10 * time.Minute
+
+// Deps are what a restore works with.
+type Deps struct {
+	VCD *vcd.Client
+	// VSphere returns the client of the vCenter that vCD knows by the given
+	// reference (the href of its vimServer).
+	VSphere    func(ctx context.Context, vimServerHref string) (*vsphere.Client, error)
+	Repository *repository.Repository // of the restore point's org
+	Journal    *journal.Journal
+	Claim      *journal.Claim
+	Site       string
+	Progress   progress.Func
+	Logger     *slog.Logger
+	// MaintenanceTimeout bounds the wait for tasks that were already running.
+	MaintenanceTimeout time.Duration
+	// Hook, where set, is called after each journalled or outside step.
+	Hook func(step string)
+
+	docs documents
+}
+
+// documents are those of the restore point, secrets put back.
+type documents map[string][]byte
+
+// tree returns a document to edit, or nil where the point has none.
+func (d documents) tree(path string) (*etree.Document, error) {
+	raw, ok := d[path]
+	if !ok {
+		return nil, nil
+	}
+	tree, err := parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("document %s: %w", path, err)
+	}
+	return tree, nil
+}
+
+func (d *Deps) loadDocuments(ctx context.Context, point *restorepoint.Point) error {
+	if d.docs != nil {
+		return nil
+	}
+	docs, err := d.Repository.Documents(ctx, point.ID)
+	if err != nil {
+		return fmt.Errorf("restore point %s: read documents: %w", point.ID, err)
+	}
+	secrets, err := restorepoint.DecodeSecrets(docs[restorepoint.SecretsPath])
+	if err != nil {
+		return fmt.Errorf("restore point %s: %w", point.ID, err)
+	}
+	for path := range secrets {
+		if docs[path], err = secrets.Restore(path, docs[path]); err != nil {
+			return fmt.Errorf("restore point %s: %w", point.ID, err)
+		}
+	}
+	d.docs = docs
+	return nil
+}
+
+// A Result is what a restore did.
+type Result struct {
+	Plan     *Plan      `json:"plan"`
+	VAppID   string     `json:"vappId"`
+	VAppName string     `json:"vappName"`
+	VMs      []VMResult `json:"vms"`
+	// Compared counts the documents that were read back and compared.
+	Compared    int          `json:"compared"`
+	Differences []Difference `json:"differences,omitempty"`
+	// Warnings are what the operator should know or still do.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Unexplained returns the differences that no reason excuses.
+func (r *Result) Unexplained() []Difference {
+	return slices.DeleteFunc(slices.Clone(r.Differences), func(d Difference) bool { return d.Reason != "" })
+}
+
+// A VMResult is the identity of a VM before and after.
+type VMResult struct {
+	Name     string `json:"name"`
+	Action   string `json:"action"`
+	OldID    string `json:"oldId"`
+	NewID    string `json:"newId"`
+	OldMoRef string `json:"oldMoref"`
+	NewMoRef string `json:"newMoref"`
+	Disks    int    `json:"disks"`
+	Bytes    int64  `json:"bytes"` // of disk data written
+}
+
+// run is one restore under way.
+type run struct {
+	Deps
+	id     string
+	plan   *Plan
+	point  *restorepoint.Point
+	vapp   *vcd.VApp // the restored vApp, once it exists
+	hold   *maintenance.Hold
+	places map[string]vsphere.Place
+	result *Result
+	// undo takes back what was done so far, last first.
+	undo []undoStep
+}
+
+type undoStep struct {
+	what   string
+	intent int64
+	do     func(context.Context) error
+
+	swapOf string // moref of the VM whose disks were swapped
+	files  Files
+}
+
+// Run computes the plan and applies it. A plan with open conflicts is
+// refused with ErrConflict before anything is changed.
+func Run(ctx context.Context, d Deps, point *restorepoint.Point, o Options) (*Result, error) {
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := d.loadDocuments(ctx, point); err != nil {
+		return nil, err
+	}
+	plan, err := Compute(ctx, d, point, o)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	r := &run{Deps: d, id: ulid.Make().String(), plan: plan, point: point, places: map[string]vsphere.Place{},
+		result: &Result{Plan: plan, VAppName: plan.VAppName}}
+	if err := plan.Refused(); err != nil {
+		return r.result, err
+	}
+	for _, c := range plan.Conflicts {
+		r.warn("", fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
+	}
+	if err := r.do(ctx); err != nil {
+		return r.result, fmt.Errorf("vApp %s: %w", plan.VAppName, err)
+	}
+	return r.result, nil
+}
+
+func (r *run) do(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.takeBack(ctx))
+		}
+		if exit := r.exit(ctx); exit != nil {
+			err = errors.Join(err, exit)
+		}
+	}()
+	if r.plan.Mode == ModeOverwrite {
+		err = r.overwrite(ctx)
+	} else {
+		err = r.missing(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.apply(ctx); err != nil {
+		return err
+	}
+	if err := r.step(ctx, "read back and compare", r.readBack); err != nil {
+		return err
+	}
+	if err := r.step(ctx, "settle", r.settle); err != nil {
+		return err
+	}
+	if err := r.exit(ctx); err != nil {
+		return err
+	}
+	if r.plan.PowerOn {
+		return r.step(ctx, "power on", func(ctx context.Context) error { return r.VCD.PowerOn(ctx, r.vapp.Href) })
+	}
+	return nil
+}
+
+// takeBack undoes what was done, last first, whatever fails on the way. What
+// could not be undone stays in the journal.
+func (r *run) takeBack(ctx context.Context) error {
+	if len(r.undo) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	return r.step(ctx, "take back", func(ctx context.Context) error {
+		var errs []error
+		for _, u := range slices.Backward(r.undo) {
+			if err := u.do(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", u.what, err))
+				continue
+			}
+			errs = append(errs, r.Journal.Settle(ctx, u.intent))
+		}
+		r.undo = nil
+		return errors.Join(errs...)
+	})
+}
+
+// settle closes the intents of a restore that is proven.
+func (r *run) settle(ctx context.Context) error {
+	if err := r.dropOldDisks(ctx); err != nil {
+		return err
+	}
+	for _, u := range r.undo {
+		if err := r.Journal.Settle(ctx, u.intent); err != nil {
+			return err
+		}
+	}
+	r.undo = nil
+	return nil
+}
+
+// intend journals a change before it is made, with how to take it back.
+func (r *run) intend(ctx context.Context, i journal.Intent, what string, undo func(context.Context) error) error {
+	i.Claim, i.Run, i.Site, i.VApp = r.Claim.Token, r.id, r.Site, r.point.VApp.ID
+	id, err := r.Journal.Intend(ctx, i)
+	if err != nil {
+		return fmt.Errorf("journal %s: %w", i.Kind, err)
+	}
+	r.undo = append(r.undo, undoStep{what: what, intent: id, do: undo})
+	r.did("intend " + i.Kind)
+	return nil
+}
+
+// settled closes the newest intent: what it announced needs no taking back
+// any more, because a later one covers it.
+func (r *run) settled(ctx context.Context) error {
+	last := r.undo[len(r.undo)-1]
+	r.undo = r.undo[:len(r.undo)-1]
+	return r.Journal.Settle(ctx, last.intent)
+}
+
+// enter puts the vApp in maintenance mode and waits until nothing moves.
+func (r *run) enter(ctx context.Context) error {
+	keeper := &maintenance.Keeper{VCD: r.VCD, Journal: r.Journal, Claim: r.Claim, Run: r.id, Site: r.Site, Hook: r.Hook}
+	return r.step(ctx, "enter maintenance mode", func(ctx context.Context) (err error) {
+		r.hold, err = keeper.Enter(ctx, r.vapp)
+		if err != nil {
+			return err
+		}
+		if r.hold.Foreign {
+			return fmt.Errorf("%w: it is in maintenance mode by somebody else", ErrConflict)
+		}
+		return r.hold.Settle(ctx, r.MaintenanceTimeout)
+	})
+}
+
+func (r *run) exit(ctx context.Context) error {
+	if r.hold == nil || r.hold.Foreign {
+		return nil
+	}
+	hold := r.hold
+	r.hold = nil
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	return r.step(ctx, "exit maintenance mode", hold.Release)
+}
+
+func (r *run) step(ctx context.Context, name string, do func(context.Context) error) error {
+	event := progress.Event{Kind: progress.StepStart, Step: name, Org: r.plan.Org.Name, VApp: r.plan.VAppName}
+	r.Progress.Emit(event)
+	err := do(ctx)
+	event.Kind = progress.StepDone
+	if err != nil {
+		event.Err = err.Error()
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	r.Progress.Emit(event)
+	return err
+}
+
+func (r *run) warn(vm, message string) {
+	if vm != "" {
+		r.result.Warnings = append(r.result.Warnings, "vm "+vm+": "+message)
+	} else {
+		r.result.Warnings = append(r.result.Warnings, message)
+	}
+	r.Progress.Emit(progress.Event{
+		Kind: progress.Warn, Org: r.plan.Org.Name, VApp: r.plan.VAppName, VM: vm, Message: message,
+	})
+}
+
+func (r *run) did(step string) {
+	if r.Hook != nil {
+		r.Hook(step)
+	}
+}
+
+// renamed maps a document's path in the restore point to the path that the
+// same document has in a capture of the restored vApp.
+func (r *run) renamed(path string) string {
+	for _, vm := range r.result.VMs {
+		path = strings.Replace(path, "/"+restorepoint.UUID(vm.OldID)+"/", "/"+restorepoint.UUID(vm.NewID)+"/", 1)
+	}
+	return path
+}

@@ -1,0 +1,181 @@
+// Package restorepoint is the manifest of a restore point: one vApp at one
+// instant, the documents that describe it and the disks of its VMs.
+//
+// A committed point never changes. Ids are path components inside it, names
+// never are: a VM may be called "../../x".
+package restorepoint
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// SchemaVersion is the version of the manifest that this program writes. It
+// reads this one and every older one.
+const SchemaVersion = 1
+
+// A State says how whole a restore point is.
+type State string
+
+// The states of a restore point.
+const (
+	Complete   State = "complete"
+	Partial    State = "partial"    // something is missing; Problems say what and why
+	Incomplete State = "incomplete" // not restorable as a whole
+)
+
+// A Point is the manifest, stored as restorepoint.json.
+type Point struct {
+	Schema      int       `json:"schema"`
+	ID          string    `json:"id"` // ULID
+	State       State     `json:"state"`
+	Started     time.Time `json:"started"`
+	Finished    time.Time `json:"finished"`
+	ToolVersion string    `json:"toolVersion"`
+	Site        Ref       `json:"site"` // ID: the site's id in the configuration
+	Org         Ref       `json:"org"`
+	VDC         Ref       `json:"vdc"`
+	VApp        Ref       `json:"vapp"`
+	// Parent is the id of the point that disks were taken over from.
+	Parent      string `json:"parent,omitempty"`
+	AutoNature  bool   `json:"autoNature,omitempty"` // standalone VM or discovered vApp
+	Maintenance string `json:"maintenance"`          // full, snapshot, none, foreign
+	APIVersion  string `json:"apiVersion"`
+	// SnapshotFirst and SnapshotLast span the instants at which the VMs
+	// were frozen; their distance is the skew.
+	SnapshotFirst time.Time         `json:"snapshotFirst,omitzero"`
+	SnapshotLast  time.Time         `json:"snapshotLast,omitzero"`
+	VMs           []VM              `json:"vms"`
+	Documents     []string          `json:"documents"`        // paths inside the point
+	Absent        map[string]string `json:"absent,omitempty"` // document path -> why
+	Problems      []Problem         `json:"problems,omitempty"`
+}
+
+// Skew is the time between the first and the last VM's snapshot.
+func (p *Point) Skew() time.Duration { return p.SnapshotLast.Sub(p.SnapshotFirst) }
+
+// A Ref names an object by the id and the name it had.
+type Ref struct {
+	ID   string `json:"id"` // URN where vCD gives one
+	Name string `json:"name"`
+	Href string `json:"href,omitempty"`
+}
+
+// A Problem is something that the point lacks or that went otherwise than
+// planned. Empty fields do not apply.
+type Problem struct {
+	VM      string `json:"vm,omitempty"`
+	Disk    string `json:"disk,omitempty"`
+	Message string `json:"message"`
+	// Missing is true when bytes or documents are not in the point.
+	Missing bool `json:"missing,omitempty"`
+}
+
+// A VM is one virtual machine of the vApp.
+type VM struct {
+	Ref
+	// VCenter is the vCenter's instance UUID, MoRef the VM's managed object
+	// reference there: the identity that the next incremental checks.
+	VCenter       string    `json:"vcenter"`
+	VCenterHref   string    `json:"vcenterHref"`
+	MoRef         string    `json:"moref"`
+	InstanceUUID  string    `json:"instanceUuid,omitempty"`
+	PowerState    string    `json:"powerState"`
+	Frozen        time.Time `json:"frozen,omitzero"`
+	Consistency   string    `json:"consistency,omitempty"` // application, crash, off
+	ScopedLocalID string    `json:"vappScopedLocalId,omitempty"`
+	Disks         []Disk    `json:"disks"`
+	// Unprotected lists the disks that no snapshot can freeze.
+	Unprotected []Disk `json:"unprotected,omitempty"`
+	// Missing says why the VM's disks are not in the point.
+	Missing string `json:"missing,omitempty"`
+}
+
+// A Disk is one disk of a VM.
+type Disk struct {
+	Key      int32  `json:"key"` // device key
+	UUID     string `json:"uuid"`
+	Label    string `json:"label"`
+	FileName string `json:"fileName"`
+	// NotProtected says why the disk could not be read at all.
+	NotProtected string `json:"notProtected,omitempty"`
+	ChangeID     string `json:"changeId,omitempty"`
+	Transport    string `json:"transport,omitempty"`
+	// Mode is "full" or "incremental"; FullReason says why it was full.
+	Mode        string      `json:"mode,omitempty"`
+	FullReason  string      `json:"fullReason,omitempty"`
+	ReadBytes   int64       `json:"readBytes"`   // disk bytes asked of the transport
+	WireBytes   int64       `json:"wireBytes"`   // bytes that came over the wire
+	SampleBytes int64       `json:"sampleBytes"` // of ReadBytes: unchanged bytes, read to check CBT
+	Content     DiskContent `json:"content"`
+}
+
+// A DiskContent is where the bytes of a disk are kept in the repository.
+type DiskContent struct {
+	Object string `json:"object"` // Kopia object id of the raw image
+	Sums   string `json:"sums"`   // Kopia object id of the block sums
+	Size   int64  `json:"size"`   // bytes
+	// TreeHash is the hex BLAKE3 of the size and the sums of all blocks.
+	TreeHash     string `json:"treeHash"`
+	DataBytes    int64  `json:"dataBytes"`    // bytes in blocks that are not all zeros
+	WrittenBytes int64  `json:"writtenBytes"` // bytes of blocks written for this point
+	StoredBytes  int64  `json:"storedBytes"`  // bytes this point added to the repository, compressed
+}
+
+// A Summary is what a listing shows of a point without reading its manifest.
+type Summary struct {
+	ID       string    `json:"id"`
+	State    State     `json:"state"`
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished"`
+	Site     string    `json:"site"`
+	Org      Ref       `json:"org"`
+	VDC      Ref       `json:"vdc"`
+	VApp     Ref       `json:"vapp"`
+	VMs      int       `json:"vms"`
+	Disks    int       `json:"disks"`
+	Size     int64     `json:"size"`   // bytes, capacity of all disks
+	Stored   int64     `json:"stored"` // bytes this point added
+}
+
+// Summary returns what a listing shows of p.
+func (p *Point) Summary() Summary {
+	s := Summary{
+		ID: p.ID, State: p.State, Started: p.Started, Finished: p.Finished,
+		Site: p.Site.ID, Org: p.Org, VDC: p.VDC, VApp: p.VApp, VMs: len(p.VMs),
+	}
+	for _, vm := range p.VMs {
+		s.Disks += len(vm.Disks)
+		for _, d := range vm.Disks {
+			s.Size += d.Content.Size
+			s.Stored += d.Content.StoredBytes
+		}
+	}
+	return s
+}
+
+var component = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]*$`)
+
+// UUID returns the last part of a URN such as urn:vcloud:vm:UUID, or the
+// string itself where it is no URN.
+func UUID(urn string) string {
+	return urn[strings.LastIndexByte(urn, ':')+1:]
+}
+
+// DiskPath returns the path of a disk inside a point, disks/VM-UUID/DISK-UUID.raw.
+// It fails when an id is not fit to be a path component.
+func DiskPath(vm VM, d Disk) (string, error) {
+	id := d.UUID
+	if id == "" {
+		id = fmt.Sprintf("key-%d", d.Key)
+	}
+	id = strings.ReplaceAll(id, " ", "-")
+	for _, c := range []string{UUID(vm.ID), id} {
+		if !component.MatchString(c) {
+			return "", fmt.Errorf("vm %s: disk %d: id %q is not fit for a path", vm.Name, d.Key, c)
+		}
+	}
+	return "disks/" + UUID(vm.ID) + "/" + id + ".raw", nil
+}

@@ -1,0 +1,161 @@
+// Package cli is the command line of vcdsim.
+//
+// It promises that `serve` prints one line, and only when everything answers,
+// and that the other commands act on the cloud that runs in a directory. It
+// keeps nothing of its own.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vappvault/vappvault/internal/sim/cloud"
+)
+
+// Main runs a command and returns the exit code: 0 done, 1 error, 2 usage.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	_, _ = fmt.Fprintln(os.Stderr, "vcdsim:", err)
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		return 2
+	case errors.Is(err, cloud.ErrNotRunning):
+		_, _ = fmt.Fprintln(os.Stderr, "Start one with: vcdsim serve --dir DIR")
+	}
+	return 1
+}
+
+// A usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "vcdsim",
+		Short:         "A simulated VMware Cloud Director",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          noArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(serveCommand(), guestCommand(), powerCommand(), scrubCommand(), vmsCommand(), inventoryCommand())
+	return root
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s: unknown command or argument %q", cmd.CommandPath(), args[0])}
+	}
+	return nil
+}
+
+// wants checks the number of arguments and says which ones they are.
+func wants(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return usageError{fmt.Errorf("%s: want %q, got %q", cmd.CommandPath(), names, args)}
+		}
+		return nil
+	}
+}
+
+// group is a command that has only commands of its own.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		return usageError{fmt.Errorf("%s: which command? See %s --help", cmd.CommandPath(), cmd.CommandPath())}
+	}}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// dirFlag adds --dir to a command that acts on a running cloud.
+func dirFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("dir", ".vcdsim", "the running cloud's directory")
+}
+
+func scrubCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "scrub",
+		Short: "Overwrite and remove datastore files that no VM refers to",
+		Args:  noArgs,
+	}
+	dir := dirFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		files, err := cloud.NewClient(*dir).Scrub(cmd.Context())
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), file); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func vmsCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "vms", Short: "List the VMs: path, vCenter, moref", Args: noArgs}
+	dir := dirFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		vms, err := cloud.NewClient(*dir).VMs(cmd.Context())
+		if err != nil {
+			return err
+		}
+		for _, vm := range vms {
+			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\t%s\n", vm.Path, vm.VCenter, vm.MoRef); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func powerCommand() *cobra.Command {
+	state := func(use, short, word string) *cobra.Command {
+		cmd := &cobra.Command{Use: use + " VM", Short: short, Args: wants("VM")}
+		dir := dirFlag(cmd)
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			return cloud.NewClient(*dir).Power(cmd.Context(), args[0], word)
+		}
+		return cmd
+	}
+	return group("power", "Switch a VM on or off, as a user of vCD would",
+		state("on", "Power a VM on", "on"),
+		state("off", "Power a VM off and undeploy it", "off"),
+		state("suspend", "Suspend a VM", "suspended"))
+}
+
+func inventoryCommand() *cobra.Command {
+	show := &cobra.Command{
+		Use: "show", Short: "Print the default inventory", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(cloud.DefaultYAML())
+			return err
+		},
+	}
+	check := &cobra.Command{
+		Use: "check FILE", Short: "Check an inventory", Args: wants("FILE"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			_, err := cloud.Load(args[0])
+			return err
+		},
+	}
+	return group("inventory", "The inventory that a cloud is made from", show, check)
+}

@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vappvault/vappvault/internal/sim/cloud"
+)
+
+func serveCommand() *cobra.Command {
+	var listen, dir, inventory, configOut string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a cloud until it is interrupted",
+		Long: `Run a cloud until it is interrupted.
+
+Prints one line, "ready" with the addresses of vCDs and vCenters, when all of
+them answer. Disks are kept in DIR; those of an earlier run are removed.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), cmd.OutOrStdout(), listen, dir, inventory, configOut)
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "address of the first site's vCD")
+	cmd.Flags().StringVar(&dir, "dir", ".vcdsim", "where disks and the control socket are kept")
+	cmd.Flags().StringVar(&inventory, "inventory", "", "what the cloud holds (default: vcdsim inventory show)")
+	cmd.Flags().StringVar(&configOut, "config-out", "", "write a vappvault.yaml that works as it is")
+	return cmd
+}
+
+func serve(ctx context.Context, out io.Writer, listen, dir, inventory, configOut string) (err error) {
+	options := cloud.Options{Dir: dir, Listen: listen}
+	if inventory != "" {
+		if options.Inventory, err = cloud.Load(inventory); err != nil {
+			return err
+		}
+	}
+	if cloud.Busy(dir) {
+		return fmt.Errorf("%s: a vcdsim serves this directory already", dir)
+	}
+	running, err := cloud.Start(options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, running.Close()) }()
+	control, err := running.Control()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, control.Close()) }()
+	if configOut != "" {
+		if err := running.WriteConfig(configOut); err != nil {
+			return err
+		}
+	}
+	if _, err := fmt.Fprintln(out, readyLine(running)); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// readyLine names every server: SITE=URL, SITE/VCENTER=URL.
+func readyLine(running *cloud.Cloud) string {
+	servers := map[string]string{}
+	for site, director := range running.Directors() {
+		servers[site] = director.URL().String()
+	}
+	for name, vc := range running.VCenters() {
+		servers[name] = vc.URL().String()
+	}
+	words := []string{"ready"}
+	for _, name := range slices.Sorted(maps.Keys(servers)) {
+		words = append(words, name+"="+servers[name])
+	}
+	return strings.Join(words, " ")
+}

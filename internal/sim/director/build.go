@@ -1,0 +1,242 @@
+package director
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// addSystem makes what every installation has.
+func (s *Server) addSystem() {
+	sys := &org{thing: thing{id: newID(), name: "System", seq: s.next()}, fullName: "System Organization", enabled: true, system: true}
+	s.orgs[sys.id] = sys
+	s.roleOf(sys.id, RoleSysAdmin)
+	for _, u := range []*user{
+		{thing: thing{id: newID(), name: s.cfg.AdminUser, seq: s.next()}, password: s.cfg.AdminPassword},
+		// The owner of what nobody owns: it cannot log in.
+		{thing: thing{id: newID(), name: "system", seq: s.next()}},
+	} {
+		u.org, u.role, u.enabled, u.fullName = sys.id, RoleSysAdmin, true, u.name
+		s.users[u.id] = u
+	}
+}
+
+// systemOrg is the provider's organization, systemUser the owner of last resort.
+func (s *Server) systemOrg() *org {
+	for _, o := range s.orgs {
+		if o.system {
+			return o
+		}
+	}
+	return nil
+}
+
+func (s *Server) systemUser() *user { return s.userNamed(s.systemOrg().id, "system") }
+
+// roleOf finds the role of that name in an organization, or makes it.
+func (s *Server) roleOf(org, name string) *role {
+	for _, r := range s.roles {
+		if r.org == org && r.name == name {
+			return r
+		}
+	}
+	r := &role{thing: thing{id: newID(), name: name, seq: s.next()}, org: org}
+	s.roles[r.id] = r
+	return r
+}
+
+func (s *Server) userNamed(org, name string) *user {
+	for _, u := range s.users {
+		if u.org == org && strings.EqualFold(u.name, name) {
+			return u
+		}
+	}
+	return nil
+}
+
+// AddOrg makes an organization and returns its UUID.
+func (s *Server) AddOrg(o OrgSpec) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.Name == "" {
+		return "", fmt.Errorf("org: it has no name")
+	}
+	if s.orgNamed(o.Name) != nil {
+		return "", fmt.Errorf("org %s: the name is taken", o.Name)
+	}
+	n := &org{
+		thing: thing{id: idOr(o.ID), name: o.Name, desc: o.Description, seq: s.next()}, fullName: or(o.FullName, o.Name),
+		enabled: !o.Disabled, deployedQuota: o.DeployedVMQuota, stored: o.StoredVMQuota, lease: o.Lease,
+	}
+	s.orgs[n.id] = n
+	s.roleOf(n.id, RoleOrgAdmin)
+	s.roleOf(n.id, RoleVAppUser)
+	return n.id, nil
+}
+
+// orgNamed finds an organization by name or UUID.
+func (s *Server) orgNamed(name string) *org {
+	for _, o := range s.orgs {
+		if o.id == name || strings.EqualFold(o.name, name) {
+			return o
+		}
+	}
+	return nil
+}
+
+// AddUser makes a user and returns the UUID.
+func (s *Server) AddUser(u UserSpec) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.orgNamed(u.Org)
+	if o == nil {
+		return "", fmt.Errorf("user %s: no org %s", u.Name, u.Org)
+	}
+	if s.userNamed(o.id, u.Name) != nil {
+		return "", fmt.Errorf("user %s: the name is taken in org %s", u.Name, o.name)
+	}
+	r := or(u.Role, RoleVAppUser)
+	if o.system {
+		r = RoleSysAdmin
+	}
+	s.roleOf(o.id, r)
+	n := &user{
+		thing: thing{id: idOr(u.ID), name: u.Name, seq: s.next()}, org: o.id, fullName: or(u.FullName, u.Name), email: u.Email,
+		password: u.Password, role: r, enabled: !u.Disabled, deployed: u.DeployedVMQuota, quota: u.VMsQuota,
+	}
+	s.users[n.id] = n
+	return n.id, nil
+}
+
+// AddVDC makes an organization VDC and returns its UUID.
+func (s *Server) AddVDC(v VDCSpec) (string, error) {
+	s.mu.Lock()
+	o := s.orgNamed(v.Org)
+	vc := s.vcenterNamed(v.VCenter)
+	s.mu.Unlock()
+	if o == nil {
+		return "", fmt.Errorf("VDC %s: no org %s", v.Name, v.Org)
+	}
+	if vc == nil {
+		return "", fmt.Errorf("VDC %s: no vCenter %q", v.Name, v.VCenter)
+	}
+	pool, folder, err := vc.place(s.ctx, v.ResourcePool, v.Folder)
+	if err != nil {
+		return "", fmt.Errorf("VDC %s: %w", v.Name, err)
+	}
+	s.mu.Lock()
+	n := &vdc{
+		thing: thing{id: idOr(v.ID), name: v.Name, desc: v.Description, seq: s.next()}, org: o.id, vc: vc, pool: pool, folder: folder,
+		model: or(v.AllocationModel, "Flex"), enabled: !v.Disabled, vmQuota: v.VMQuota,
+	}
+	p := &policy{thing: thing{id: newID(), name: "System Default", seq: s.next()}, vdc: n.id}
+	s.policies[p.id] = p
+	n.defaultPolicy = p.id
+	s.vdcs[n.id] = n
+	s.mu.Unlock()
+	for i, p := range v.StorageProfiles {
+		p.VDC = n.id
+		p.Default = p.Default || i == 0 && !anyDefault(v.StorageProfiles)
+		if _, err := s.AddStorageProfile(p); err != nil {
+			return "", fmt.Errorf("VDC %s: %w", v.Name, err)
+		}
+	}
+	return n.id, nil
+}
+
+func anyDefault(ps []StorageProfileSpec) bool {
+	for _, p := range ps {
+		if p.Default {
+			return true
+		}
+	}
+	return false
+}
+
+// vcenterNamed finds a vCenter by name or id; the only one when name is empty.
+func (s *Server) vcenterNamed(name string) *vcenter {
+	for _, vc := range s.vcenters {
+		if vc.name == name || vc.id == name || name == "" && len(s.vcenters) == 1 {
+			return vc
+		}
+	}
+	return nil
+}
+
+// vdcNamed finds a VDC by UUID or name. A name that two VDCs have finds none.
+func (s *Server) vdcNamed(name string) *vdc {
+	var found *vdc
+	for _, v := range s.vdcs {
+		if v.id == name {
+			return v
+		}
+		if v.name == name {
+			if found != nil {
+				return nil
+			}
+			found = v
+		}
+	}
+	return found
+}
+
+// AddStorageProfile makes a storage profile in a VDC and returns its UUID.
+func (s *Server) AddStorageProfile(p StorageProfileSpec) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.vdcNamed(p.VDC)
+	if v == nil {
+		return "", fmt.Errorf("storage profile %s: no VDC %s", p.Name, p.VDC)
+	}
+	n := &profile{
+		thing: thing{id: idOr(p.ID), name: p.Name, seq: s.next()}, vdc: v.id, limitMB: p.LimitMB, isDefault: p.Default,
+		enabled: !p.Disabled, datastores: p.Datastores,
+	}
+	first := true
+	for _, other := range s.profiles {
+		if other.vdc == v.id {
+			first = false
+			other.isDefault = other.isDefault && !n.isDefault
+		}
+	}
+	n.isDefault = n.isDefault || first
+	s.profiles[n.id] = n
+	return n.id, nil
+}
+
+// AddComputePolicy makes a VM sizing policy in a VDC and returns its UUID.
+func (s *Server) AddComputePolicy(vdcName, name, description string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.vdcNamed(vdcName)
+	if v == nil {
+		return "", fmt.Errorf("compute policy %s: no VDC %s", name, vdcName)
+	}
+	p := &policy{thing: thing{id: newID(), name: name, desc: description, seq: s.next()}, vdc: v.id}
+	s.policies[p.id] = p
+	return p.id, nil
+}
+
+// AddOrgNetwork makes an organization VDC network and returns its UUID.
+func (s *Server) AddOrgNetwork(n OrgNetworkSpec) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.vdcNamed(n.VDC)
+	if v == nil {
+		return "", fmt.Errorf("org network %s: no VDC %s", n.Name, n.VDC)
+	}
+	net := &orgNet{
+		thing: thing{id: idOr(n.ID), name: n.Name, desc: n.Description, seq: s.next()}, vdc: v.id, mode: or(n.Mode, "bridged"),
+		scope:  ipScope{n.Gateway, or(n.Netmask, "255.255.255.0"), n.DNS1, n.DNS2, n.DNSSuffix, n.Ranges},
+		shared: n.Shared, portgroup: n.Portgroup, external: n.ExternalName, edge: n.EdgeGateway, externalID: newID(), edID: newID(),
+	}
+	s.nets[net.id] = net
+	return net.id, nil
+}
+
+func since(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Now()
+	}
+	return t
+}

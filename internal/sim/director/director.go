@@ -1,0 +1,199 @@
+// Package director simulates a VMware Cloud Director: the vCloud API, versions
+// 37.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
+// the real one does.
+//
+// It promises that every answer has the shape that the published schemas and
+// recorded documents give it, that what a client may write comes back as it
+// was written, that what a client may not write is refused the way a real
+// installation refuses it, and that a VM's hardware is what its vCenter says
+// at that moment. Work happens in tasks that run in the background.
+//
+// It refuses to be a cloud: catalogs, edge gateways, external identity
+// providers and placement are absent, and nothing outlives the process.
+package director
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// Versions are the API versions that /api/versions lists.
+var versions = []string{"37.0", "37.1", "37.2", "37.3", "38.0", "38.1", "39.0", "39.1"}
+
+// Config is what a Server starts from.
+type Config struct {
+	// Listen is the address to serve on; "127.0.0.1:0" when empty.
+	Listen string
+	// TLS is the certificate to show; a self-made one for localhost and
+	// 127.0.0.1 when empty.
+	TLS tls.Certificate
+	// PublicURL is what hrefs begin with, "https://vcd.example.com"; the
+	// address that the server listens on when empty.
+	PublicURL string
+	// AdminUser and AdminPassword are the system administrator's, who
+	// logs in as AdminUser@System. "administrator" when the name is empty.
+	AdminUser, AdminPassword string
+	// VCenters are the vCenters behind this installation.
+	VCenters []VCenter
+	// TaskDelay is how long a task waits in the states queued and running,
+	// half of it in each, before its work is done.
+	TaskDelay time.Duration
+	// PageSizeMax caps the page size of queries; 128 when 0.
+	PageSizeMax int
+	// SessionTimeout is how long a session lives without being used; 30
+	// minutes when 0.
+	SessionTimeout time.Duration
+	// SnapshotsPerVM is the limit that API 39.0 and newer apply; 1 when 0.
+	SnapshotsPerVM int
+	// DiscoveryInterval is how often VMs that appeared in a VDC's resource
+	// pool are made into vApps; never when 0. A real installation does it
+	// about every three minutes.
+	DiscoveryInterval time.Duration
+	// Recorder, when set, is handed each exchange after it was answered.
+	// It is called from many goroutines.
+	Recorder func(Exchange)
+}
+
+// A VCenter is a vCenter that the installation has registered.
+type VCenter struct {
+	// ID is the UUID that vCD knows it by; made when empty.
+	ID string
+	// Name is the name in vCD. URL is the SDK's, "https://host/sdk".
+	Name, URL, User, Password string
+	// RootCAs verify its certificate. Nil: it is not verified.
+	RootCAs *x509.CertPool
+}
+
+// An Exchange is one request and its answer.
+type Exchange struct {
+	Method, Path  string // Path with its query
+	RequestType   string
+	RequestBody   []byte
+	Status        int
+	ResponseType  string
+	ResponseBody  []byte
+	User, Version string
+}
+
+// A Server is a running simulated installation.
+type Server struct {
+	cfg  Config
+	base string // of every href, without a trailing slash
+
+	listener net.Listener
+	http     *http.Server
+	ctx      context.Context // ends with Close
+	stop     context.CancelFunc
+	work     sync.WaitGroup // tasks under way
+
+	mu sync.Mutex
+	inventory
+}
+
+// Start serves the installation that c describes. It is empty but for the
+// system organization and the vCenters.
+func Start(c Config) (*Server, error) {
+	s := &Server{cfg: withDefaults(c), inventory: newInventory()}
+	if len(s.cfg.TLS.Certificate) == 0 {
+		cert, err := selfSigned()
+		if err != nil {
+			return nil, fmt.Errorf("director: certificate: %w", err)
+		}
+		s.cfg.TLS = cert
+	}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	l, err := net.Listen("tcp", s.cfg.Listen)
+	if err != nil {
+		s.stop()
+		return nil, fmt.Errorf("director: %w", err)
+	}
+	s.listener = l
+	s.base = s.cfg.PublicURL
+	if s.base == "" {
+		s.base = "https://" + reachable(l.Addr().(*net.TCPAddr))
+	}
+	s.addSystem()
+	for _, vc := range s.cfg.VCenters {
+		if err := s.addVCenter(vc); err != nil {
+			s.stop()
+			return nil, errors.Join(fmt.Errorf("director: vCenter %s: %w", vc.Name, err), l.Close())
+		}
+	}
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cfg.TLS}, MinVersion: tls.VersionTLS12},
+		ReadHeaderTimeout: 30 * time.Second,
+		// A client that does not trust the certificate is the client's
+		// news, not this program's.
+		ErrorLog: log.New(discard{}, "", 0),
+	}
+	go func() { _ = s.http.ServeTLS(l, "", "") }()
+	if s.cfg.DiscoveryInterval > 0 {
+		s.work.Add(1)
+		go s.discoverAlways()
+	}
+	return s, nil
+}
+
+// URL is the address of the installation, without a path.
+func (s *Server) URL() *url.URL {
+	u, err := url.Parse(s.base)
+	if err != nil {
+		return &url.URL{Scheme: "https", Host: s.listener.Addr().String()}
+	}
+	return u
+}
+
+// Certificate is the certificate that the server shows.
+func (s *Server) Certificate() tls.Certificate { return s.cfg.TLS }
+
+// Close ends running tasks, logs out of the vCenters and stops serving.
+func (s *Server) Close() error {
+	s.stop()
+	s.work.Wait()
+	err := s.http.Close()
+	for _, vc := range s.vcenters {
+		vc.logout()
+	}
+	return err
+}
+
+func withDefaults(c Config) Config {
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:0"
+	}
+	if c.AdminUser == "" {
+		c.AdminUser = "administrator"
+	}
+	if c.PageSizeMax == 0 {
+		c.PageSizeMax = 128
+	}
+	if c.SessionTimeout == 0 {
+		c.SessionTimeout = 30 * time.Minute
+	}
+	if c.SnapshotsPerVM == 0 {
+		c.SnapshotsPerVM = 1
+	}
+	return c
+}
+
+// reachable is an address that this machine can dial.
+func reachable(a *net.TCPAddr) string {
+	if a.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", fmt.Sprint(a.Port))
+	}
+	return a.String()
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }

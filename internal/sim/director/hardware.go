@@ -1,0 +1,327 @@
+package director
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// rasdNames are the elements of a hardware item in the schema's order. vCD
+// writes all but a few of them, nil where there is nothing to say.
+var rasdNames = []string{
+	"Address", "AddressOnParent", "AllocationUnits", "AutomaticAllocation", "AutomaticDeallocation", "Caption", "ChangeableType",
+	"ConfigurationName", "Connection", "ConsumerVisibility", "Description", "ElementName", "Generation", "HostResource", "InstanceID", "Limit",
+	"MappingBehavior", "OtherResourceType", "Parent", "PoolID", "Reservation", "ResourceSubType", "ResourceType", "VirtualQuantity",
+	"VirtualQuantityUnits", "Weight",
+}
+
+// fewer are left out when empty.
+var fewer = map[string]bool{"Connection": true, "HostResource": true}
+
+// item makes an ovf:Item of pairs of element and text. Nodes stand for
+// elements that have attributes.
+func item(values map[string]string, nodes ...*node) *node {
+	it := el("ovf:Item")
+	for _, name := range rasdNames {
+		v, has := values[name]
+		for _, n := range nodes {
+			if n != nil && n.Tag == name {
+				add(it, n)
+				has = true
+				v = "\x00"
+			}
+		}
+		switch {
+		case v == "\x00":
+		case has:
+			add(it, text("rasd:"+name, v))
+		case !fewer[name]:
+			add(it, el("rasd:"+name, "xsi:nil", "true"))
+		}
+	}
+	return it
+}
+
+// A bus is a disk controller as vCD numbers it.
+type bus struct {
+	key              int32
+	number           int
+	kind             int // rasd resource type: 5 IDE, 6 SCSI, 20 other
+	subType, caption string
+	instance         int
+}
+
+func busOf(d types.BaseVirtualDevice) (bus, bool) {
+	b := bus{key: d.GetVirtualDevice().Key}
+	if c, is := d.(types.BaseVirtualController); is {
+		b.number = int(c.GetVirtualController().BusNumber)
+	}
+	switch d.(type) {
+	case *types.VirtualIDEController:
+		b.kind, b.caption = 5, "IDE Controller"
+	case *types.ParaVirtualSCSIController:
+		b.kind, b.subType, b.caption = 6, "VirtualSCSI", "SCSI Controller"
+	case *types.VirtualLsiLogicSASController:
+		b.kind, b.subType, b.caption = 6, "lsilogicsas", "SCSI Controller"
+	case *types.VirtualBusLogicController:
+		b.kind, b.subType, b.caption = 6, "buslogic", "SCSI Controller"
+	case *types.VirtualLsiLogicController, *types.VirtualSCSIController:
+		b.kind, b.subType, b.caption = 6, "lsilogic", "SCSI Controller"
+	case *types.VirtualAHCIController, *types.VirtualSATAController:
+		b.kind, b.subType, b.caption = 20, "vmware.sata.ahci", "SATA Controller"
+	case *types.VirtualNVMEController:
+		b.kind, b.subType, b.caption = 20, "vmware.nvme.controller", "NVMe Controller"
+	default:
+		return b, false
+	}
+	return b, true
+}
+
+// adapterTypes are the numbers of VmSpecSection's disk adapters.
+var adapterTypes = map[string]string{
+	"": "1", "buslogic": "2", "lsilogic": "3", "lsilogicsas": "4", "VirtualSCSI": "5", "vmware.sata.ahci": "6", "vmware.nvme.controller": "7",
+}
+
+// buses are the controllers that hold disks or drives, and the SCSI ones.
+func (f *facts) buses() []bus {
+	used := map[int32]bool{}
+	for _, d := range f.devices() {
+		switch d.(type) {
+		case *types.VirtualDisk, *types.VirtualCdrom:
+			used[d.GetVirtualDevice().ControllerKey] = true
+		}
+	}
+	var out []bus
+	for _, d := range f.devices() {
+		if b, is := busOf(d); is && (used[b.key] || b.kind == 6) {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// hardwareSection is the VM's hardware as vCenter has it.
+func (c *call) hardwareSection(m *vm) (string, *node) {
+	typ, href := mediaVCloud+"virtualHardwareSection", c.s.vmHref(m)+"/virtualHardwareSection/"
+	d := el("ovf:VirtualHardwareSection", "vcloud:type", typ+"+xml", "vcloud:href", href)
+	d.CreateAttr("ovf:transport", "")
+	add(d, text("ovf:Info", "Virtual hardware requirements"), add(el("ovf:System"), text("vssd:ElementName", "Virtual Hardware Family"),
+		text("vssd:InstanceID", "0"), text("vssd:VirtualSystemIdentifier", m.name), text("vssd:VirtualSystemType", m.facts.config.Version)))
+	add(d, c.items(m, "")...)
+	add(d, link("edit", href, typ+"+xml"))
+	for _, p := range []string{"cpu", "memory"} {
+		add(d, link("down", href+p, mediaVCloud+"rasdItem+xml"))
+	}
+	for _, p := range []string{"disks", "media", "networkCards", "serialPorts"} {
+		add(d, link("down", href+p, mediaVCloud+"rasdItemsList+xml"))
+	}
+	return typ, d
+}
+
+// items are the hardware items of one part of a VM; all of them when it is "".
+func (c *call) items(m *vm, part string) []*node {
+	instance := 0
+	next := func() string { instance++; return strconv.Itoa(instance) }
+	nics, disks, media := c.cardItems(m, next), []*node(nil), []*node(nil)
+	for _, b := range m.facts.buses() {
+		id := next()
+		disks = append(disks, controllerItem(b, id))
+		for _, dev := range m.facts.devices() {
+			if dev.GetVirtualDevice().ControllerKey != b.key {
+				continue
+			}
+			switch t := dev.(type) {
+			case *types.VirtualDisk:
+				disks = append(disks, c.diskItem(m, t, b, id))
+			case *types.VirtualCdrom:
+				media = append(media, driveItem(t.Key, t.UnitNumber, "CD/DVD Drive", "15", id))
+			}
+		}
+	}
+	for _, dev := range m.facts.devices() {
+		if t, is := dev.(*types.VirtualFloppy); is {
+			media = append(media, driveItem(t.Key, t.UnitNumber, "Floppy Drive", "14", ""))
+		}
+	}
+	cpu, mem := c.cpuItem(m, next()), c.memoryItem(m, next())
+	switch part {
+	case "cpu":
+		return []*node{cpu}
+	case "memory":
+		return []*node{mem}
+	case "disks":
+		return disks
+	case "media":
+		return media
+	case "networkCards":
+		return nics
+	case "serialPorts":
+		return nil
+	}
+	return append(append(append(append(nics, disks...), media...), cpu), mem)
+}
+
+func (c *call) cardItems(m *vm, next func() string) []*node {
+	var out []*node
+	for _, n := range m.nics {
+		conn := el("rasd:Connection", "vcloud:ipAddress", n.ip, "vcloud:ipAddressingMode", n.mode, "vcloud:primaryNetworkConnection", yes(n.index == m.primary))
+		conn.SetText(n.network)
+		out = append(out, item(map[string]string{
+			"Address": n.mac, "AddressOnParent": num(n.index), "AutomaticAllocation": yes(n.connected),
+			"Description": fmt.Sprintf("%s ethernet adapter on %q", n.adapter, n.network), "ElementName": "Network adapter " + num(n.index),
+			"InstanceID": next(), "ResourceSubType": n.adapter, "ResourceType": "10",
+		}, conn))
+	}
+	return out
+}
+
+func controllerItem(b bus, id string) *node {
+	v := map[string]string{
+		"Address": num(b.number), "Description": b.caption, "ElementName": b.caption + " " + num(b.number), "InstanceID": id, "ResourceType": num(b.kind),
+	}
+	if b.subType != "" {
+		v["ResourceSubType"] = b.subType
+	}
+	return item(v)
+}
+
+func (c *call) diskItem(m *vm, d *types.VirtualDisk, b bus, parent string) *node {
+	size, unit := capacity(d), int32(0)
+	if d.UnitNumber != nil {
+		unit = *d.UnitNumber
+	}
+	own := m.diskProfiles[d.Key]
+	host := el("rasd:HostResource", "vcloud:storageProfileHref", c.s.href("/api/vdcStorageProfile/"+or(own, m.profile)), "vcloud:busType", num(b.kind),
+		"vcloud:busSubType", b.subType, "vcloud:capacity", num(size>>20), "vcloud:iops", "0", "vcloud:storageProfileOverrideVmDefault", yes(own != ""))
+	name := fmt.Sprintf("Hard disk %d", d.Key-1999)
+	if d.DeviceInfo != nil {
+		name = d.DeviceInfo.GetDescription().Label
+	}
+	return item(map[string]string{
+		"AddressOnParent": num(unit), "Description": "Hard disk", "ElementName": name, "InstanceID": num(d.Key), "Parent": parent,
+		"ResourceType": "17", "VirtualQuantity": num(size), "VirtualQuantityUnits": "byte",
+	}, host)
+}
+
+func driveItem(key int32, unit *int32, what, typ, parent string) *node {
+	u := int32(0)
+	if unit != nil {
+		u = *unit
+	}
+	v := map[string]string{
+		"AddressOnParent": num(u), "AutomaticAllocation": "false", "Description": what, "ElementName": what + " 1", "HostResource": "",
+		"InstanceID": num(key), "ResourceType": typ,
+	}
+	if parent != "" {
+		v["Parent"] = parent
+	}
+	return item(v)
+}
+
+func (c *call) cpuItem(m *vm, id string) *node {
+	hw := m.facts.config.Hardware
+	it := item(map[string]string{
+		"AllocationUnits": "hertz * 10^6", "Description": "Number of Virtual CPUs", "ElementName": num(hw.NumCPU) + " virtual CPU(s)",
+		"InstanceID": id, "Reservation": "0", "ResourceType": "3", "VirtualQuantity": num(hw.NumCPU), "Weight": "0",
+	})
+	cores := int32(1)
+	if hw.NumCoresPerSocket != nil && *hw.NumCoresPerSocket > 0 {
+		cores = *hw.NumCoresPerSocket
+	}
+	return c.editable(m, add(it, text("vmw:CoresPerSocket", num(cores), "ovf:required", "false")), "cpu")
+}
+
+func (c *call) memoryItem(m *vm, id string) *node {
+	mb := num(m.facts.config.Hardware.MemoryMB)
+	return c.editable(m, item(map[string]string{
+		"AllocationUnits": "byte * 2^20", "Description": "Memory Size", "ElementName": mb + " MB of memory",
+		"InstanceID": id, "Reservation": "0", "ResourceType": "4", "VirtualQuantity": mb, "Weight": "0",
+	}), "memory")
+}
+
+func (c *call) editable(m *vm, it *node, part string) *node {
+	href := c.s.vmHref(m) + "/virtualHardwareSection/" + part
+	it.CreateAttr("vcloud:type", mediaVCloud+"rasdItem+xml")
+	it.CreateAttr("vcloud:href", href)
+	return add(it, link("edit", href, mediaVCloud+"rasdItem+xml"))
+}
+
+// hardwareItems is one part of the hardware.
+func (c *call) hardwareItems() (*answer, error) {
+	m, err := c.onlyVM(c.target())
+	if err != nil {
+		return nil, err
+	}
+	if err := c.refresh(m); err != nil {
+		return nil, err
+	}
+	if m.facts == nil {
+		return nil, invalidState("The VM %s is not available.", m.name)
+	}
+	part := c.path("part")
+	items := c.items(m, part)
+	switch part {
+	case "cpu", "memory":
+		items[0].Space = ""
+		return ok(mediaVCloud+"rasdItem", items[0]), nil
+	case "disks", "media", "networkCards", "serialPorts":
+		d := el("RasdItemsList", "href", c.s.vmHref(m)+"/virtualHardwareSection/"+part, "type", mediaVCloud+"rasdItemsList+xml")
+		for _, it := range items {
+			it.Space = ""
+			add(d, it)
+		}
+		return ok(mediaVCloud+"rasdItemsList", d), nil
+	}
+	return nil, notFound("There is no hardware %s.", part)
+}
+
+// specSection is the VmSpecSection, the writable form of the hardware.
+func (c *call) specSection(m *vm) (string, *node) {
+	s, f, hw := c.s, m.facts, m.facts.config.Hardware
+	d := add(el("VmSpecSection", "Modified", "false"), text("ovf:Info", "Virtual Machine specification"),
+		text("OsType", or(f.config.GuestId, "otherGuest64")), number("NumCpus", hw.NumCPU))
+	cores := int32(1)
+	if hw.NumCoresPerSocket != nil && *hw.NumCoresPerSocket > 0 {
+		cores = *hw.NumCoresPerSocket
+	}
+	resource := func(tag string, configured int64) *node {
+		return add(el(tag), number("Configured", configured), number("Reservation", 0), text("Limit", "-1"), text("SharesLevel", "NORMAL"), number("Shares", 0))
+	}
+	add(d, number("NumCoresPerSocket", cores), resource("CpuResourceMhz", 1000), resource("MemoryResourceMb", int64(hw.MemoryMB)))
+	media, disks := el("MediaSection"), el("DiskSection")
+	for _, b := range f.buses() {
+		for _, dev := range f.devices() {
+			if dev.GetVirtualDevice().ControllerKey != b.key {
+				continue
+			}
+			unit := int32(0)
+			if u := dev.GetVirtualDevice().UnitNumber; u != nil {
+				unit = *u
+			}
+			switch t := dev.(type) {
+			case *types.VirtualDisk:
+				own := m.diskProfiles[t.Key]
+				add(disks, add(el("DiskSettings"), number("DiskId", t.Key), number("SizeMb", capacity(t)>>20), number("UnitNumber", unit),
+					number("BusNumber", b.number), text("AdapterType", adapterTypes[b.subType]), boolean("ThinProvisioned", thin(t)),
+					s.profileRef("StorageProfile", or(own, m.profile)), boolean("overrideVmDefault", own != ""), number("iops", 0),
+					text("VirtualQuantityUnit", "byte"), number("VirtualQuantity", capacity(t))))
+			case *types.VirtualCdrom:
+				add(media, add(el("MediaSettings"), number("DeviceId", t.Key), text("MediaType", "ISO"), text("MediaState", "DISCONNECTED"),
+					number("UnitNumber", unit), number("BusNumber", b.number), text("AdapterType", or(adapterTypes[b.subType], "1"))))
+			}
+		}
+	}
+	version := or(f.config.Version, "vmx-13")
+	hwv := text("HardwareVersion", version, "href", s.href("/api/vdc/"+m.vapp.vdc+"/hwv/"+version), "type", mediaVCloud+"virtualHardwareVersion+xml")
+	tools := ""
+	if f.config.Tools != nil && f.config.Tools.ToolsVersion > 0 {
+		tools = num(f.config.Tools.ToolsVersion)
+	}
+	return mediaVCloud + "vmSpecSection", add(d, media, disks, hwv, opt("VmToolsVersion", tools), text("VirtualCpuType", "VM64"), boolean("TimeSyncWithHost", m.toolsSync))
+}
+
+func thin(d *types.VirtualDisk) bool {
+	b, is := d.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+	return is && isTrue(b.ThinProvisioned)
+}

@@ -1,0 +1,249 @@
+package director
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// maxBody bounds a request's body, in bytes.
+const maxBody = 16 << 20
+
+// A call is one request under way.
+type call struct {
+	s       *Server
+	r       *http.Request
+	id      string // of the request
+	login   *login
+	version string // "37.1"
+	body    []byte
+}
+
+// An answer is what a handler has to say.
+type answer struct {
+	status int
+	typ    string // media type without "+xml"
+	doc    *node
+	json   any
+	header map[string]string
+}
+
+// A handler answers a call. It runs with the server's mutex held.
+type handler func(c *call) (*answer, error)
+
+// A route is a handler and what a request must bring to reach it.
+type route struct {
+	pattern  string // of http.ServeMux, without a trailing slash
+	handle   handler
+	public   bool   // no session needed
+	provider bool   // system administrators only
+	takes    string // media type of the body, without "+xml"; "" for no body, "?" when the handler looks itself
+	lenient  bool   // the body may come without a Content-Type
+	noAccept bool   // the Accept header is not looked at
+}
+
+const (
+	mediaVCloud = "application/vnd.vmware.vcloud."
+	mediaAdmin  = "application/vnd.vmware.admin."
+)
+
+func ok(typ string, doc *node) *answer {
+	return &answer{status: http.StatusOK, typ: typ, doc: doc}
+}
+
+func noContent() *answer { return &answer{status: http.StatusNoContent} }
+
+// handler is the whole API. Paths are matched without their trailing slash.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, rt := range s.routes() {
+		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, rt) })
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.serve(w, r, route{public: true, noAccept: true, handle: func(*call) (*answer, error) {
+			return nil, notFound("The requested resource %s was not found.", r.URL.Path)
+		}})
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.URL.Path = trimSlash(r.URL.Path)
+		r.URL.RawPath = trimSlash(r.URL.RawPath)
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func trimSlash(p string) string {
+	if len(p) > 1 {
+		return strings.TrimRight(p, "/")
+	}
+	return p
+}
+
+// serve answers one request and tells the recorder.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route) {
+	c := &call{s: s, r: r, id: newID()}
+	a, err := c.run(rt)
+	if err != nil {
+		a = c.failed(err)
+	}
+	typ, body := c.render(a)
+	h := w.Header()
+	h.Set("X-VMWARE-VCLOUD-REQUEST-ID", c.id)
+	for k, v := range a.header {
+		h.Set(k, v)
+	}
+	if typ != "" {
+		h.Set("Content-Type", typ)
+	}
+	w.WriteHeader(a.status)
+	// A client that went away has no use for an error.
+	_, _ = w.Write(body)
+	if s.cfg.Recorder != nil {
+		user := ""
+		if c.login != nil {
+			user = c.login.user.name + "@" + c.login.org.name
+		}
+		s.cfg.Recorder(Exchange{
+			Method: r.Method, Path: r.URL.RequestURI(), RequestType: r.Header.Get("Content-Type"), RequestBody: c.body,
+			Status: a.status, ResponseType: typ, ResponseBody: body, User: user, Version: c.version,
+		})
+	}
+}
+
+func (c *call) run(rt route) (*answer, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, c.r.Body, maxBody))
+	if err != nil {
+		return nil, refuse(http.StatusRequestEntityTooLarge, "BAD_REQUEST", "The request body is too large.")
+	}
+	c.body = body
+	if !rt.noAccept {
+		if err := c.negotiate(); err != nil {
+			return nil, err
+		}
+	}
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	if !rt.public {
+		if err := c.authenticate(); err != nil {
+			return nil, err
+		}
+	}
+	if rt.provider && !c.provider() {
+		return nil, noRight("System Administrator", uuidIn(c.r.URL.Path))
+	}
+	if err := c.checkType(rt); err != nil {
+		return nil, err
+	}
+	return rt.handle(c)
+}
+
+// negotiate finds the API version in the Accept header.
+func (c *call) negotiate() error {
+	bad := refuse(http.StatusNotAcceptable, "NOT_ACCEPTABLE", "The request has invalid accept header: %s", c.r.Header.Get("Accept"))
+	for _, accept := range c.r.Header.Values("Accept") {
+		for one := range strings.SplitSeq(accept, ",") {
+			typ, params, err := mime.ParseMediaType(strings.TrimSpace(one))
+			if err != nil || params["version"] == "" {
+				continue
+			}
+			if !slices.Contains(versions, params["version"]) {
+				return refuse(http.StatusNotAcceptable, "NOT_ACCEPTABLE",
+					"The request has invalid accept header: Invalid API version requested: %s", params["version"])
+			}
+			cloud := strings.HasPrefix(c.r.URL.Path, "/cloudapi/")
+			if !cloud && strings.HasSuffix(typ, "json") {
+				continue
+			}
+			c.version = params["version"]
+			return nil
+		}
+	}
+	return bad
+}
+
+// checkType refuses a body of another type than the route takes.
+func (c *call) checkType(rt route) error {
+	if rt.takes == "" || rt.takes == "?" {
+		return nil
+	}
+	ct := c.r.Header.Get("Content-Type")
+	if ct == "" && rt.lenient {
+		return nil
+	}
+	typ, _, err := mime.ParseMediaType(ct)
+	want := rt.takes + "+xml"
+	if strings.HasPrefix(c.r.URL.Path, "/cloudapi/") {
+		want = "application/json"
+	}
+	if err != nil || !strings.EqualFold(typ, want) && typ != "application/*+xml" {
+		return refuse(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE",
+			"The content type %q is not supported; %s is.", ct, want)
+	}
+	return nil
+}
+
+// newer tells whether the client speaks at least that version.
+func (c *call) newer(version string) bool {
+	return slices.Index(versions, c.version) >= slices.Index(versions, version)
+}
+
+func (c *call) failed(err error) *answer {
+	var e *apiError
+	if !errors.As(err, &e) {
+		e = refuse(http.StatusInternalServerError, "INTERNAL_SERVER_ERROR", "%s", err)
+	}
+	if strings.HasPrefix(c.r.URL.Path, "/cloudapi/") {
+		return &answer{status: e.status, json: map[string]any{
+			"minorErrorCode": e.code, "message": "[ " + c.id + " ] " + e.message, "stackTrace": nil,
+		}}
+	}
+	return &answer{status: e.status, typ: mediaVCloud + "error", doc: e.node(c.id)}
+}
+
+func (c *call) render(a *answer) (typ string, body []byte) {
+	switch {
+	case a.doc != nil:
+		b, err := document(a.doc)
+		if err != nil {
+			b = []byte(err.Error())
+		}
+		typ, body = a.typ+"+xml", b
+		if a.typ == "text/xml" {
+			typ = a.typ
+		}
+	case a.json != nil:
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		// Only maps, slices and strings come here.
+		_ = enc.Encode(a.json)
+		typ, body = "application/json", b.Bytes()
+	default:
+		return "", nil
+	}
+	if c.version != "" {
+		typ += ";version=" + c.version
+	}
+	return typ, body
+}
+
+// href is the absolute address of a path.
+func (s *Server) href(path string) string { return s.base + path }
+
+func (c *call) path(name string) string { return c.r.PathValue(name) }
+
+// query is a parameter of the query string, read without net/url's parser: it
+// drops parameters that hold a bare semicolon.
+func (c *call) query(name string) string {
+	for part := range strings.SplitSeq(c.r.URL.RawQuery, "&") {
+		k, v, _ := strings.Cut(part, "=")
+		if k == name {
+			return unescape(v)
+		}
+	}
+	return ""
+}

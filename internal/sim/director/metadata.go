@@ -1,0 +1,272 @@
+package director
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// An entry is one metadata entry.
+type entry struct{ domain, visibility, key, typ, value string }
+
+// A metadata is the entries of an entity, in the order of their making.
+type metadata []entry
+
+// metaTypes are the types of values.
+var metaTypes = []string{"String", "Number", "Boolean", "DateTime"}
+
+func (m metadata) find(domain, key string) int {
+	return slices.IndexFunc(m, func(e entry) bool { return e.domain == domain && e.key == key })
+}
+
+// set adds an entry or changes it.
+func (m *metadata) set(e entry) {
+	if i := m.find(e.domain, e.key); i >= 0 {
+		(*m)[i] = e
+		return
+	}
+	*m = append(*m, e)
+}
+
+// visible tells whether the caller may see an entry.
+func (c *call) visible(e entry) bool {
+	return c.provider() || e.domain != "SYSTEM" || e.visibility != "PRIVATE"
+}
+
+// metadataOf is the metadata of the path's entity, and its address.
+func (c *call) metadataOf() (*metadata, string, error) {
+	s, id := c.s, uuidIn(c.path("id"))
+	kind, _, _ := strings.Cut(strings.TrimPrefix(c.r.URL.Path, "/api/"), "/")
+	switch kind {
+	case "vApp":
+		a, m, err := c.target()
+		if err != nil {
+			return nil, "", err
+		}
+		if m != nil {
+			return &m.meta, s.vmHref(m), nil
+		}
+		return &a.meta, s.vappHref(a), nil
+	case "org":
+		o, err := c.theOrg()
+		if err != nil {
+			return nil, "", err
+		}
+		return &o.meta, s.href("/api/org/" + o.id), nil
+	case "vdc":
+		v, err := c.theVDC()
+		if err != nil {
+			return nil, "", err
+		}
+		return &v.meta, s.href("/api/vdc/" + v.id), nil
+	case "network":
+		if n := s.nets[id]; n != nil && (c.provider() || s.vdcs[n.vdc].org == c.login.org.id) {
+			return &n.meta, s.href("/api/network/" + n.id), nil
+		}
+	case "vdcStorageProfile":
+		if p := s.profiles[id]; p != nil && (c.provider() || s.vdcs[p.vdc].org == c.login.org.id) {
+			return &p.meta, s.href("/api/vdcStorageProfile/" + p.id), nil
+		}
+	}
+	return nil, "", missing(kind, or(id, c.path("id")))
+}
+
+func domainNode(e entry) *node {
+	return text("Domain", e.domain, "visibility", e.visibility)
+}
+
+func typedNode(e entry) *node {
+	return add(el("TypedValue", "xsi:type", "Metadata"+e.typ+"Value"), text("Value", e.value))
+}
+
+func (e entry) path() string {
+	key := pathEscape(e.key)
+	if e.domain == "SYSTEM" {
+		return "/metadata/SYSTEM/" + key
+	}
+	return "/metadata/" + key
+}
+
+// getMetadata is every entry that the caller may see.
+func (c *call) getMetadata() (*answer, error) {
+	meta, href, err := c.metadataOf()
+	if err != nil {
+		return nil, err
+	}
+	d := add(el("Metadata", "href", href+"/metadata", "type", mediaVCloud+"metadata+xml"), link("up", href, ""))
+	for _, e := range *meta {
+		if c.visible(e) {
+			at := href + e.path()
+			add(d, add(el("MetadataEntry", "href", at, "type", mediaVCloud+"metadata.value+xml"), link("up", href+"/metadata", mediaVCloud+"metadata+xml"),
+				link("edit", at, mediaVCloud+"metadata.value+xml"), link("remove", at, ""), domainNode(e), text("Key", e.key), typedNode(e)))
+		}
+	}
+	return ok(mediaVCloud+"metadata", d), nil
+}
+
+// domain is the one of the path.
+func (c *call) domain() (string, error) {
+	switch d := c.path("domain"); d {
+	case "", "GENERAL":
+		return "GENERAL", nil
+	case "SYSTEM":
+		return d, nil
+	default:
+		return "", badRequest("The metadata domain %q is not GENERAL or SYSTEM.", d)
+	}
+}
+
+func (c *call) getMetadataValue() (*answer, error) {
+	meta, href, err := c.metadataOf()
+	if err != nil {
+		return nil, err
+	}
+	domain, err := c.domain()
+	if err != nil {
+		return nil, err
+	}
+	i := meta.find(domain, c.path("key"))
+	if i < 0 || !c.visible((*meta)[i]) {
+		return nil, notFound("The metadata entry %q does not exist in domain %s.", c.path("key"), domain)
+	}
+	e := (*meta)[i]
+	return ok(mediaVCloud+"metadata.value", add(el("MetadataValue", "href", href+e.path(), "type", mediaVCloud+"metadata.value+xml"),
+		link("up", href+"/metadata", mediaVCloud+"metadata+xml"), domainNode(e), typedNode(e))), nil
+}
+
+// readEntry reads an entry of a body.
+func (c *call) readEntry(d *node, domain, key string) (entry, error) {
+	e := entry{domain: domain, key: key, visibility: "READWRITE", typ: "String", value: raw(d, "Value")}
+	if dom := child(d, "Domain"); dom != nil {
+		e.domain = or(strings.TrimSpace(allText(dom)), domain)
+		e.visibility = or(attr(dom, "visibility"), e.visibility)
+	}
+	if tv := child(d, "TypedValue"); tv != nil {
+		_, local, found := strings.Cut(attr(tv, "type"), ":")
+		if !found {
+			local = attr(tv, "type")
+		}
+		e.typ = strings.TrimSuffix(strings.TrimPrefix(local, "Metadata"), "Value")
+		e.value = raw(tv, "Value")
+	}
+	return e, c.checkEntry(e)
+}
+
+func (c *call) checkEntry(e entry) error {
+	switch {
+	case e.key == "":
+		return badRequest("A metadata entry has no key.")
+	case !slices.Contains(metaTypes, e.typ):
+		return badRequest("The metadata type %q does not exist.", e.typ)
+	case e.domain != "GENERAL" && e.domain != "SYSTEM":
+		return badRequest("The metadata domain %q is not GENERAL or SYSTEM.", e.domain)
+	case e.domain == "GENERAL" && e.visibility != "READWRITE":
+		return badRequest("Metadata in domain GENERAL is always READWRITE.")
+	case !slices.Contains([]string{"READWRITE", "READONLY", "PRIVATE"}, e.visibility):
+		return badRequest("The metadata visibility %q does not exist.", e.visibility)
+	case e.domain == "SYSTEM" && !c.provider():
+		return noRight("Metadata: System Domain", e.key)
+	}
+	var err error
+	switch e.typ {
+	case "Number":
+		_, err = strconv.ParseInt(strings.TrimSpace(e.value), 10, 64)
+	case "Boolean":
+		if !slices.Contains([]string{"true", "false", "0", "1"}, strings.TrimSpace(e.value)) {
+			err = strconv.ErrSyntax
+		}
+	case "DateTime":
+		err = dateTime(strings.TrimSpace(e.value))
+	}
+	if err != nil {
+		return badRequest("The metadata value %q is not a %s.", e.value, e.typ)
+	}
+	return nil
+}
+
+// changeMetadata runs change in a task on the path's vApp or VM.
+func (c *call) changeMetadata(what string, change func(*metadata) error) (*answer, error) {
+	a, m, err := c.change(accessChange)
+	if err != nil {
+		return nil, err
+	}
+	meta := &a.meta
+	if m != nil {
+		meta = &m.meta
+	}
+	t := c.start("metadata"+what, "Updating metadata for", ownerOf(a, m), func(context.Context) error {
+		c.s.mu.Lock()
+		defer c.s.mu.Unlock()
+		return change(meta)
+	})
+	return c.accepted(t), nil
+}
+
+func (c *call) mergeMetadata() (*answer, error) {
+	if _, _, err := c.target(); err != nil {
+		return nil, err
+	}
+	doc, err := c.parse(nsVCloud, "Metadata")
+	if err != nil {
+		return nil, err
+	}
+	var entries []entry
+	for _, d := range childrenOf(doc, "MetadataEntry") {
+		e, err := c.readEntry(d, "GENERAL", raw(d, "Key"))
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return c.changeMetadata("Update", func(m *metadata) error {
+		for _, e := range entries {
+			m.set(e)
+		}
+		return nil
+	})
+}
+
+func (c *call) putMetadataValue() (*answer, error) {
+	if _, _, err := c.target(); err != nil {
+		return nil, err
+	}
+	domain, err := c.domain()
+	if err != nil {
+		return nil, err
+	}
+	doc, err := c.parse(nsVCloud, "MetadataValue")
+	if err != nil {
+		return nil, err
+	}
+	e, err := c.readEntry(doc, domain, c.path("key"))
+	if err != nil {
+		return nil, err
+	}
+	if e.domain != domain {
+		return nil, badRequest("The body is of domain %s, the address of %s.", e.domain, domain)
+	}
+	return c.changeMetadata("Update", func(m *metadata) error { m.set(e); return nil })
+}
+
+func (c *call) deleteMetadata() (*answer, error) {
+	meta, _, err := c.metadataOf()
+	if err != nil {
+		return nil, err
+	}
+	domain, err := c.domain()
+	if err != nil {
+		return nil, err
+	}
+	if domain == "SYSTEM" && !c.provider() {
+		return nil, noRight("Metadata: System Domain", c.path("key"))
+	}
+	key := c.path("key")
+	if meta.find(domain, key) < 0 {
+		return nil, notFound("The metadata entry %q does not exist in domain %s.", key, domain)
+	}
+	return c.changeMetadata("Delete", func(m *metadata) error {
+		*m = slices.DeleteFunc(*m, func(e entry) bool { return e.domain == domain && e.key == key })
+		return nil
+	})
+}

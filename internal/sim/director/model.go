@@ -1,0 +1,202 @@
+package director
+
+import (
+	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// An inventory is everything that vCD's database holds. The server's mutex
+// guards it and all that hangs from it.
+type inventory struct {
+	vcenters map[string]*vcenter // by id, as are all of these
+	orgs     map[string]*org
+	users    map[string]*user
+	roles    map[string]*role
+	vdcs     map[string]*vdc
+	profiles map[string]*profile
+	nets     map[string]*orgNet
+	vapps    map[string]*vapp
+	vms      map[string]*vm
+	vappNets map[string]*vappNet
+	tasks    map[string]*task
+	policies map[string]*policy
+	sessions map[string]*login // by token
+	seq      int               // of creation, for a stable order
+	macs     uint32            // last one given
+	revoked  map[string]bool
+}
+
+func newInventory() inventory {
+	return inventory{
+		vcenters: map[string]*vcenter{}, orgs: map[string]*org{}, users: map[string]*user{}, roles: map[string]*role{},
+		vdcs: map[string]*vdc{}, profiles: map[string]*profile{}, nets: map[string]*orgNet{}, vapps: map[string]*vapp{},
+		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
+		sessions: map[string]*login{}, revoked: map[string]bool{},
+	}
+}
+
+// A thing is what all entities have.
+type thing struct {
+	id, name, desc string
+	seq            int
+}
+
+func (t *thing) order() int { return t.seq }
+
+type org struct {
+	thing
+	fullName              string
+	enabled               bool
+	deployedQuota, stored int
+	lease                 OrgLease
+	meta                  metadata
+	system                bool
+}
+
+type role struct {
+	thing
+	org string // id
+}
+
+type user struct {
+	thing
+	org             string // id
+	fullName, email string
+	password, role  string
+	enabled         bool
+	deployed, quota int
+}
+
+type vdc struct {
+	thing
+	org           string // id
+	vc            *vcenter
+	pool, folder  types.ManagedObjectReference
+	model         string
+	enabled       bool
+	vmQuota       int
+	meta          metadata
+	defaultPolicy string // compute policy id
+}
+
+type profile struct {
+	thing
+	vdc        string // id
+	limitMB    int64
+	isDefault  bool
+	enabled    bool
+	datastores []string
+	meta       metadata
+}
+
+type policy struct {
+	thing
+	vdc string
+}
+
+type orgNet struct {
+	thing
+	vdc              string // id
+	mode             string
+	scope            ipScope
+	shared           bool
+	portgroup        string
+	external, edge   string
+	externalID, edID string
+	meta             metadata
+}
+
+// An ipScope is a subnet and the ranges of its pool.
+type ipScope struct {
+	gateway, netmask, dns1, dns2, suffix string
+	ranges                               []IPRange
+}
+
+type vapp struct {
+	thing
+	vdc         string // id
+	owner       string // user id
+	created     time.Time
+	lease       Lease
+	deployedAt  time.Time // of the lease's start; zero while undeployed
+	storedAt    time.Time
+	deployed    bool
+	maintenance bool
+	auto        bool // isAutoNature
+	discovered  bool // by VM discovery, and not changed since
+	nets        []*vappNet
+	vms         []*vm
+	startup     map[string]StartupItem // by VM id
+	everyone    string                 // access level
+	access      []grant
+	meta        metadata
+	products    []*node
+	status      int // -1, 0 while being made; else it follows from the VMs
+}
+
+// A grant is one access setting of a vApp.
+type grant struct{ user, level string }
+
+type vappNet struct {
+	thing
+	vapp     *vapp
+	conf     *node // NetworkConfiguration, without RouterInfo
+	parent   string
+	routerIP string
+}
+
+type vm struct {
+	thing
+	vapp         *vapp
+	vc           *vcenter
+	moref        string
+	scopedID     string
+	created      time.Time
+	deployed     bool
+	customize    bool // needsCustomization
+	nics         []*nic
+	primary      int
+	guest        GuestSpec
+	computer     string
+	bootDelay    int
+	enterBIOS    bool
+	profile      string // id
+	policy       string // id of the compute policy
+	meta         metadata
+	products     []*node
+	tags         []string // security tags
+	facts        *facts   // as last seen in vCenter
+	creating     bool
+	toolsSync    bool
+	diskProfiles map[int32]string // device key -> profile id, where it is not the VM's
+	lost         bool             // not in vCenter any more
+}
+
+// A nic is what vCD knows about a network device.
+type nic struct {
+	key       int32 // device key in vCenter
+	index     int
+	network   string // "none" when on no network
+	mode      string
+	ip        string
+	mac       string
+	adapter   string
+	connected bool
+	customize bool
+}
+
+func (s *Server) next() int { s.seq++; return s.seq }
+
+// orgOf is the organization of a vApp.
+func (s *Server) orgOf(a *vapp) *org { return s.orgs[s.vdcs[a.vdc].org] }
+
+// sorted lists the entities of m in the order of their making.
+func sorted[T interface{ order() int }](m map[string]T) []T {
+	out := make([]T, 0, len(m))
+	for _, v := range m {
+		out = append(out, v)
+	}
+	sortBy(out, func(a, b T) bool { return a.order() < b.order() })
+	return out
+}

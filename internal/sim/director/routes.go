@@ -1,0 +1,186 @@
+package director
+
+import "net/http"
+
+// routes is the API. Paths come without a trailing slash.
+func (s *Server) routes() []route {
+	var all []route
+	for _, group := range [][]route{
+		sessionRoutes(), orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(), adminRoutes(), cloudRoutes(),
+	} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+func sessionRoutes() []route {
+	return []route{
+		{pattern: "GET /api/versions", handle: (*call).versionsDoc, public: true, noAccept: true},
+		{pattern: "POST /cloudapi/1.0.0/sessions", handle: func(c *call) (*answer, error) { return c.cloudLogin(false) }, public: true},
+		{pattern: "POST /cloudapi/1.0.0/sessions/provider", handle: func(c *call) (*answer, error) { return c.cloudLogin(true) }, public: true},
+		{pattern: "POST /api/sessions", handle: (*call).oldLogin, public: true},
+		{pattern: "POST /oauth/provider/token", handle: (*call).tokenGrant, public: true, noAccept: true},
+		{pattern: "POST /oauth/tenant/{org}/token", handle: (*call).tokenGrant, public: true, noAccept: true},
+		{pattern: "GET /cloudapi/1.0.0/sessions/current", handle: func(c *call) (*answer, error) {
+			return &answer{status: http.StatusOK, json: c.login.json(c.s)}, nil
+		}},
+		{pattern: "GET /cloudapi/1.0.0/sessions/{id}", handle: func(c *call) (*answer, error) {
+			return &answer{status: http.StatusOK, json: c.login.json(c.s)}, nil
+		}},
+		{pattern: "DELETE /cloudapi/1.0.0/sessions", handle: (*call).logOut},
+		{pattern: "DELETE /cloudapi/1.0.0/sessions/{id}", handle: (*call).logOut},
+		{pattern: "GET /api/session", handle: func(c *call) (*answer, error) { return ok(mediaVCloud+"session", c.sessionDoc()), nil }},
+		{pattern: "DELETE /api/session", handle: (*call).logOut},
+	}
+}
+
+func orgRoutes() []route {
+	return []route{
+		{pattern: "GET /api/org", handle: (*call).orgList},
+		{pattern: "GET /api/org/{id}", handle: (*call).getOrg},
+		{pattern: "GET /api/vdc/{id}", handle: func(c *call) (*answer, error) { return c.getVDC(false) }},
+		{pattern: "GET /api/vdcStorageProfile/{id}", handle: (*call).getProfile},
+		{pattern: "GET /api/network/{id}", handle: (*call).getNetwork},
+		{pattern: "PUT /api/network/{id}", handle: (*call).putVAppNetwork, takes: mediaVCloud + "vAppNetwork"},
+		{pattern: "DELETE /api/network/{id}", handle: (*call).deleteVAppNetwork},
+		{pattern: "GET /api/query", handle: (*call).runQuery},
+		{pattern: "GET /api/vApps/query", handle: func(c *call) (*answer, error) { return c.queryType("vApp") }},
+		{pattern: "GET /api/vms/query", handle: func(c *call) (*answer, error) { return c.queryType("vm") }},
+		{pattern: "GET /api/admin/orgs/query", handle: func(c *call) (*answer, error) { return c.queryType("organization") }},
+		{pattern: "GET /api/admin/users/query", handle: func(c *call) (*answer, error) { return c.queryType("user") }},
+		{pattern: "GET /api/admin/extension/vapps/query", handle: func(c *call) (*answer, error) { return c.queryType("adminVApp") }, provider: true},
+		{pattern: "GET /api/admin/extension/vms/query", handle: func(c *call) (*answer, error) { return c.queryType("adminVM") }, provider: true},
+		{pattern: "GET /api/task/{id}", handle: (*call).getTask},
+		{pattern: "POST /api/task/{id}/action/cancel", handle: (*call).cancelTask},
+		{pattern: "GET /api/tasksList/{id}", handle: (*call).tasksList},
+	}
+}
+
+func adminRoutes() []route {
+	return []route{
+		{pattern: "GET /api/admin", handle: (*call).getAdmin},
+		{pattern: "GET /api/admin/org/{id}", handle: (*call).getAdminOrg},
+		{pattern: "GET /api/admin/org/{id}/settings", handle: func(c *call) (*answer, error) { return c.orgSettings("") }},
+		{pattern: "GET /api/admin/org/{id}/settings/{part}", handle: func(c *call) (*answer, error) { return c.orgSettings(c.path("part")) }},
+		{pattern: "GET /api/admin/vdc/{id}", handle: func(c *call) (*answer, error) { return c.getVDC(true) }},
+		{pattern: "GET /api/admin/vdcStorageProfile/{id}", handle: (*call).getProfile},
+		{pattern: "GET /api/admin/network/{id}", handle: (*call).getNetwork},
+		{pattern: "GET /api/admin/user/{id}", handle: (*call).getUser},
+		{pattern: "GET /api/admin/role/{id}", handle: (*call).getRole},
+		{pattern: "GET /api/admin/extension", handle: (*call).getExtension, provider: true},
+		{pattern: "GET /api/admin/extension/vimServerReferences", handle: (*call).vimServers, provider: true},
+		{pattern: "GET /api/admin/extension/vimServer/{id}", handle: (*call).vimServer, provider: true},
+		{pattern: "GET /api/admin/extension/vimServer/{id}/vmsList", handle: (*call).vmsList, provider: true},
+		{pattern: "POST /api/admin/extension/vimServer/{id}/importVmAsVApp", handle: (*call).importAsVApp, provider: true,
+			takes: mediaAdmin + "importVmAsVAppParams"},
+		{pattern: "POST /api/admin/extension/vimServer/{id}/importVmIntoExistingVApp", handle: (*call).importIntoVApp, provider: true,
+			takes: mediaAdmin + "importVmIntoExistingVAppParams"},
+		{pattern: "POST /api/admin/extension/vimServer/{id}/importVm", handle: (*call).importVM, provider: true,
+			takes: mediaAdmin + "importVmParams"},
+	}
+}
+
+func vappRoutes() []route {
+	return []route{
+		{pattern: "GET /api/vApp/{id}", handle: (*call).getVApp},
+		{pattern: "PUT /api/vApp/{id}", handle: (*call).putVApp, takes: "?"},
+		{pattern: "DELETE /api/vApp/{id}", handle: (*call).deleteVApp},
+		{pattern: "GET /api/vApp/{id}/owner", handle: (*call).getOwner},
+		{pattern: "PUT /api/vApp/{id}/owner", handle: (*call).putOwner, takes: mediaVCloud + "owner"},
+		{pattern: "GET /api/vApp/{id}/controlAccess", handle: (*call).getAccess},
+		{pattern: "POST /api/vApp/{id}/action/controlAccess", handle: (*call).setAccess, takes: mediaVCloud + "controlAccess", lenient: true},
+		{pattern: "GET /api/vApp/{id}/metadata", handle: (*call).getMetadata},
+		{pattern: "POST /api/vApp/{id}/metadata", handle: (*call).mergeMetadata, takes: mediaVCloud + "metadata"},
+		{pattern: "GET /api/vApp/{id}/metadata/{key}", handle: (*call).getMetadataValue},
+		{pattern: "PUT /api/vApp/{id}/metadata/{key}", handle: (*call).putMetadataValue, takes: mediaVCloud + "metadata.value"},
+		{pattern: "DELETE /api/vApp/{id}/metadata/{key}", handle: (*call).deleteMetadata},
+		{pattern: "GET /api/vApp/{id}/metadata/{domain}/{key}", handle: (*call).getMetadataValue},
+		{pattern: "PUT /api/vApp/{id}/metadata/{domain}/{key}", handle: (*call).putMetadataValue, takes: mediaVCloud + "metadata.value"},
+		{pattern: "DELETE /api/vApp/{id}/metadata/{domain}/{key}", handle: (*call).deleteMetadata},
+		{pattern: "GET /api/org/{id}/metadata", handle: (*call).getMetadata},
+		{pattern: "GET /api/vdc/{id}/metadata", handle: (*call).getMetadata},
+		{pattern: "GET /api/network/{id}/metadata", handle: (*call).getMetadata},
+		{pattern: "GET /api/vdcStorageProfile/{id}/metadata", handle: (*call).getMetadata},
+	}
+}
+
+func sectionRoutes() []route {
+	section := func(verb, name string, h handler) route {
+		rt := route{pattern: verb + " /api/vApp/{id}/" + name, handle: h}
+		if verb == "PUT" {
+			rt.takes = mediaVCloud + name
+		}
+		return rt
+	}
+	return []route{
+		section("GET", "leaseSettingsSection", vappPart((*call).leaseSection)),
+		section("PUT", "leaseSettingsSection", (*call).putLease),
+		section("GET", "startupSection", vappPart((*call).startupSection)),
+		section("PUT", "startupSection", (*call).putStartup),
+		section("GET", "networkSection", vappPart((*call).networkSection)),
+		section("GET", "networkConfigSection", vappPart((*call).networkConfigSection)),
+		section("PUT", "networkConfigSection", (*call).putNetworkConfig),
+		section("GET", "productSections", (*call).getProducts),
+		section("PUT", "productSections", (*call).putProducts),
+		section("GET", "snapshotSection", (*call).getSnapshots),
+		section("GET", "virtualHardwareSection", vmPart((*call).hardwareSection)),
+		section("GET", "operatingSystemSection", vmPart((*call).osSection)),
+		section("PUT", "operatingSystemSection", (*call).putOS),
+		section("GET", "networkConnectionSection", vmPart((*call).connectionSection)),
+		section("PUT", "networkConnectionSection", (*call).putConnections),
+		section("GET", "guestCustomizationSection", vmPart((*call).guestSection)),
+		section("PUT", "guestCustomizationSection", (*call).putGuest),
+		section("GET", "runtimeInfoSection", vmPart((*call).runtimeSection)),
+		section("GET", "vmSpecSection", vmPart((*call).specSection)),
+		section("GET", "vmCapabilities", vmPart((*call).capabilities)),
+		{pattern: "PUT /api/vApp/{id}/vmCapabilities", handle: (*call).putCapabilities, takes: mediaVCloud + "vmCapabilitiesSection"},
+		{pattern: "GET /api/vApp/{id}/bootOptions", handle: vmPart((*call).bootOptions)},
+		section("GET", "guestcustomizationstatus", vmPart((*call).customizationStatus)),
+		{pattern: "GET /api/vApp/{id}/virtualHardwareSection/{part}", handle: (*call).hardwareItems},
+		{pattern: "GET /api/vApp/{id}/complianceResult", handle: vmPart((*call).compliance)},
+	}
+}
+
+func actionRoutes() []route {
+	post := func(path, takes string, h handler) route {
+		rt := route{pattern: "POST /api/vApp/{id}/" + path, handle: h}
+		if takes != "" {
+			rt.takes = mediaVCloud + takes
+		}
+		return rt
+	}
+	routes := []route{
+		post("action/enterMaintenanceMode", "", func(c *call) (*answer, error) { return c.maintenance(true) }),
+		post("action/exitMaintenanceMode", "", func(c *call) (*answer, error) { return c.maintenance(false) }),
+		post("action/reconfigureVm", "vm", (*call).reconfigureVM),
+		post("action/deploy", "deployVAppParams", (*call).deploy),
+		post("action/undeploy", "undeployVAppParams", (*call).undeploy),
+		post("action/discardSuspendedState", "", (*call).discardSuspended),
+		post("action/createSnapshot", "createSnapshotParams", (*call).createSnapshot),
+		post("action/removeAllSnapshots", "", (*call).removeSnapshots),
+		post("action/revertToCurrentSnapshot", "", (*call).revertSnapshot),
+		post("action/recomposeVApp", "recomposeVAppParams", (*call).recompose),
+		post("action/consolidate", "", (*call).consolidate),
+		post("action/customizeAtNextPowerOn", "", (*call).customizeNext),
+		{pattern: "POST /api/vdc/{id}/action/composeVApp", handle: (*call).compose, takes: mediaVCloud + "composeVAppParams"},
+	}
+	for _, p := range []string{"powerOn", "powerOff", "shutdown", "suspend", "reset", "reboot"} {
+		routes = append(routes, post("power/action/"+p, "", func(c *call) (*answer, error) { return c.power(p) }))
+	}
+	return routes
+}
+
+func cloudRoutes() []route {
+	return []route{
+		{pattern: "GET /cloudapi/1.0.0/site", handle: (*call).site, provider: true},
+		{pattern: "GET /cloudapi/1.0.0/orgs", handle: (*call).cloudOrgs},
+		{pattern: "GET /cloudapi/{version}/orgs/{urn}/quotaPolicy", handle: (*call).orgQuota},
+		{pattern: "GET /cloudapi/{version}/users/{urn}/quotaPolicy", handle: (*call).userQuota},
+		{pattern: "GET /cloudapi/{version}/vapps/{urn}/quotaPolicy", handle: (*call).vappQuota},
+		{pattern: "GET /cloudapi/{version}/vdcs/{urn}/computePolicies", handle: (*call).computePolicies},
+		{pattern: "GET /cloudapi/{version}/vdcComputePolicies/{urn}", handle: (*call).computePolicy},
+		{pattern: "GET /cloudapi/{version}/vm/{urn}/snapshots", handle: (*call).cloudSnapshots},
+		{pattern: "GET /cloudapi/{version}/securityTags/vm/{urn}", handle: (*call).securityTags},
+		{pattern: "PUT /cloudapi/{version}/securityTags/vm/{urn}", handle: (*call).setSecurityTags, takes: "application/json"},
+	}
+}

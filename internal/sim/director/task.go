@@ -1,0 +1,267 @@
+package director
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// A task is work in the background.
+type task struct {
+	thing           // name is the operation's, as "vappUpdateVm"
+	operation       string
+	status          string
+	start, end      time.Time
+	owner           taskOwner
+	user            *user
+	org             *org
+	busy            []string // ids of the entities that it occupies
+	progress        int
+	err             *apiError
+	cancelRequested bool
+	cancel          context.CancelFunc
+	done            chan struct{}
+}
+
+// A taskOwner is what a task works on. Kind is vApp, vm or another type.
+type taskOwner struct{ kind, id, name string }
+
+func vappOwner(a *vapp) taskOwner { return taskOwner{"vApp", a.id, a.name} }
+func vmOwner(m *vm) taskOwner     { return taskOwner{"vm", m.id, m.name} }
+
+// ownerOf is the VM, or the vApp when there is none.
+func ownerOf(a *vapp, m *vm) taskOwner {
+	if m != nil {
+		return vmOwner(m)
+	}
+	return vappOwner(a)
+}
+
+// path is where the API serves the owner.
+func (o taskOwner) path() string {
+	switch o.kind {
+	case "vApp":
+		return "/api/vApp/vapp-" + o.id
+	case "vm":
+		return "/api/vApp/vm-" + o.id
+	}
+	return "/api/" + o.kind + "/" + o.id
+}
+
+func (t *task) over() bool {
+	return slices.Contains([]string{"success", "error", "canceled", "aborted"}, t.status)
+}
+
+// start runs work in the background. The mutex is held. Work runs without it,
+// and takes it through the server where it touches the inventory.
+func (c *call) start(name, operation string, o taskOwner, work func(context.Context) error) *task {
+	s := c.s
+	t := &task{
+		thing: thing{id: newID(), name: name, seq: s.next()}, operation: operation + " " + o.name + "(" + o.id + ")",
+		status: "queued", start: time.Now(), owner: o, user: c.login.user, org: c.login.org, busy: []string{o.id}, done: make(chan struct{}),
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	t.cancel = cancel
+	s.tasks[t.id] = t
+	s.work.Add(1)
+	go func() {
+		defer s.work.Done()
+		defer cancel()
+		s.perform(ctx, t, work)
+	}()
+	return t
+}
+
+// perform takes a task through its states.
+func (s *Server) perform(ctx context.Context, t *task, work func(context.Context) error) {
+	err := pause(ctx, s.cfg.TaskDelay/2)
+	if err == nil {
+		s.mu.Lock()
+		t.status = "running"
+		s.mu.Unlock()
+		err = pause(ctx, s.cfg.TaskDelay-s.cfg.TaskDelay/2)
+	}
+	if err == nil {
+		err = work(ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.end, t.progress = time.Now(), 100
+	var e *apiError
+	switch {
+	case err == nil:
+		t.status = "success"
+	case t.cancelRequested:
+		t.status = "canceled"
+	case s.ctx.Err() != nil:
+		t.status = "aborted"
+	case errors.As(err, &e):
+		t.status, t.err = "error", e
+	default:
+		t.status, t.err = "error", refuse(http.StatusInternalServerError, "INTERNAL_SERVER_ERROR", "%s", err)
+	}
+	close(t.done)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// occupied tells whether a task works on a VM or its vApp; without a VM, on the
+// vApp or any of its VMs.
+func (s *Server) occupied(a *vapp, m *vm) bool {
+	for _, t := range s.tasks {
+		if t.over() {
+			continue
+		}
+		if slices.Contains(t.busy, a.id) || m != nil && slices.Contains(t.busy, m.id) {
+			return true
+		}
+		if m == nil && slices.ContainsFunc(a.vms, func(v *vm) bool { return slices.Contains(t.busy, v.id) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// tasksNode are the tasks under way on an entity; nil when there are none.
+func (s *Server) tasksNode(a *vapp, m *vm) *node {
+	id := ""
+	if a != nil {
+		id = a.id
+	} else {
+		id = m.id
+	}
+	var d *node
+	for _, t := range sorted(s.tasks) {
+		// An entity that could not be made shows why, for ever.
+		failed := a != nil && a.status == stateFailed && t.status == "error" && t.owner.id == id
+		if (!t.over() || failed) && t.owner.id == id {
+			if d == nil {
+				d = el("Tasks")
+			}
+			add(d, s.taskNode(t))
+		}
+	}
+	return d
+}
+
+// taskNode is the document of a task.
+func (s *Server) taskNode(t *task) *node {
+	href := s.href("/api/task/" + t.id)
+	d := el("Task", "cancelRequested", yes(t.cancelRequested), "endTime", stamp(t.end), "expiryTime", stamp(t.start.Add(90*24*time.Hour)),
+		"operation", t.operation, "operationName", t.name, "serviceNamespace", "com.vmware.vcloud", "startTime", stamp(t.start),
+		"status", t.status, "name", "task", "id", "urn:vcloud:task:"+t.id, "href", href, "type", mediaVCloud+"task+xml")
+	if !t.over() {
+		add(d, link("task:cancel", href+"/action/cancel", ""))
+	}
+	add(d, text("Description", ""), el("Owner", "href", s.href(t.owner.path()), "name", t.owner.name, "type", mediaVCloud+t.owner.kind+"+xml"))
+	if t.err != nil {
+		add(d, t.err.node(t.id))
+	}
+	return add(d, s.userRef("User", t.user.id), s.orgRef("Organization", t.org), number("Progress", t.progress), text("Details", t.details()))
+}
+
+func (t *task) details() string {
+	if t.err != nil {
+		return t.err.message
+	}
+	return ""
+}
+
+// accepted is the answer of a call that began a task.
+func (c *call) accepted(t *task) *answer {
+	return &answer{status: http.StatusAccepted, typ: mediaVCloud + "task", doc: c.s.taskNode(t), header: map[string]string{
+		"Location": c.s.href("/api/task/" + t.id)}}
+}
+
+// theTask is the task of the path.
+func (c *call) theTask() (*task, error) {
+	t := c.s.tasks[uuidIn(c.path("id"))]
+	if t == nil {
+		return nil, notFound("The task %s does not exist.", c.path("id"))
+	}
+	if !c.provider() && c.login.org != t.org && !c.ownsObject(t) {
+		return nil, noAccess("task", t.id)
+	}
+	return t, nil
+}
+
+// ownsObject lets tenants see what the provider does with their vApps.
+func (c *call) ownsObject(t *task) bool {
+	if a := c.s.vapps[t.owner.id]; a != nil {
+		return c.level(a) > accessNone
+	}
+	m := c.s.vms[t.owner.id]
+	return m != nil && c.level(m.vapp) > accessNone
+}
+
+func (c *call) getTask() (*answer, error) {
+	t, err := c.theTask()
+	if err != nil {
+		return nil, err
+	}
+	return ok(mediaVCloud+"task", c.s.taskNode(t)), nil
+}
+
+func (c *call) cancelTask() (*answer, error) {
+	t, err := c.theTask()
+	if err != nil {
+		return nil, err
+	}
+	if t.over() {
+		return nil, invalidState("The task %s is over.", t.id)
+	}
+	t.cancelRequested = true
+	t.cancel()
+	return noContent(), nil
+}
+
+// tasksList is the tasks of an organization, the newest first.
+func (c *call) tasksList() (*answer, error) {
+	o, err := c.theOrg()
+	if err != nil {
+		return nil, err
+	}
+	d := el("TasksList", "name", "Tasks Lists", "href", c.s.href("/api/tasksList/"+o.id), "type", mediaVCloud+"tasksList+xml")
+	all := sorted(c.s.tasks)
+	slices.Reverse(all)
+	for _, t := range all {
+		if t.org == o {
+			add(d, c.s.taskNode(t))
+		}
+	}
+	return ok(mediaVCloud+"tasksList", d), nil
+}
+
+// WaitTasks returns once no task is under way, or with ctx.
+func (s *Server) WaitTasks(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		var open *task
+		for _, t := range s.tasks {
+			if !t.over() {
+				open = t
+			}
+		}
+		s.mu.Unlock()
+		if open == nil {
+			return nil
+		}
+		select {
+		case <-open.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package vcenter
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Config describes one simulated vCenter. The zero value of every field but
+// Dir has a default.
+type Config struct {
+	Dir          string          // datastores' files live in Dir/NAME
+	Listen       string          // host:port; default 127.0.0.1:0
+	TLS          tls.Certificate // default: self-made
+	Name         string          // what the vCenter calls itself
+	InstanceUUID string          // default: random, so that several differ
+	Users        map[string]string
+
+	Datacenter    string
+	Cluster       string
+	Hosts         int
+	Datastores    []Datastore
+	Networks      []string // distributed port groups; VM Network always exists
+	ResourcePools []string // beside the cluster's own Resources
+
+	LeaseTimeout   time.Duration // NFC leases without progress; default 300 s
+	NFCWildcard    bool          // device URLs name the host "*"
+	SessionTimeout time.Duration // idle sessions; default 30 min
+	TaskDelay      time.Duration // before each task's work
+}
+
+// Datastore is one datastore, mounted on every host.
+type Datastore struct {
+	Name     string
+	Capacity int64  // bytes; default 64 TiB
+	Type     string // default VMFS
+}
+
+// VMSpec describes a virtual machine to put into the inventory.
+type VMSpec struct {
+	Name, UUID, InstanceUUID string
+	GuestID                  string
+	Folder                   string // below the datacenter's vm folder, made when missing
+	ResourcePool             string // name; "" or "Resources" is the cluster's own
+	Datastore                string // default: the first
+	NumCPU                   int
+	MemoryMB                 int
+	PowerOn                  bool
+	Disks                    []DiskSpec
+	NICs                     []NICSpec
+	ExtraConfig              map[string]string
+	HardwareVersion          string // e.g. vmx-19
+	Firmware                 string // bios or efi
+	Annotation               string
+	ChangeTracking           bool
+}
+
+// DiskSpec describes one disk of a VMSpec.
+type DiskSpec struct {
+	Size       int64  // bytes; default: that of From
+	From       string // raw image, copied with its holes
+	Thin       bool
+	Controller string // pvscsi (default), lsilogic, lsilogic-sas, buslogic, sata, nvme, ide
+	Bus        int
+	Unit       int    // -1 or taken: next free one
+	Datastore  string // default: the VM's
+	Mode       string // persistent (default), independent_persistent, ...
+	Sharing    string // sharingNone (default), sharingMultiWriter
+}
+
+// NICSpec describes one network adapter of a VMSpec.
+type NICSpec struct {
+	MAC     string // default: generated
+	Network string // default: VM Network
+	Type    string // vmxnet3 (default), e1000, e1000e
+}
+
+// Range is a byte range [Offset, Offset+Length) of a disk.
+type Range struct{ Offset, Length int64 }
+
+// End is the offset of the first byte after the range.
+func (r Range) End() int64 { return r.Offset + r.Length }
+
+func (c *Config) setDefaults() error {
+	if c.Dir == "" {
+		return errors.New("vcenter simulator: no directory given")
+	}
+	for _, d := range []struct {
+		field *string
+		value string
+	}{
+		{&c.Listen, "127.0.0.1:0"},
+		{&c.Name, "vcenter"},
+		{&c.Datacenter, "DC0"},
+		{&c.Cluster, "cluster0"},
+	} {
+		if *d.field == "" {
+			*d.field = d.value
+		}
+	}
+	if c.Hosts <= 0 {
+		c.Hosts = 1
+	}
+	if len(c.Datastores) == 0 {
+		c.Datastores = []Datastore{{Name: "datastore1"}}
+	}
+	seen := map[string]bool{}
+	for i := range c.Datastores {
+		d := &c.Datastores[i]
+		if d.Name == "" || strings.ContainsAny(d.Name, "/[]") || d.Name == "." || d.Name == ".." || seen[d.Name] {
+			return fmt.Errorf("vcenter simulator: datastore name %q: empty, twice, or not a name", d.Name)
+		}
+		seen[d.Name] = true
+		if d.Capacity == 0 {
+			d.Capacity = 64 << 40
+		}
+		if d.Type == "" {
+			d.Type = "VMFS"
+		}
+	}
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{{&c.LeaseTimeout, 300 * time.Second}, {&c.SessionTimeout, 30 * time.Minute}} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	return nil
+}

@@ -1,0 +1,20 @@
+// Package vcenter is a simulated vCenter whose virtual disks hold bytes.
+//
+// It extends govmomi's vcsim with what a backup needs and vcsim lacks:
+// disks with real content on datastores, snapshots that freeze it, changed
+// block tracking, NFC leases that stream VMDKs both ways, an authenticated
+// /folder, .vmx files from which a VM can be registered again, and the
+// refusals of a real vCenter (locked files, busy slots, snapshots in the
+// way, disabled methods, held leases).
+//
+// Promises: the content of a disk without snapshots is exactly its raw
+// -flat.vmdk below Config.Dir, sparse where nothing was written; what a
+// snapshot froze does not change until the snapshot is removed; changed
+// areas derive from what the guest wrote (in blocks of 64 KiB), never from
+// holes in files; a change ID outlives the snapshot that it was read from.
+//
+// Refusals: nothing here is shared with the shipped packages, the codecs
+// included; linked clones over SOAP, storage migration, encryption and raw
+// device mappings are not simulated; state other than files does not
+// survive Close.
+package vcenter

@@ -1,0 +1,260 @@
+package vcenter
+
+import (
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// A view is what of a vmState the API shows.
+type view struct {
+	disks   []types.BaseVirtualDevice
+	layers  []*layer
+	layout  *types.VirtualMachineFileLayoutEx
+	old     *types.VirtualMachineFileLayout
+	snaps   *types.VirtualMachineSnapshotInfo
+	roots   []types.ManagedObjectReference
+	frozen  map[types.ManagedObjectReference]map[int32]*types.VirtualDisk
+	kids    map[types.ManagedObjectReference][]types.ManagedObjectReference
+	storage []types.VirtualMachineUsageOnDatastore
+	pending bool
+}
+
+// publish brings vcsim's objects in line with vs. Whatever clients may still
+// be reading is replaced, never changed.
+func (s *Server) publish(ctx *simulator.Context, vs *vmState) error {
+	vm, err := s.vm(vs.ref)
+	if err != nil {
+		return err
+	}
+	var vmx string
+	ctx.WithLock(vm, func() { vmx = vm.Config.Files.VmPathName })
+	home, err := parseDS(vmx)
+	if err != nil {
+		return err
+	}
+	vs.io.RLock()
+	v := s.look(vs, home)
+	vs.io.RUnlock()
+	ctx.WithLock(vm, func() { s.show(ctx, vm, v) })
+	for ref, disks := range v.frozen {
+		if snap, ok := s.model.Map().Get(ref).(*simulator.VirtualMachineSnapshot); ok {
+			ctx.WithLock(snap, func() { showSnapshot(ctx, snap, disks, v.kids[ref]) })
+		}
+	}
+	s.account(ctx, v.layers...)
+	return nil
+}
+
+func showSnapshot(ctx *simulator.Context, snap *simulator.VirtualMachineSnapshot, disks map[int32]*types.VirtualDisk, kids []types.ManagedObjectReference) {
+	devices := slices.Clone(snap.Config.Hardware.Device)
+	for i, d := range devices {
+		if disk := disks[deviceKey(d)]; disk != nil && isDisk(d) {
+			devices[i] = disk
+		}
+	}
+	snap.Config.Hardware.Device = devices
+	ctx.Update(snap, []types.PropertyChange{{Name: "childSnapshot", Val: kids}})
+}
+
+func (s *Server) show(ctx *simulator.Context, vm *simulator.VirtualMachine, v *view) {
+	devices := withControllers(append(withoutDisks(vm.Config.Hardware.Device), v.disks...))
+	now := time.Now()
+	summary := &types.VirtualMachineStorageSummary{Timestamp: now}
+	var stores []types.ManagedObjectReference
+	for _, u := range v.storage {
+		summary.Committed += u.Committed
+		summary.Uncommitted += u.Uncommitted
+		summary.Unshared += u.Unshared
+		stores = append(stores, u.Datastore)
+	}
+	for _, ref := range stores {
+		if ds, ok := s.model.Map().Get(ref).(*simulator.Datastore); ok && !slices.Contains(vm.Datastore, ref) {
+			ctx.Map.AddReference(ctx, ds, &ds.Vm, vm.Self)
+		}
+	}
+	changes := []types.PropertyChange{
+		{Name: "config.hardware.device", Val: devices},
+		{Name: "config.changeVersion", Val: strconv.FormatInt(now.UnixNano(), 10)},
+		{Name: "config.modified", Val: now},
+		{Name: "summary.config.numVirtualDisks", Val: int32(len(v.disks))},
+		{Name: "layoutEx", Val: v.layout},
+		{Name: "layout", Val: v.old},
+		{Name: "storage", Val: &types.VirtualMachineStorageInfo{PerDatastoreUsage: v.storage, Timestamp: now}},
+		{Name: "summary.storage", Val: summary},
+		{Name: "datastore", Val: stores},
+		{Name: "runtime.consolidationNeeded", Val: v.pending},
+		{Name: "summary.runtime.consolidationNeeded", Val: v.pending},
+		{Name: "capability.changeTrackingSupported", Val: true},
+	}
+	if v.snaps == nil {
+		changes = append(changes, types.PropertyChange{Name: "snapshot"}, types.PropertyChange{Name: "rootSnapshot"})
+	} else {
+		changes = append(changes,
+			types.PropertyChange{Name: "snapshot", Val: v.snaps},
+			types.PropertyChange{Name: "rootSnapshot", Val: v.roots})
+	}
+	ctx.Update(vm, changes)
+}
+
+// look computes the view; vs.io is held for reading.
+func (s *Server) look(vs *vmState, home dsPath) *view {
+	v := &view{
+		frozen:  map[types.ManagedObjectReference]map[int32]*types.VirtualDisk{},
+		kids:    map[types.ManagedObjectReference][]types.ManagedObjectReference{},
+		pending: vs.pending,
+	}
+	for _, key := range vs.diskKeys() {
+		d := vs.disks[key]
+		id := ""
+		if d.tracker != nil {
+			id = d.tracker.changeID()
+		}
+		v.disks = append(v.disks, s.render(d.device, d.top, d.mode, id))
+	}
+	if len(vs.roots) > 0 {
+		v.snaps = &types.VirtualMachineSnapshotInfo{RootSnapshotList: tree(vs.ref, vs.roots)}
+		if vs.current != nil {
+			ref := vs.current.ref
+			v.snaps.CurrentSnapshot = &ref
+		}
+		for _, r := range vs.roots {
+			v.roots = append(v.roots, r.ref)
+		}
+	}
+	for ref, snap := range vs.snaps {
+		v.frozen[ref] = map[int32]*types.VirtualDisk{}
+		for key, d := range snap.disks {
+			v.frozen[ref][key] = s.render(d.device, d.layer, d.mode, d.changeID)
+		}
+		for _, c := range snap.children {
+			v.kids[ref] = append(v.kids[ref], c.ref)
+		}
+	}
+	s.layout(vs, v, home)
+	return v
+}
+
+func tree(vm types.ManagedObjectReference, list []*snapshot) []types.VirtualMachineSnapshotTree {
+	var out []types.VirtualMachineSnapshotTree
+	for _, n := range list {
+		out = append(out, types.VirtualMachineSnapshotTree{
+			Snapshot: n.ref, Vm: vm, Name: n.name, Description: n.about, Id: n.id, CreateTime: n.created,
+			State: n.state, Quiesced: n.quiesced, ReplaySupported: types.NewBool(false),
+			ChildSnapshotList: tree(vm, n.children),
+		})
+	}
+	return out
+}
+
+// layout lists the files of a VM.
+func (s *Server) layout(vs *vmState, v *view, home dsPath) {
+	ex := &types.VirtualMachineFileLayoutEx{Timestamp: time.Now()}
+	old := &types.VirtualMachineFileLayout{}
+	keys := map[string]int32{}
+	usage := map[string]*types.VirtualMachineUsageOnDatastore{}
+	add := func(p dsPath, kind string, size int64) int32 {
+		if k, ok := keys[p.String()]; ok {
+			return k
+		}
+		k := int32(len(ex.File))
+		keys[p.String()] = k
+		ex.File = append(ex.File, types.VirtualMachineFileLayoutExFileInfo{
+			Key: k, Name: p.String(), Type: kind, Size: size, UniqueSize: size, Accessible: types.NewBool(true),
+		})
+		u := usage[p.datastore]
+		if u == nil {
+			u = &types.VirtualMachineUsageOnDatastore{}
+			if ds := s.inv.datastores[p.datastore]; ds != nil {
+				u.Datastore = ds.Self
+			}
+			usage[p.datastore] = u
+		}
+		u.Committed += size
+		u.Unshared += size
+		return k
+	}
+	small := func(p dsPath, kind string) int32 {
+		local, err := s.store.local(p)
+		if err != nil {
+			return -1
+		}
+		fi, err := os.Stat(local)
+		if err != nil {
+			return -1
+		}
+		return add(p, kind, fi.Size())
+	}
+	dir := home.dir()
+	small(home, "config")
+	stem := home.base()[:len(home.base())-len(path.Ext(home.base()))]
+	small(dir.join(stem+".nvram"), "nvram")
+	small(dir.join("vmware.log"), "log")
+	seen := map[*layer]bool{}
+	unit := func(l *layer) types.VirtualMachineFileLayoutExDiskUnit {
+		if !seen[l] {
+			seen[l] = true
+			v.layers = append(v.layers, l)
+		}
+		return types.VirtualMachineFileLayoutExDiskUnit{FileKey: []int32{
+			small(l.file, "diskDescriptor"),
+			add(l.file.dir().join(l.extentName()), "diskExtent", allocated(l.extentPath())),
+		}}
+	}
+	chain := func(key int32, top *layer) (types.VirtualMachineFileLayoutExDiskLayout, types.VirtualMachineFileLayoutDiskLayout) {
+		a := types.VirtualMachineFileLayoutExDiskLayout{Key: key}
+		b := types.VirtualMachineFileLayoutDiskLayout{Key: key}
+		for l := top; l != nil; l = l.parent {
+			a.Chain = slices.Insert(a.Chain, 0, unit(l))
+			b.DiskFile = slices.Insert(b.DiskFile, 0, l.file.String())
+		}
+		return a, b
+	}
+	for _, key := range vs.diskKeys() {
+		a, b := chain(key, vs.disks[key].top)
+		ex.Disk, old.Disk = append(ex.Disk, a), append(old.Disk, b)
+		if u := usage[vs.disks[key].top.file.datastore]; u != nil {
+			root := vs.disks[key].top.root()
+			u.Uncommitted += max(root.capacity()-allocated(root.extentPath()), 0)
+		}
+	}
+	for _, n := range sortedSnapshots(vs) {
+		l := types.VirtualMachineFileLayoutExSnapshotLayout{Key: n.ref, DataKey: small(n.memory, "snapshotData"), MemoryKey: -1}
+		files := []string{n.memory.String()}
+		for key, d := range n.disks {
+			a, b := chain(key, d.layer)
+			l.Disk = append(l.Disk, a)
+			files = append(files, b.DiskFile...)
+		}
+		ex.Snapshot = append(ex.Snapshot, l)
+		old.Snapshot = append(old.Snapshot, types.VirtualMachineFileLayoutSnapshotLayout{Key: n.ref, SnapshotFile: files})
+	}
+	v.layout, v.old = ex, old
+	for _, name := range s.datastoreNames() {
+		if u := usage[name]; u != nil {
+			v.storage = append(v.storage, *u)
+		}
+	}
+}
+
+func (s *Server) datastoreNames() []string {
+	var names []string
+	for _, d := range s.cfg.Datastores {
+		names = append(names, d.Name)
+	}
+	return names
+}
+
+func sortedSnapshots(vs *vmState) []*snapshot {
+	var out []*snapshot
+	for _, n := range vs.snaps {
+		out = append(out, n)
+	}
+	slices.SortFunc(out, func(a, b *snapshot) int { return int(a.id - b.id) })
+	return out
+}

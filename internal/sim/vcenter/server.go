@@ -1,0 +1,241 @@
+package vcenter
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// Server is a running vCenter. Its methods may be called concurrently.
+type Server struct {
+	cfg    Config
+	model  *simulator.Model
+	http   *http.Server
+	url    *url.URL
+	cert   tls.Certificate
+	leaf   *x509.Certificate
+	faults *Faults
+	store  *store
+	stats  counters
+	inv    inventory
+
+	create  sync.Mutex   // vcsim's VM creation shares device templates between VMs
+	space   sync.RWMutex // vcsim reads datastores without their locks: nobody writes to them meanwhile
+	taskSeq atomic.Int64
+	macSeq  atomic.Int64
+	macBase byte
+	tasks   sync.WaitGroup
+
+	mu     sync.Mutex // guards what follows
+	vms    map[types.ManagedObjectReference]*vmState
+	leases map[string]*lease
+	closed bool
+	// wrappers are the sessions that have a wrapper of an object.
+	wrappers map[types.ManagedObjectReference]map[*simulator.Registry]bool
+}
+
+// Stats counts bytes of content sent and received over HTTP.
+type Stats struct{ FolderBytes, NFCBytesOut, NFCBytesIn int64 }
+
+type counters struct{ folder, nfcOut, nfcIn atomic.Int64 }
+
+// Start makes the inventory that c describes and serves it over HTTPS.
+func Start(c Config) (*Server, error) {
+	if err := c.setDefaults(); err != nil {
+		return nil, err
+	}
+	if c.InstanceUUID == "" {
+		c.InstanceUUID = uuid.NewString()
+	}
+	s := &Server{
+		cfg:      c,
+		faults:   newFaults(),
+		vms:      map[types.ManagedObjectReference]*vmState{},
+		leases:   map[string]*lease{},
+		wrappers: map[types.ManagedObjectReference]map[*simulator.Registry]bool{},
+	}
+	for _, b := range []byte(c.InstanceUUID) {
+		s.macBase = s.macBase*31 + b // vCenters side by side give out different MACs
+	}
+	s.store = newStore(c)
+	if err := s.makeModel(); err != nil {
+		return nil, fmt.Errorf("vcenter simulator: %w", err)
+	}
+	if err := s.serve(); err != nil {
+		s.model.Remove()
+		return nil, fmt.Errorf("vcenter simulator: %w", err)
+	}
+	if err := s.build(); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("vcenter simulator: inventory: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Server) makeModel() error {
+	m := simulator.VPX()
+	m.Datacenter, m.Portgroup, m.Host, m.Cluster, m.ClusterHost, m.Datastore, m.Machine = 0, 0, 0, 0, 0, 0, 0
+	m.ServiceContent.About.InstanceUuid = s.cfg.InstanceUUID
+	m.ServiceContent.About.Name = s.cfg.Name
+	if err := m.Create(); err != nil {
+		return fmt.Errorf("create model: %w", err)
+	}
+	s.model = m
+	reg := m.Map()
+	reg.Handler = s.intercept
+	reg.SessionManager().ValidLogin = func(l *types.Login) bool { return s.validUser(l.UserName, l.Password) }
+	options := reg.OptionManager()
+	// The templates behind the settings belong to every vcsim of the
+	// process: use copies.
+	var settings []types.BaseOptionValue
+	for _, o := range options.Setting {
+		v := *o.GetOptionValue()
+		if v.Key != "config.vmacore.soap.sessionTimeout" {
+			settings = append(settings, &v)
+		}
+	}
+	options.Setting = append(settings, &types.OptionValue{
+		Key: "config.vmacore.soap.sessionTimeout", Value: s.cfg.SessionTimeout.String(),
+	})
+	return nil
+}
+
+// serve takes the place of vcsim's own listener, so that nothing has to be
+// changed behind the back of a running server.
+func (s *Server) serve() error {
+	s.cert = s.cfg.TLS
+	if len(s.cert.Certificate) == 0 {
+		var err error
+		if s.cert, err = selfSigned(s.cfg.Listen); err != nil {
+			return fmt.Errorf("make certificate: %w", err)
+		}
+	}
+	leaf, err := x509.ParseCertificate(s.cert.Certificate[0])
+	if err != nil {
+		return fmt.Errorf("parse certificate: %w", err)
+	}
+	s.leaf = leaf
+	l, err := net.Listen("tcp", s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	svc := s.model.Service
+	svc.RegisterSDK(svc.Context.Map, svc.Context.Map.Path+"/vimService")
+	svc.ServeMux.HandleFunc(svc.Context.Map.Path+"/vimServiceVersions.xml", svc.ServiceVersions)
+	s.url = &url.URL{Scheme: "https", Host: advertised(l.Addr()), Path: svc.Context.Map.Path}
+	// A user other than vcsim's default turns its password check on.
+	svc.Listen = &url.URL{Scheme: "https", Host: s.url.Host, Path: s.url.Path, User: url.User(uuid.NewString())}
+	svc.Context.Map.SessionManager().ServiceHostName = s.url.Host
+	s.http = &http.Server{
+		Handler:           s,
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12},
+		ReadHeaderTimeout: time.Minute,
+		ErrorLog:          log.New(io.Discard, "", 0), // clients that refuse the certificate are not news
+	}
+	go func() { _ = s.http.ServeTLS(l, "", "") }()
+	return nil
+}
+
+func advertised(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// ServeHTTP dispatches to what this package serves itself and leaves the
+// rest to vcsim.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/folder" || strings.HasPrefix(r.URL.Path, "/folder/"):
+		s.serveFolder(w, r)
+	case strings.HasPrefix(r.URL.Path, nfcPath):
+		s.serveNFC(w, r)
+	case s.methodToggle(w, r):
+	default:
+		s.model.Service.ServeMux.ServeHTTP(w, r)
+	}
+}
+
+// URL is the address of the SOAP API, https://HOST:PORT/sdk.
+func (s *Server) URL() *url.URL { u := *s.url; return &u }
+
+// Certificate is the one that the server presents.
+func (s *Server) Certificate() *x509.Certificate { return s.leaf }
+
+// InstanceUUID identifies this vCenter.
+func (s *Server) InstanceUUID() string { return s.cfg.InstanceUUID }
+
+// Faults is where tests make things go wrong.
+func (s *Server) Faults() *Faults { return s.faults }
+
+// Stats returns what was transferred so far.
+func (s *Server) Stats() Stats {
+	return Stats{s.stats.folder.Load(), s.stats.nfcOut.Load(), s.stats.nfcIn.Load()}
+}
+
+// Close stops serving, ends leases and waits for running tasks. The files
+// below Config.Dir stay.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	var open []*lease
+	for _, l := range s.leases {
+		open = append(open, l)
+	}
+	s.mu.Unlock()
+	for _, l := range open {
+		l.end()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	err := s.http.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close() // a stream that nobody reads does not end by itself
+	}
+	s.tasks.Wait()
+	s.model.Remove()
+	return err
+}
+
+func (s *Server) validUser(user, password string) bool {
+	if user == "" || password == "" {
+		return false
+	}
+	if len(s.cfg.Users) == 0 {
+		return true
+	}
+	want, ok := s.cfg.Users[user]
+	return ok && want == password
+}
+
+// newContext is a context for work of the server's own, apart from every
+// other one: vcsim tells the owners of locks apart by context.
+func (s *Server) newContext() *simulator.Context {
+	c := *s.model.Service.Context
+	c.Context = context.Background()
+	return &c
+}

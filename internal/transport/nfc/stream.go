@@ -1,0 +1,152 @@
+package nfc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/vappvault/vappvault/internal/transport"
+	"github.com/vappvault/vappvault/internal/vmdk"
+)
+
+// A stream is one disk on its way out of a lease.
+type stream struct {
+	lease  *lease
+	disk   transport.Disk
+	cancel context.CancelCauseFunc
+	ctx    context.Context // of the request
+	detach func() bool     // from the lease
+	body   *body
+	grains *vmdk.Reader
+
+	whole atomic.Bool // received up to its end
+	at    int64       // how far Next has come
+}
+
+// openStream begins to download a disk. The context is for the beginning; what
+// follows obeys that of Next.
+func openStream(ctx context.Context, l *lease, client *http.Client, d transport.Disk, u *url.URL) (_ *stream, err error) {
+	s := &stream{lease: l, disk: d}
+	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	s.detach = context.AfterFunc(l.alive, func() { s.cancel(context.Cause(l.alive)) })
+	defer func() {
+		if err != nil {
+			err = s.explain(ctx, err)
+			s.Close()
+		}
+	}()
+	defer context.AfterFunc(ctx, func() { s.cancel(ctx.Err()) })()
+
+	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", streamVMDK)
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, plain(err)
+	}
+	s.body = &body{in: resp.Body, silence: time.AfterFunc(patience, func() {
+		s.cancel(fmt.Errorf("nothing came for %s", patience))
+	})}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("download: server answers %s", resp.Status)
+	}
+	if s.grains, err = vmdk.NewReader(s.body); err != nil {
+		return nil, err
+	}
+	if c := s.grains.Capacity(); c != d.Capacity {
+		return nil, fmt.Errorf("the stream is of a disk of %d bytes, not %d", c, d.Capacity)
+	}
+	return s, nil
+}
+
+// plain drops the request line from an error of net/http: the URL of a lease
+// is a ticket.
+func plain(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// explain says why a request was ended, where it was ended by us.
+func (s *stream) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if cause := context.Cause(s.ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (s *stream) Size() int64 { return s.disk.Capacity }
+
+func (s *stream) Transferred() int64 {
+	if s.body == nil {
+		return 0
+	}
+	return s.body.received.Load()
+}
+
+// Next returns the next grain. After an error the stream cannot go on.
+func (s *stream) Next(ctx context.Context) (off int64, data []byte, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { s.cancel(ctx.Err()) })
+	off, data, err = s.grains.Next()
+	stop()
+	switch {
+	case err == io.EOF:
+		s.whole.Store(true)
+		s.pass(s.disk.Capacity)
+		return 0, nil, io.EOF
+	case err != nil:
+		return 0, nil, fmt.Errorf("nfc: disk %d: %w", s.disk.Key, s.explain(ctx, err))
+	}
+	s.pass(off + int64(len(data)))
+	return off, data, nil
+}
+
+// pass counts the disk's bytes up to off as moved.
+func (s *stream) pass(off int64) {
+	s.lease.moved.Add(off - s.at)
+	s.at = off
+}
+
+func (s *stream) Close() error {
+	s.cancel(errors.New("disk is closed"))
+	s.detach()
+	if s.body != nil {
+		s.body.silence.Stop()
+		s.body.in.Close()
+	}
+	if s.grains != nil {
+		s.grains.Close()
+	}
+	return nil
+}
+
+// body counts what comes, and notices when nothing does.
+type body struct {
+	in       io.ReadCloser
+	silence  *time.Timer
+	received atomic.Int64
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	// Only waiting counts: the caller may take its time between reads.
+	b.silence.Reset(patience)
+	n, err := b.in.Read(p)
+	b.silence.Stop()
+	b.received.Add(int64(n))
+	return n, err
+}

@@ -1,0 +1,250 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/config"
+)
+
+// A test that kills the product runs it as a child process: this test binary
+// again, told by the environment what to do and after which step to die.
+const (
+	childAction = "VAPPVAULT_E2E_CHILD"  // backup SELECTOR, or restore POINT [overwrite]
+	childConfig = "VAPPVAULT_E2E_CONFIG" // path of the configuration
+	childStep   = "VAPPVAULT_E2E_STEP"   // die after this many steps; 0: never
+)
+
+func TestMain(m *testing.M) {
+	if action := os.Getenv(childAction); action != "" {
+		if err := child(strings.Fields(action)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func child(words []string) error {
+	conf, err := config.Load(os.Getenv(childConfig))
+	if err != nil {
+		return err
+	}
+	last, err := strconv.Atoi(os.Getenv(childStep))
+	if err != nil {
+		return err
+	}
+	n := 0
+	ctx := context.Background()
+	a := app.New(app.Options{Config: conf, Version: "test", Hook: func(step string) {
+		n++
+		fmt.Println(n, step)
+		if n == last {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // until the signal arrives
+		}
+	}})
+	switch words[0] {
+	case "backup":
+		_, err = a.Backup(ctx, app.BackupRequest{Selectors: words[1:], SamplePercent: -1})
+	case "restore":
+		_, err = a.Restore(ctx, app.RestoreRequest{Point: words[1], Overwrite: len(words) > 2})
+	}
+	return errors.Join(err, a.Close(ctx))
+}
+
+// die runs an action in a child that is killed after a step. It returns the
+// step's name and whether the child was killed rather than finished.
+func (e *env) die(step int, action string) (name string, killed bool) {
+	e.t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childAction+"="+action, childConfig+"="+e.conf.Path(), childStep+"="+strconv.Itoa(step))
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	name = lines[len(lines)-1]
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+		return name, true
+	}
+	if err != nil {
+		e.t.Fatalf("%s: after %s: %v\n%s", action, name, err, stderr.String())
+	}
+	return name, false
+}
+
+// steps is how many steps lie between two deaths that are tried: all of them
+// in the long run, a sample otherwise.
+func stride() int {
+	if os.Getenv("VAPPVAULT_LONG") != "" {
+		return 1
+	}
+	return 3
+}
+
+func TestABackupKilledAnywhereLeavesNothingBehind(t *testing.T) {
+	e := newEnv(t, nil)
+	e.backup(webShop) // so that what is killed are incrementals
+	vm := e.vapp("web-shop").VMs[0]
+	if _, err := e.vsphere(vm).CreateSnapshot(t.Context(), tenantSnapshot); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; ; n += stride() {
+		step, killed := e.die(n, "backup "+webShop)
+		if !killed {
+			break
+		}
+		t.Run("killed after "+strings.ReplaceAll(step, " ", "_"), func(t *testing.T) {
+			e := e.with(t)
+			if n%2 == 0 {
+				if _, err := e.app(nil).Reconcile(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				e.backup(webShop)
+			}
+			e.tidy(e.vapp("web-shop"))
+			e.hasTenantSnapshot("web-shop")
+		})
+	}
+	e.verified()
+}
+
+func TestABackupKilledWithItsJournalLostLeavesNothingBehind(t *testing.T) {
+	e := newEnv(t, nil)
+	for n := 2; ; n += 2 * stride() {
+		step, killed := e.die(n, "backup acme/acme-vdc1/wiki")
+		if !killed {
+			break
+		}
+		t.Run("killed after "+strings.ReplaceAll(step, " ", "_"), func(t *testing.T) {
+			e := e.with(t)
+			e.loseJournal()
+			if _, err := e.app(nil).Reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			e.tidy(e.vapp("wiki"))
+		})
+	}
+	e.verified()
+}
+
+func TestAnOverwriteKilledAnywhereIsTakenBackOrDone(t *testing.T) {
+	e := newEnv(t, nil)
+	want := e.sums(e.vapp("wiki"))
+	point := e.backup("acme/acme-vdc1/wiki")
+	e.write("wiki01", 0, 5<<20, random(3, 1<<20))
+	spoilt := e.sums(e.vapp("wiki"))
+	for n := 1; ; n += stride() {
+		step, killed := e.die(n, "restore "+point.ID+" overwrite")
+		if !killed {
+			break
+		}
+		t.Run("killed after "+strings.ReplaceAll(step, " ", "_"), func(t *testing.T) {
+			e := e.with(t)
+			if _, err := e.app(nil).Reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			wiki := e.vapp("wiki")
+			e.tidy(wiki)
+			if got := e.sums(wiki); got["wiki01/2000"] != want["wiki01/2000"] && got["wiki01/2000"] != spoilt["wiki01/2000"] {
+				t.Errorf("disk is neither what it was nor what it is to be")
+			}
+			e.noOrphans()
+		})
+	}
+	sameSums(t, e.sums(e.vapp("wiki")), want)
+	e.noOrphans()
+}
+
+func TestARebuildKilledAnywhereIsTakenBackOrDone(t *testing.T) {
+	e := newEnv(t, nil)
+	want := e.sums(e.vapp("wiki"))
+	point := e.backup("acme/acme-vdc1/wiki")
+	e.destroy(e.vapp("wiki"))
+	for n := 1; ; n += stride() {
+		step, killed := e.die(n, "restore "+point.ID)
+		if !killed {
+			break
+		}
+		t.Run("killed after "+strings.ReplaceAll(step, " ", "_"), func(t *testing.T) {
+			e := e.with(t)
+			if _, err := e.app(nil).Reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if wiki := e.find("wiki"); wiki != nil {
+				e.tidy(wiki)
+				e.destroy(wiki) // done but for its last step
+			}
+			e.noOrphans()
+		})
+	}
+	sameSums(t, e.sums(e.vapp("wiki")), want)
+}
+
+// with is the same environment for a subtest.
+func (e *env) with(t *testing.T) *env {
+	c := &env{t: t, dir: e.dir, cloud: e.cloud, conf: e.conf, seen: e.seen, vcd: e.vcd, vcenters: e.vcenters}
+	return c
+}
+
+func (e *env) verified() {
+	e.t.Helper()
+	result, err := e.app(nil).Verify(e.t.Context(), nil, 100)
+	if err != nil || len(result.Damage) > 0 {
+		e.t.Fatalf("verify: %v, %v", result.Damage, err)
+	}
+	if result.Points == 0 {
+		e.t.Fatal("nothing was verified")
+	}
+}
+
+func (e *env) hasTenantSnapshot(name string) {
+	e.t.Helper()
+	for _, c := range e.configs(e.vapp(name)) {
+		for _, s := range c.Snapshots {
+			if s.Name == tenantSnapshot.Name {
+				return
+			}
+		}
+	}
+	e.t.Error("the tenant's own snapshot is gone")
+}
+
+func (e *env) loseJournal() {
+	e.t.Helper()
+	files, err := filepath.Glob(filepath.Join(e.conf.StateDir, "journal.db*"))
+	if err != nil || len(files) == 0 {
+		e.t.Fatalf("no journal to lose: %v", err)
+	}
+	for _, f := range files {
+		if err := os.Remove(f); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+}
+
+// noOrphans checks that every disk file on the datastores belongs to a VM.
+func (e *env) noOrphans() {
+	e.t.Helper()
+	gone, err := e.cloud.Scrub(e.t.Context())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for _, f := range gone {
+		if strings.HasSuffix(f, ".vmdk") {
+			e.t.Errorf("%s was left behind", f)
+		}
+	}
+}
