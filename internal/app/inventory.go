@@ -130,6 +130,11 @@ func (a *App) List(ctx context.Context, selectors []string) ([]InventoryItem, er
 	var out []InventoryItem
 	for _, v := range vapps {
 		point, protected := last[v.ID]
+		if !protected {
+			// A vApp that was rebuilt has a new id; its points are told by
+			// its name.
+			point, protected = last[v.item().String()]
+		}
 		item := InventoryItem{
 			Site: v.site.ID, Org: v.OrgName, VDC: v.VDCName, VApp: v.Name, VAppID: v.ID, Status: v.Status,
 			InMaintenance: v.InMaintenance, Protected: protected, LastPoint: point.ID, LastTime: point.Started,
@@ -143,7 +148,8 @@ func (a *App) List(ctx context.Context, selectors []string) ([]InventoryItem, er
 	return out, nil
 }
 
-// lastPoints returns the newest restore point of each vApp. Without a
+// lastPoints returns the newest restore point of each vApp, by its id and by
+// its path. Without a
 // repository there are none: an inventory can be listed all the same.
 func (a *App) lastPoints(ctx context.Context) (map[string]restorepoint.Summary, error) {
 	out := map[string]restorepoint.Summary{}
@@ -153,8 +159,10 @@ func (a *App) lastPoints(ctx context.Context) (map[string]restorepoint.Summary, 
 		return out, nil
 	}
 	for _, p := range points {
-		if p.ID > out[p.VApp.ID].ID {
-			out[p.VApp.ID] = p
+		for _, key := range []string{p.VApp.ID, pointPath(p)} {
+			if p.ID > out[key].ID {
+				out[key] = p
+			}
 		}
 	}
 	return out, nil

@@ -141,6 +141,8 @@ func pointItem(p restorepoint.Summary) selection.Item {
 	return selection.Item{Org: p.Org.Name, VDC: p.VDC.Name, VApp: p.VApp.Name, URN: p.VApp.ID}
 }
 
+func pointPath(p restorepoint.Summary) string { return pointItem(p).String() }
+
 // find resolves a reference to a restore point.
 func (a *App) find(ctx context.Context, ref string) (*repository.Repository, restorepoint.Summary, error) {
 	var none restorepoint.Summary

@@ -181,7 +181,9 @@ func (a *App) backup(ctx context.Context, v located, q BackupRequest) (point *re
 	err = a.under(ctx, v.site, v.ID, "backup", func(ctx context.Context, claim *journal.Claim) error {
 		point, err = backup.Run(ctx, backup.Deps{
 			VCD: v.site.vcd, Openers: a.openers, Repository: repo, Journal: a.journal, Claim: claim,
-			VSphere:  func(ctx context.Context, href string) (*vsphere.Client, error) { return a.vsphereByHref(ctx, v.site, href) },
+			VSphere: func(ctx context.Context, href string) (*vsphere.Client, error) {
+				return a.vsphereByHref(ctx, v.site, href)
+			},
 			Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
 		}, backup.Options{
 			Site: restorepoint.Ref{ID: v.site.ID, Href: v.site.URL}, VAppID: v.ID,
@@ -285,7 +287,8 @@ func (a *App) Reconcile(ctx context.Context) ([]reconcile.Settled, error) {
 }
 
 // suspects lists the vApps that may need settling: those with open intents,
-// those in maintenance mode, those with VMs that bear a snapshot of ours.
+// those in maintenance mode or with our mark, those with VMs that bear a
+// snapshot of ours.
 func (a *App) suspects(ctx context.Context, s *site) ([]string, error) {
 	intents, err := a.journal.OpenIntents(ctx, journal.Filter{Site: s.ID})
 	if err != nil {
@@ -312,6 +315,13 @@ func (a *App) suspects(ctx context.Context, s *site) ([]string, error) {
 		if v.InMaintenance || marked[v.ID] {
 			add(v.ID)
 		}
+	}
+	withMark, err := s.vcd.VApps(ctx, "metadata@SYSTEM:"+mark.RunKey+"==STRING:*")
+	if err != nil {
+		return nil, fmt.Errorf("site %s: list vApps that bear the mark of a run: %w", s.ID, err)
+	}
+	for _, v := range withMark {
+		add(v.ID)
 	}
 	return ids, nil
 }

@@ -84,19 +84,27 @@ func (s *session) newDisk(ctx context.Context, size int64, parent *restorepoint.
 
 // putZeros makes sure that what the ids of zeros stand for is there.
 func (d *DiskWriter) putZeros(ctx context.Context) error {
-	for _, length := range []int64{BlockSize, d.size.block(d.zeros.lastBlockN).Length} {
-		if _, err := d.put(ctx, "", zeroBlock[:length]); err != nil {
+	z := &d.zeros
+	lastBlock, lastPage := d.size.block(z.lastBlockN).Length, d.size.pageLen(z.lastPageN)
+	lastSegment := d.size.segment(z.lastSegmentN).Length
+	for _, p := range []struct {
+		id     object.ID
+		prefix content.IDPrefix
+		data   []byte
+	}{
+		{z.block, "", zeroBlock[:]},
+		{z.lastBlock, "", zeroBlock[:lastBlock]},
+		{z.page, sumsPrefix, zeroBlock[:pageSize]},
+		{z.lastPage, sumsPrefix, zeroBlock[:lastPage]},
+		{z.segment, indexPrefix, segmentIndex(segmentSize, z.blocks(segmentSize))},
+		{z.lastSegment, indexPrefix, segmentIndex(geometry(lastSegment), z.blocks(lastSegment))},
+	} {
+		id, err := d.put(ctx, p.prefix, p.data)
+		if err != nil {
 			return err
 		}
-	}
-	for _, length := range []int64{pageSize, d.size.pageLen(d.zeros.lastPageN)} {
-		if _, err := d.put(ctx, sumsPrefix, zeroBlock[:length]); err != nil {
-			return err
-		}
-	}
-	for _, length := range []int64{segmentSize, d.size.segment(d.zeros.lastSegmentN).Length} {
-		if _, err := d.putSegment(ctx, geometry(length), d.zeros.blocks(length)); err != nil {
-			return err
+		if id != p.id && indirect(id) != p.id {
+			return fmt.Errorf("zeros are stored as %s, not as %s", id, p.id)
 		}
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -26,11 +28,19 @@ const (
 	segment = repository.SegmentBlocks * block
 )
 
-// newRoot makes a root in a new folder and opens it.
+// newRoot makes a root in a new folder and opens it. Its key derivation is
+// the cheapest that is allowed: tests open many.
 func newRoot(t testing.TB) *repository.Root {
 	t.Helper()
 	dir := t.TempDir()
-	if err := repository.Init(t.Context(), repository.Location{Path: dir}, password); err != nil {
+	data, err := os.ReadFile(filepath.Join("testdata", "cheaproot.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "vappvault.json"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "orgs"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return openRoot(t, dir)

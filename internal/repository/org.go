@@ -27,6 +27,10 @@ const (
 	hashAlgorithm       = "BLAKE3-256-128"
 	encryptionAlgorithm = "AES256-GCM-HMAC-SHA256"
 	defaultSplitter     = "DYNAMIC-4M-BUZHASH"
+	// keyDerivation turns Kopia's password into the key of its format file.
+	// Ours has 256 random bits, so that Kopia's default, scrypt, would only
+	// cost memory.
+	keyDerivation = "pbkdf2-sha256-600000"
 )
 
 // An OrgInfo describes an organization of a root. Its file, orgs/ID.json, is
@@ -177,7 +181,8 @@ func (r *Root) createOrg(ctx context.Context, info OrgInfo) error {
 		BlockFormat: format.ContentFormat{
 			Hash: hashAlgorithm, Encryption: encryptionAlgorithm, EnablePasswordChange: true,
 		},
-		ObjectFormat: format.ObjectFormat{Splitter: defaultSplitter},
+		ObjectFormat:                      format.ObjectFormat{Splitter: defaultSplitter},
+		FormatBlockKeyDerivationAlgorithm: keyDerivation,
 	}
 	// A creation that was killed half-way leaves this blob without the one
 	// that says what it belongs to, which Kopia takes for corruption.

@@ -24,20 +24,22 @@ const (
 	// Entries keep their width when they change, so the pieces before and
 	// after a changed one stay what they were.
 	indexPiece = 128 << 10
-	// flushEvery bounds what a kill can take away, in stored bytes. Kopia's
-	// own flush comes every 10 minutes at most.
-	flushEvery = 2 << 30
+	// flushEvery and flushContents bound what a kill can take away, in stored
+	// bytes and in contents. Kopia's own flush comes every 10 minutes at most.
+	flushEvery    = 2 << 30
+	flushContents = 32 << 10
 )
 
 // A session writes contents to a repository. It is safe for concurrent use.
 type session struct {
 	o         *Repository
 	rep       repo.DirectRepositoryWriter
-	unflushed atomic.Int64 // stored bytes
+	unflushed atomic.Int64 // stored bytes, with an allowance for each content
 	flushing  sync.Mutex
 
 	mu     sync.Mutex
-	failed error // the first; afterwards nothing more can be committed
+	failed error                   // the first; afterwards nothing more can be committed
+	recent map[content.ID]struct{} // put since the last flush
 }
 
 func (o *Repository) newSession(ctx context.Context, purpose string) (*session, error) {
@@ -45,7 +47,7 @@ func (o *Repository) newSession(ctx context.Context, purpose string) (*session, 
 	if err != nil {
 		return nil, fmt.Errorf("start writing: %w", err)
 	}
-	return &session{o: o, rep: w}, nil
+	return &session{o: o, rep: w, recent: map[content.ID]struct{}{}}, nil
 }
 
 // fail remembers the first error, unless it only says that the caller gave up.
@@ -76,29 +78,37 @@ func (s *session) put(ctx context.Context, prefix content.IDPrefix, data []byte)
 	if err := s.usable(ctx); err != nil {
 		return id, 0, err
 	}
-	want := s.o.ids.content(prefix, data)
-	held, err := s.rep.ContentInfo(ctx, want)
-	fresh := err != nil || held.Deleted
 	id, err = s.write(ctx, object.WriterOptions{Prefix: prefix, Compressor: compressor, Splitter: splitter}, data)
 	if err != nil {
 		return id, 0, s.fail(ctx, err)
 	}
-	if id != object.DirectObjectID(want) {
-		return id, 0, s.fail(ctx, fmt.Errorf("content %s is stored as %s", want, id))
-	}
-	if !fresh {
+	c, _, _ := id.ContentID()
+	if !s.fresh(ctx, c) {
 		return id, 0, nil
 	}
-	info, err := s.rep.ContentInfo(ctx, want)
+	info, err := s.rep.ContentInfo(ctx, c)
 	if err != nil {
-		return id, 0, s.fail(ctx, fmt.Errorf("content %s: look up: %w", want, err))
+		return id, 0, s.fail(ctx, fmt.Errorf("content %s: look up: %w", c, err))
 	}
 	added = int64(info.PackedLength)
-	if s.unflushed.Add(added) >= flushEvery && s.flushing.TryLock() {
+	if s.unflushed.Add(added+flushEvery/flushContents) >= flushEvery && s.flushing.TryLock() {
 		defer s.flushing.Unlock()
 		err = s.flush(ctx)
 	}
 	return id, added, err
+}
+
+// fresh reports whether a content that was just put was not there before.
+func (s *session) fresh(ctx context.Context, c content.ID) bool {
+	s.mu.Lock()
+	_, again := s.recent[c]
+	s.recent[c] = struct{}{}
+	s.mu.Unlock()
+	if again {
+		return false
+	}
+	held, err := s.o.rep.ContentInfo(ctx, c)
+	return err != nil || held.Deleted
 }
 
 // write stores an object of any size.
@@ -118,6 +128,9 @@ func (s *session) flush(ctx context.Context) error {
 		return err
 	}
 	s.unflushed.Store(0)
+	s.mu.Lock()
+	clear(s.recent)
+	s.mu.Unlock()
 	if err := s.rep.Flush(ctx); err != nil {
 		return s.fail(ctx, fmt.Errorf("flush: %w", err))
 	}

@@ -13,12 +13,13 @@ type ConnectInfo struct {
 	Commands []string
 }
 
-// Show returns what the stock kopia command needs. It is to connect under
-// another name than ours and read-only, so that it never starts a maintenance.
+// Show returns what the stock kopia command needs. It is to connect read-only
+// and under another name than ours, so that it never starts a maintenance, and
+// without a cache, so that it verifies what is in the repository.
 func (o *Repository) Show() ConnectInfo {
 	c := ConnectInfo{Path: o.dir, Password: o.password, Username: "reader", Hostname: hostname}
 	c.Commands = []string{
-		"kopia repository connect filesystem --readonly --override-username=" + c.Username +
+		"kopia repository connect filesystem --readonly --content-cache-size-mb=0 --override-username=" + c.Username +
 			" --override-hostname=" + c.Hostname + " --path=" + quote(c.Path),
 		"kopia snapshot list --all --show-identical --tags=point:POINT",
 		"kopia snapshot verify --verify-files-percent=100",

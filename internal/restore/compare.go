@@ -106,7 +106,7 @@ func flatten(doc []byte) (map[string]string, error) {
 		return nil, err
 	}
 	out := map[string]string{}
-	flattenInto(out, tree.Root(), "")
+	flattenInto(out, tree.Root(), "/"+tree.Root().Tag)
 	return out, nil
 }
 

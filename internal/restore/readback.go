@@ -81,7 +81,7 @@ func (r *run) compare(name string, got []byte) error {
 func (r *run) chosen(d *Difference) {
 	switch {
 	case d.Reason != "":
-	case r.plan.Mode == ModeCopy && d.Document == "vcd/vapp.xml" && d.Field == "/@name":
+	case r.plan.Mode == ModeCopy && d.Document == "vcd/vapp.xml" && d.Field == "/VApp/@name":
 		d.Reason = "a copy has its own name"
 	case r.plan.MAC == MACNew && (strings.HasSuffix(d.Field, "/MACAddress") || strings.Contains(d.Field, "/Item[") && strings.HasSuffix(d.Field, "/Address")):
 		d.Reason = "new MAC addresses were asked for"

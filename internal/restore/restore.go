@@ -244,14 +244,6 @@ func (r *run) intend(ctx context.Context, i journal.Intent, what string, undo fu
 	return nil
 }
 
-// settled closes the newest intent: what it announced needs no taking back
-// any more, because a later one covers it.
-func (r *run) settled(ctx context.Context) error {
-	last := r.undo[len(r.undo)-1]
-	r.undo = r.undo[:len(r.undo)-1]
-	return r.Journal.Settle(ctx, last.intent)
-}
-
 // enter puts the vApp in maintenance mode and waits until nothing moves.
 func (r *run) enter(ctx context.Context) error {
 	keeper := &maintenance.Keeper{VCD: r.VCD, Journal: r.Journal, Claim: r.Claim, Run: r.id, Site: r.Site, Hook: r.Hook}

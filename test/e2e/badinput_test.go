@@ -22,7 +22,7 @@ func TestBadInputIsNamedAndLosesNothing(t *testing.T) {
 		want     []string
 	}{
 		{"a wrong vCD password", func(c *config.Config, dir string) { c.Sites[0].Password.File = file(t, dir, "no") }, "wiki", []string{"administrator", c(e).URL}},
-		{"a wrong vCenter password", func(c *config.Config, dir string) { c.Sites[0].VCenters[0].Password.File = file(t, dir, "no") }, "wiki", []string{"wiki01", "login"}},
+		{"a wrong vCenter password", func(c *config.Config, dir string) { c.Sites[0].VCenters[0].Password.File = file(t, dir, "no") }, "wiki", []string{"vApp wiki", "vCenter vc1", "login"}},
 		{"an unknown vApp", nil, "acme/acme-vdc1/nope", []string{"acme/acme-vdc1/nope"}},
 		{"a selector that matches nothing", nil, "acm*/x/*", []string{"acm*/x/*"}},
 		{"an unreachable vCenter", func(c *config.Config, _ string) { c.Sites[0].VCenters[0].URL = "https://127.0.0.1:1/sdk" }, "wiki", []string{"127.0.0.1:1"}},

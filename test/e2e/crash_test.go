@@ -59,8 +59,32 @@ func child(words []string) error {
 		_, err = a.Backup(ctx, app.BackupRequest{Selectors: words[1:], SamplePercent: -1})
 	case "restore":
 		_, err = a.Restore(ctx, app.RestoreRequest{Point: words[1], Overwrite: len(words) > 2})
+	case "verify":
+		var result app.VerifyResult
+		result, err = a.Verify(ctx, words[1:], 100)
+		if len(result.Damage) > 0 || result.Points == 0 {
+			err = errors.Join(err, fmt.Errorf("verify: %+v", result))
+		}
 	}
-	return errors.Join(err, a.Close(ctx))
+	if err = errors.Join(err, a.Close(ctx)); err == nil {
+		err = printPeak()
+	}
+	return err
+}
+
+// printPeak prints the process's peak of resident memory in KiB.
+func printPeak() error {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kib, _, ok := strings.Cut(rest, " kB")
+	if !ok {
+		return errors.New("no VmHWM in /proc/self/status")
+	}
+	fmt.Println("peak memory " + strings.TrimSpace(kib))
+	return nil
 }
 
 // die runs an action in a child that is killed after a step. It returns the

@@ -133,19 +133,6 @@ func (e *env) event(ev progress.Event) {
 	e.events = append(e.events, ev)
 }
 
-// warnings are the texts of all warnings so far.
-func (e *env) warnings() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var out []string
-	for _, ev := range e.events {
-		if ev.Kind == progress.Warn {
-			out = append(out, ev.Message)
-		}
-	}
-	return strings.Join(out, "\n")
-}
-
 func (e *env) backup(selector string) *restorepoint.Point {
 	e.t.Helper()
 	return e.backupWith(app.BackupRequest{Selectors: []string{selector}, SamplePercent: -1})

@@ -49,7 +49,6 @@ type bus struct {
 	number           int
 	kind             int // rasd resource type: 5 IDE, 6 SCSI, 20 other
 	subType, caption string
-	instance         int
 }
 
 func busOf(d types.BaseVirtualDevice) (bus, bool) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,12 +22,12 @@ import (
 
 	"github.com/beevik/etree"
 	"github.com/vmware/govmomi"
-	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
-	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vappvault/vappvault/internal/sim/director"
+	"github.com/vappvault/vappvault/internal/sim/vcenter"
 )
 
 // A cloud is a simulated installation in front of a simulated vCenter.
@@ -35,7 +36,6 @@ type cloud struct {
 	dir    *director.Server
 	http   *http.Client
 	vim    *govmomi.Client
-	finder *find.Finder
 	morefs []string // VMs that no vCD manages, off
 	acme   string   // ids
 	vdc    string
@@ -55,19 +55,21 @@ const (
 // networks and the vApp web-shop of two VMs.
 func newCloud(t *testing.T, change func(*director.Config)) *cloud {
 	t.Helper()
-	model := simulator.VPX()
-	model.Machine, model.Pool = 6, 1
-	if err := model.Create(); err != nil {
+	vc, err := vcenter.Start(vcenter.Config{Dir: t.TempDir(), ResourcePools: []string{"vdc1-pool"}, Users: map[string]string{"root": "pw"}})
+	if err != nil {
 		t.Fatal(err)
 	}
-	model.Service.TLS = new(tls.Config)
-	sv := model.Service.NewServer()
+	t.Cleanup(func() { vc.Close() })
 	c := &cloud{t: t, http: insecure(t)}
-	t.Cleanup(func() { sv.Close(); model.Remove() })
-	c.connect(sv.URL.String())
-	pw, _ := sv.URL.User.Password()
+	for i := range 6 {
+		c.morefs = append(c.morefs, must(vc.AddVM(vcenter.VMSpec{Name: fmt.Sprintf("vm%d", i), GuestID: "debian12_64Guest", NumCPU: 1, MemoryMB: 64,
+			Disks: []vcenter.DiskSpec{{Size: 1 << 20, Thin: true}}, NICs: []vcenter.NICSpec{{}}}))(t))
+	}
+	u := must(soap.ParseURL(vc.URL().String()))(t)
+	u.User = url.UserPassword("root", "pw")
+	c.vim = must(govmomi.NewClient(context.Background(), u, true))(t)
 	cfg := director.Config{AdminPassword: password, Recorder: c.record, VCenters: []director.VCenter{
-		{Name: "vc1", URL: sv.URL.Scheme + "://" + sv.URL.Host + "/sdk", User: sv.URL.User.Username(), Password: pw}}}
+		{Name: "vc1", URL: vc.URL().String(), User: "root", Password: "pw"}}}
 	if change != nil {
 		change(&cfg)
 	}
@@ -97,45 +99,6 @@ func (c *cloud) record(e director.Exchange) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.exchanges = append(c.exchanges, e)
-}
-
-// connect logs in to the vCenter and powers every VM off.
-func (c *cloud) connect(sdk string) {
-	ctx := context.Background()
-	u, err := soapURL(sdk)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if c.vim, err = govmomi.NewClient(ctx, u, true); err != nil {
-		c.t.Fatal(err)
-	}
-	c.finder = find.NewFinder(c.vim.Client)
-	dc, err := c.finder.DefaultDatacenter(ctx)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.finder.SetDatacenter(dc)
-	root, err := c.finder.ResourcePool(ctx, "DC0_C0/Resources")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if _, err := root.Create(ctx, "vdc1-pool", types.DefaultResourceConfigSpec()); err != nil {
-		c.t.Fatal(err)
-	}
-	vms, err := c.finder.VirtualMachineList(ctx, "*_C0_*")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	for _, m := range vms {
-		task, err := m.PowerOff(ctx)
-		if err == nil {
-			err = task.WaitEx(ctx)
-		}
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		c.morefs = append(c.morefs, m.Reference().Value)
-	}
 }
 
 func must[T any](v T, err error) func(*testing.T) T {
@@ -378,6 +341,10 @@ func (c *cloud) vappPath() string { return "/api/vApp/vapp-" + c.shop }
 
 func (c *cloud) vm(moref string) *object.VirtualMachine {
 	return object.NewVirtualMachine(c.vim.Client, vmRef(moref))
+}
+
+func vmRef(moref string) types.ManagedObjectReference {
+	return types.ManagedObjectReference{Type: "VirtualMachine", Value: moref}
 }
 
 var ids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+`)

@@ -2,26 +2,10 @@ package director_test
 
 import (
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/vmware/govmomi/vim25/soap"
-	"github.com/vmware/govmomi/vim25/types"
 )
-
-func soapURL(s string) (*url.URL, error) {
-	u, err := soap.ParseURL(s)
-	if err == nil {
-		u.User = url.UserPassword("user", "pass")
-	}
-	return u, err
-}
-
-func vmRef(moref string) types.ManagedObjectReference {
-	return types.ManagedObjectReference{Type: "VirtualMachine", Value: moref}
-}
 
 func TestVersionsAreListedWithoutASession(t *testing.T) {
 	c := newCloud(t, nil)

@@ -11,6 +11,18 @@ import (
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
 )
 
+// disks are the files below a folder that hold disks' bytes.
+func disks(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	must(all, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if strings.HasSuffix(path, "-flat.vmdk") {
+			all = append(all, path)
+		}
+		return err
+	}))(t)
+	return all
+}
+
 // TestFilesOfImportedVMs runs against the vCenter simulator that has real
 // disks.
 func TestFilesOfImportedVMs(t *testing.T) {
@@ -31,19 +43,10 @@ func TestFilesOfImportedVMs(t *testing.T) {
 		Ranges: []director.IPRange{{Start: "10.0.0.10", End: "10.0.0.20"}}}))(t)
 	moref := must(vc.AddVM(vcenter.VMSpec{Name: "rebuilt", Disks: []vcenter.DiskSpec{{Size: 4 << 20, Thin: true}, {Size: 8 << 20, Controller: "sata"}},
 		NICs: []vcenter.NICSpec{{MAC: "00:50:56:01:02:03"}}}))(t)
-	disks := func() (all []string) {
-		must(all, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-			if strings.HasSuffix(path, "-flat.vmdk") {
-				all = append(all, path)
-			}
-			return err
-		}))(t)
-		return all
-	}
-	before := strings.Join(disks(), " ")
+	before := strings.Join(disks(t, dir), " ")
 	u := c.login(adminName)
 	vapp := u.made(u.want(http.StatusCreated, http.MethodPost, c.vimServer(u)+"/importVmAsVApp", admin+"importVmAsVAppParams+xml", c.asVApp("back", moref, "true")))
-	if after := strings.Join(disks(), " "); after != before || before == "" {
+	if after := strings.Join(disks(t, dir), " "); after != before || before == "" {
 		t.Errorf("disk files: got %s, want %s", after, before)
 	}
 	m := vapp.FindElement("./Children/Vm")
@@ -62,7 +65,7 @@ func TestFilesOfImportedVMs(t *testing.T) {
 	u.run(http.MethodPost, p+"/action/removeAllSnapshots", "", "")
 	u.run(http.MethodPost, p+"/action/undeploy", vcloud+"undeployVAppParams+xml", `<UndeployVAppParams `+xmlns+`><UndeployPowerAction>powerOff</UndeployPowerAction></UndeployVAppParams>`)
 	u.run(http.MethodDelete, p, "", "")
-	if left := disks(); len(left) != 0 {
+	if left := disks(t, dir); len(left) != 0 {
 		t.Errorf("disk files are left: %v", left)
 	}
 	t.Run("a VM in the VDC's pool is discovered, one beside it is not", func(t *testing.T) {

@@ -196,29 +196,6 @@ func (vc *vcenter) place(ctx context.Context, pool, folder string) (p, f types.M
 	return p, f, nil
 }
 
-// backings are how NICs are connected to the vCenter's networks of these names,
-// by the same keys.
-func (vc *vcenter) backings(ctx context.Context, names map[string]string) (map[string]types.BaseVirtualDeviceBackingInfo, error) {
-	c, err := vc.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]types.BaseVirtualDeviceBackingInfo{}
-	for key, name := range names {
-		if name == "" {
-			continue
-		}
-		n, err := find.NewFinder(c).Network(ctx, "/*/network/"+name)
-		if err != nil {
-			return nil, fmt.Errorf("network %s: %w", name, err)
-		}
-		if out[key], err = n.EthernetCardBackingInfo(ctx); err != nil {
-			return nil, fmt.Errorf("network %s: %w", name, err)
-		}
-	}
-	return out, nil
-}
-
 // vmRef is a VM's moref as govmomi wants it.
 func vmRef(moref string) types.ManagedObjectReference {
 	return types.ManagedObjectReference{Type: "VirtualMachine", Value: moref}

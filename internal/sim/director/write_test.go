@@ -73,6 +73,11 @@ lines</Description></VApp>`)
 			t.Errorf("got %s", write(e))
 		}
 	})
+}
+
+func TestOwnerAndAccess(t *testing.T) {
+	c := newCloud(t, nil)
+	u, p := c.login(adminName), c.vappPath()
 	t.Run("the owner", func(t *testing.T) {
 		ref := c.userHref(u, "eve")
 		u.want(http.StatusNoContent, http.MethodPut, p+"/owner", vcloud+"owner+xml", `<Owner `+xmlns+`><User href="`+ref+`"/></Owner>`)
@@ -182,6 +187,30 @@ func TestNetworksOfAVApp(t *testing.T) {
 			t.Error("networks came or went")
 		}
 	})
+	t.Run("a network is changed on its own", func(t *testing.T) {
+		var href string
+		for _, l := range u.get(c.vappPath()).FindElements("./Link[@type='application/vnd.vmware.vcloud.vAppNetwork+xml']") {
+			if l.SelectAttrValue("name", "") == "dmz" {
+				href = l.SelectAttrValue("href", "")
+			}
+		}
+		u.put(href, "vAppNetwork", func(e *etree.Element) { e.FindElement(".//FirewallService/DefaultAction").SetText("allow") })
+		if got := textAt(u.get(p), "./NetworkConfig[@networkName='dmz']//DefaultAction"); got != "allow" {
+			t.Errorf("got %q", got)
+		}
+		u.want(http.StatusBadRequest, http.MethodDelete, href, "", "")
+	})
+	t.Run("a network that nobody uses goes", func(t *testing.T) {
+		u.put(p, "networkConfigSection", func(e *etree.Element) { e.RemoveChild(e.FindElement("./NetworkConfig[@networkName='lan']")) })
+		if u.get(p).FindElement("./NetworkConfig[@networkName='lan']") != nil {
+			t.Error("it is still there")
+		}
+	})
+}
+
+func TestNetworksThatAreRefused(t *testing.T) {
+	c := newCloud(t, nil)
+	u, p := c.login(adminName), c.vappPath()+"/networkConfigSection/"
 	refused := map[string]func(*etree.Element){
 		"a NAT rule that names an unknown VM":  func(e *etree.Element) { e.FindElement("//VAppScopedVmId").SetText("nobody") },
 		"a NAT rule that names an unknown NIC": func(e *etree.Element) { e.FindElement("//VmNicId").SetText("5") },
@@ -212,25 +241,6 @@ func TestNetworksOfAVApp(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a network is changed on its own", func(t *testing.T) {
-		var href string
-		for _, l := range u.get(c.vappPath()).FindElements("./Link[@type='application/vnd.vmware.vcloud.vAppNetwork+xml']") {
-			if l.SelectAttrValue("name", "") == "dmz" {
-				href = l.SelectAttrValue("href", "")
-			}
-		}
-		u.put(href, "vAppNetwork", func(e *etree.Element) { e.FindElement(".//FirewallService/DefaultAction").SetText("allow") })
-		if got := textAt(u.get(p), "./NetworkConfig[@networkName='dmz']//DefaultAction"); got != "allow" {
-			t.Errorf("got %q", got)
-		}
-		u.want(http.StatusBadRequest, http.MethodDelete, href, "", "")
-	})
-	t.Run("a network that nobody uses goes", func(t *testing.T) {
-		u.put(p, "networkConfigSection", func(e *etree.Element) { e.RemoveChild(e.FindElement("./NetworkConfig[@networkName='lan']")) })
-		if u.get(p).FindElement("./NetworkConfig[@networkName='lan']") != nil {
-			t.Error("it is still there")
-		}
-	})
 }
 
 // vmPath is the address of a VM of the shop.
@@ -281,6 +291,12 @@ func TestNICs(t *testing.T) {
 		e.FindElement("//MACAddress").SetText(other)
 		u.want(http.StatusBadRequest, http.MethodPut, p, vcloud+"networkConnectionSection+xml", write(e))
 	})
+}
+
+func TestNICsComeAndGo(t *testing.T) {
+	c := newCloud(t, nil)
+	u := c.login(adminName)
+	p := c.vmPath(u, "web01") + "/networkConnectionSection/"
 	t.Run("a NIC is added and one is taken away", func(t *testing.T) {
 		u.put(p, "networkConnectionSection", func(e *etree.Element) {
 			nc := e.FindElement("./NetworkConnection").Copy()
@@ -292,7 +308,7 @@ func TestNICs(t *testing.T) {
 			e.InsertChildAt(e.FindElement("./NetworkConnection").Index()+1, nc)
 		})
 		e := u.get(p)
-		if got := fmt.Sprint(texts(e, "//NetworkConnectionIndex"), texts(e, "//IpAddress"), texts(e, "//NetworkAdapterType")[1]); got != "[0 1] [192.168.2.177 192.168.9.10]E1000E" {
+		if got := fmt.Sprint(texts(e, "//NetworkConnectionIndex"), texts(e, "//IpAddress"), texts(e, "//NetworkAdapterType")[1]); got != "[0 1] [192.168.2.100 192.168.9.10]E1000E" {
 			t.Errorf("got %s", got)
 		}
 		u.put(p, "networkConnectionSection", func(e *etree.Element) {

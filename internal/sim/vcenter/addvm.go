@@ -144,16 +144,6 @@ func (s *Server) specDisks(spec *types.VirtualMachineConfigSpec, v VMSpec, home 
 			}
 			controllers[at] = key
 		}
-		unit := types.NewInt32(int32(d.Unit))
-		for _, b := range spec.DeviceChange {
-			o := b.GetVirtualDeviceConfigSpec().Device.GetVirtualDevice()
-			if o.ControllerKey == key && o.UnitNumber != nil && *o.UnitNumber == int32(d.Unit) {
-				unit = nil
-			}
-		}
-		if d.Unit < 0 {
-			unit = nil
-		}
 		dir := home
 		if d.Datastore != "" && d.Datastore != home.datastore {
 			dir.datastore = d.Datastore
@@ -164,7 +154,7 @@ func (s *Server) specDisks(spec *types.VirtualMachineConfigSpec, v VMSpec, home 
 		}
 		addDevice(spec, &types.VirtualDisk{
 			VirtualDevice: types.VirtualDevice{
-				Key: -int32(i) - 100, ControllerKey: key, UnitNumber: unit,
+				Key: -int32(i) - 100, ControllerKey: key, UnitNumber: freeUnit(spec, key, d.Unit),
 				Backing: &types.VirtualDiskFlatVer2BackingInfo{
 					VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: dir.join(name).String()},
 					DiskMode:                     d.Mode, ThinProvisioned: types.NewBool(d.Thin), Sharing: d.Sharing,
@@ -174,6 +164,18 @@ func (s *Server) specDisks(spec *types.VirtualMachineConfigSpec, v VMSpec, home 
 		}, types.VirtualDeviceConfigSpecFileOperationCreate)
 	}
 	return nil
+}
+
+// freeUnit is the unit that a disk asks for, or nil if it is taken or any
+// will do.
+func freeUnit(spec *types.VirtualMachineConfigSpec, controller int32, unit int) *int32 {
+	for _, b := range spec.DeviceChange {
+		o := b.GetVirtualDeviceConfigSpec().Device.GetVirtualDevice()
+		if unit < 0 || o.ControllerKey == controller && o.UnitNumber != nil && *o.UnitNumber == int32(unit) {
+			return nil
+		}
+	}
+	return types.NewInt32(int32(unit))
 }
 
 func newController(kind string, bus int32) (types.BaseVirtualDevice, error) {

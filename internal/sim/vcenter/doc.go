@@ -14,7 +14,7 @@
 // holes in files; a change ID outlives the snapshot that it was read from.
 //
 // Refusals: nothing here is shared with the shipped packages, the codecs
-// included; linked clones over SOAP, storage migration, encryption and raw
-// device mappings are not simulated; state other than files does not
-// survive Close.
+// included; storage migration, templates, encryption and raw device mappings
+// are not simulated; snapshots and change tracking do not survive Close or
+// UnregisterVM.
 package vcenter

@@ -177,6 +177,9 @@ func (s *Server) buildNetworks(ctx *simulator.Context) error {
 		return fmt.Errorf("switch: %w", err)
 	}
 	dvs := reg.Get(res.(types.ManagedObjectReference)).(*simulator.DistributedVirtualSwitch)
+	// The uplink's port group is still being made, under the lock of the
+	// context from before: another one has to wait for that.
+	ctx = s.newContext()
 	var members []types.DistributedVirtualSwitchHostMemberConfigSpec
 	for _, h := range s.inv.hosts {
 		members = append(members, types.DistributedVirtualSwitchHostMemberConfigSpec{Operation: "add", Host: h})

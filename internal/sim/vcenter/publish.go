@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -154,100 +155,100 @@ func tree(vm types.ManagedObjectReference, list []*snapshot) []types.VirtualMach
 
 // layout lists the files of a VM.
 func (s *Server) layout(vs *vmState, v *view, home dsPath) {
-	ex := &types.VirtualMachineFileLayoutEx{Timestamp: time.Now()}
+	l := &layoutBuilder{s: s, v: v, ex: &types.VirtualMachineFileLayoutEx{Timestamp: time.Now()},
+		keys: map[string]int32{}, seen: map[*layer]bool{}, usage: map[string]*types.VirtualMachineUsageOnDatastore{}}
 	old := &types.VirtualMachineFileLayout{}
-	keys := map[string]int32{}
-	usage := map[string]*types.VirtualMachineUsageOnDatastore{}
-	add := func(p dsPath, kind string, size int64) int32 {
-		if k, ok := keys[p.String()]; ok {
-			return k
-		}
-		k := int32(len(ex.File))
-		keys[p.String()] = k
-		ex.File = append(ex.File, types.VirtualMachineFileLayoutExFileInfo{
-			Key: k, Name: p.String(), Type: kind, Size: size, UniqueSize: size, Accessible: types.NewBool(true),
-		})
-		u := usage[p.datastore]
-		if u == nil {
-			u = &types.VirtualMachineUsageOnDatastore{}
-			if ds := s.inv.datastores[p.datastore]; ds != nil {
-				u.Datastore = ds.Self
-			}
-			usage[p.datastore] = u
-		}
-		u.Committed += size
-		u.Unshared += size
-		return k
-	}
-	small := func(p dsPath, kind string) int32 {
-		local, err := s.store.local(p)
-		if err != nil {
-			return -1
-		}
-		fi, err := os.Stat(local)
-		if err != nil {
-			return -1
-		}
-		return add(p, kind, fi.Size())
-	}
 	dir := home.dir()
-	small(home, "config")
-	stem := home.base()[:len(home.base())-len(path.Ext(home.base()))]
-	small(dir.join(stem+".nvram"), "nvram")
-	small(dir.join("vmware.log"), "log")
-	seen := map[*layer]bool{}
-	unit := func(l *layer) types.VirtualMachineFileLayoutExDiskUnit {
-		if !seen[l] {
-			seen[l] = true
-			v.layers = append(v.layers, l)
-		}
-		return types.VirtualMachineFileLayoutExDiskUnit{FileKey: []int32{
-			small(l.file, "diskDescriptor"),
-			add(l.file.dir().join(l.extentName()), "diskExtent", allocated(l.extentPath())),
-		}}
-	}
-	chain := func(key int32, top *layer) (types.VirtualMachineFileLayoutExDiskLayout, types.VirtualMachineFileLayoutDiskLayout) {
-		a := types.VirtualMachineFileLayoutExDiskLayout{Key: key}
-		b := types.VirtualMachineFileLayoutDiskLayout{Key: key}
-		for l := top; l != nil; l = l.parent {
-			a.Chain = slices.Insert(a.Chain, 0, unit(l))
-			b.DiskFile = slices.Insert(b.DiskFile, 0, l.file.String())
-		}
-		return a, b
-	}
+	l.small(home, "config")
+	l.small(dir.join(strings.TrimSuffix(home.base(), path.Ext(home.base()))+".nvram"), "nvram")
+	l.small(dir.join("vmware.log"), "log")
 	for _, key := range vs.diskKeys() {
-		a, b := chain(key, vs.disks[key].top)
-		ex.Disk, old.Disk = append(ex.Disk, a), append(old.Disk, b)
-		if u := usage[vs.disks[key].top.file.datastore]; u != nil {
-			root := vs.disks[key].top.root()
-			u.Uncommitted += max(root.capacity()-allocated(root.extentPath()), 0)
-		}
+		top := vs.disks[key].top
+		a, b := l.chain(key, top)
+		l.ex.Disk, old.Disk = append(l.ex.Disk, a), append(old.Disk, b)
+		root := top.root()
+		l.usage[top.file.datastore].Uncommitted += max(root.capacity()-allocated(root.extentPath()), 0)
 	}
 	for _, n := range sortedSnapshots(vs) {
-		l := types.VirtualMachineFileLayoutExSnapshotLayout{Key: n.ref, DataKey: small(n.memory, "snapshotData"), MemoryKey: -1}
+		shot := types.VirtualMachineFileLayoutExSnapshotLayout{Key: n.ref, DataKey: l.small(n.memory, "snapshotData"), MemoryKey: -1}
 		files := []string{n.memory.String()}
 		for key, d := range n.disks {
-			a, b := chain(key, d.layer)
-			l.Disk = append(l.Disk, a)
+			a, b := l.chain(key, d.layer)
+			shot.Disk = append(shot.Disk, a)
 			files = append(files, b.DiskFile...)
 		}
-		ex.Snapshot = append(ex.Snapshot, l)
+		l.ex.Snapshot = append(l.ex.Snapshot, shot)
 		old.Snapshot = append(old.Snapshot, types.VirtualMachineFileLayoutSnapshotLayout{Key: n.ref, SnapshotFile: files})
 	}
-	v.layout, v.old = ex, old
-	for _, name := range s.datastoreNames() {
-		if u := usage[name]; u != nil {
+	v.layout, v.old = l.ex, old
+	for _, d := range s.cfg.Datastores {
+		if u := l.usage[d.Name]; u != nil {
 			v.storage = append(v.storage, *u)
 		}
 	}
 }
 
-func (s *Server) datastoreNames() []string {
-	var names []string
-	for _, d := range s.cfg.Datastores {
-		names = append(names, d.Name)
+// A layoutBuilder numbers the files of a VM and sums what they take.
+type layoutBuilder struct {
+	s     *Server
+	v     *view
+	ex    *types.VirtualMachineFileLayoutEx
+	keys  map[string]int32
+	seen  map[*layer]bool
+	usage map[string]*types.VirtualMachineUsageOnDatastore // by datastore
+}
+
+func (l *layoutBuilder) add(p dsPath, kind string, size int64) int32 {
+	if k, ok := l.keys[p.String()]; ok {
+		return k
 	}
-	return names
+	k := int32(len(l.ex.File))
+	l.keys[p.String()] = k
+	l.ex.File = append(l.ex.File, types.VirtualMachineFileLayoutExFileInfo{
+		Key: k, Name: p.String(), Type: kind, Size: size, UniqueSize: size, Accessible: types.NewBool(true),
+	})
+	u := l.usage[p.datastore]
+	if u == nil {
+		u = &types.VirtualMachineUsageOnDatastore{}
+		if ds := l.s.inv.datastores[p.datastore]; ds != nil {
+			u.Datastore = ds.Self
+		}
+		l.usage[p.datastore] = u
+	}
+	u.Committed += size
+	u.Unshared += size
+	return k
+}
+
+// small adds a file whose size is its length, if it is there.
+func (l *layoutBuilder) small(p dsPath, kind string) int32 {
+	local, err := l.s.store.local(p)
+	if err != nil {
+		return -1
+	}
+	fi, err := os.Stat(local)
+	if err != nil {
+		return -1
+	}
+	return l.add(p, kind, fi.Size())
+}
+
+// chain adds the files of a disk, the base first.
+func (l *layoutBuilder) chain(key int32, top *layer) (types.VirtualMachineFileLayoutExDiskLayout, types.VirtualMachineFileLayoutDiskLayout) {
+	a := types.VirtualMachineFileLayoutExDiskLayout{Key: key}
+	b := types.VirtualMachineFileLayoutDiskLayout{Key: key}
+	for t := top; t != nil; t = t.parent {
+		if !l.seen[t] {
+			l.seen[t] = true
+			l.v.layers = append(l.v.layers, t)
+		}
+		a.Chain = slices.Insert(a.Chain, 0, types.VirtualMachineFileLayoutExDiskUnit{FileKey: []int32{
+			l.small(t.file, "diskDescriptor"),
+			l.add(t.file.dir().join(t.extentName()), "diskExtent", allocated(t.extentPath())),
+		}})
+		b.DiskFile = slices.Insert(b.DiskFile, 0, t.file.String())
+	}
+	return a, b
 }
 
 func sortedSnapshots(vs *vmState) []*snapshot {

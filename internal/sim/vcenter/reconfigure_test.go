@@ -202,6 +202,55 @@ func TestUnregisteredVMComesBack(t *testing.T) {
 	done2(t)(back.PowerOn(ctx))
 }
 
+func TestClonesHaveTheirOwnContent(t *testing.T) {
+	s := start(t)
+	c := dial(t, s)
+	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: 4 * mib, Thin: true}}, NICs: []vcenter.NICSpec{{}}})
+	content := random(3000)
+	write(t, guest(t, s, vm, 0), 77, content)
+	snapshot(t, vm, "x")
+	at := where(t, c)
+	res := done2(t)(vm.Clone(context.Background(), at.folder, "copy", types.VirtualMachineCloneSpec{}))
+	copied := object.NewVirtualMachine(c.Client, res.(types.ManagedObjectReference))
+	write(t, guest(t, s, vm, 0), 77, random(10))
+	reads(t, guest(t, s, copied, 0), 77, content)
+	if d := disks(props(t, copied).Config.Hardware.Device)[0]; flat(d).FileName != "[ds1] copy/copy.vmdk" || flat(d).Parent != nil {
+		t.Errorf("got file %s", flat(d).FileName)
+	}
+}
+
+func TestAVMOfDisksThatAreThere(t *testing.T) {
+	s := start(t)
+	c := dial(t, s)
+	ctx := context.Background()
+	old := machine(t, s, c, vcenter.VMSpec{Name: "old", Disks: []vcenter.DiskSpec{{Size: 4 * mib, Thin: true}}})
+	content := random(3000)
+	write(t, guest(t, s, old, 0), 77, content)
+	if err := reconfigure(old, change("remove", "", disks(props(t, old).Config.Hardware.Device)[0])); err != nil {
+		t.Fatal(err)
+	}
+	devices := newDisk(0, 0, "[ds1] old/old.vmdk")
+	devices[1].GetVirtualDeviceConfigSpec().FileOperation = ""
+	at := where(t, c)
+	res := done2(t)(at.folder.CreateVM(ctx, types.VirtualMachineConfigSpec{
+		Name: "new", Files: &types.VirtualMachineFileInfo{VmPathName: "[ds2]"}, DeviceChange: devices,
+	}, at.pool, nil))
+	vm := object.NewVirtualMachine(c.Client, res.(types.ManagedObjectReference))
+	reads(t, guest(t, s, vm, 0), 77, content)
+	if _, err := finish(at.folder.CreateVM(ctx, types.VirtualMachineConfigSpec{
+		Name: "none", Files: &types.VirtualMachineFileInfo{VmPathName: "[ds2]"}, DeviceChange: func() []types.BaseVirtualDeviceConfigSpec {
+			d := newDisk(0, 0, "[ds1] none/none.vmdk")
+			d[1].GetVirtualDeviceConfigSpec().FileOperation = ""
+			return d
+		}(),
+	}, at.pool, nil)); !fault.Is(err, &types.FileNotFound{}) {
+		t.Errorf("got %v, want FileNotFound", err)
+	}
+	if _, err := s.MoRef("none"); err == nil {
+		t.Error("a VM stays whose disk was not there")
+	}
+}
+
 func disable(t *testing.T, c *govmomi.Client, vm *object.VirtualMachine, source string) {
 	t.Helper()
 	m := object.NewAuthorizationManager(c.Client)

@@ -40,6 +40,12 @@ func (s *Server) createSnapshot(ctx *simulator.Context, ref types.ManagedObjectR
 	if err != nil {
 		return ref, fmt.Errorf("copy configuration: %w", err)
 	}
+	for _, d := range config.Hardware.Device {
+		c, ok := d.(types.BaseVirtualSCSIController)
+		if ok && c.GetVirtualSCSIController().SharedBus != types.VirtualSCSISharingNoSharing && c.GetVirtualSCSIController().SharedBus != "" {
+			return ref, refuse(&types.SnapshotFault{}, "controller %d: its bus is shared", deviceKey(d))
+		}
+	}
 	if !req.Memory {
 		power = types.VirtualMachinePowerStatePoweredOff
 	}

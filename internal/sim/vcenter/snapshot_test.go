@@ -344,3 +344,19 @@ func TestNewEpochs(t *testing.T) {
 		t.Errorf("got %v for a change ID of an old epoch, want FileFault", err)
 	}
 }
+
+func TestAPowerCycleTurnsTrackingOn(t *testing.T) {
+	s := start(t)
+	c := dial(t, s)
+	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", PowerOn: true, Disks: []vcenter.DiskSpec{{Size: mib}}})
+	trackChanges(t, vm, true)
+	id := func() string { return flat(disks(props(t, vm).Config.Hardware.Device)[0]).ChangeId }
+	if got := id(); got != "" {
+		t.Errorf("got change ID %q before the power cycle", got)
+	}
+	done2(t)(vm.PowerOff(context.Background()))
+	done2(t)(vm.PowerOn(context.Background()))
+	if id() == "" {
+		t.Error("no change ID after the power cycle")
+	}
+}

@@ -233,7 +233,16 @@ func (d *vmdkDecoder) begin(capacity int64) error {
 	case h.OverHead < 1 || h.OverHead > 1<<20:
 		return corrupt("overhead of %d sectors", h.OverHead)
 	}
-	_, err = d.read(h.OverHead - 1)
+	return d.skip(h.OverHead - 1)
+}
+
+// skip reads over sectors; how many there are is not to be believed.
+func (d *vmdkDecoder) skip(sectors uint64) error {
+	n, err := io.CopyN(io.Discard, d.r, int64(sectors*sectorSize))
+	if errors.Is(err, io.EOF) {
+		return corrupt("ends after %d bytes", d.sector*sectorSize+uint64(n))
+	}
+	d.sector += sectors
 	return err
 }
 
@@ -263,8 +272,7 @@ func (d *vmdkDecoder) next(capacity int64, grain func(int64, []byte) error) (don
 		if value > want/sectorSize+8 { // some round up generously
 			return false, corrupt("grain directory of %d sectors", value)
 		}
-		_, err := d.read(value)
-		return false, err
+		return false, d.skip(value)
 	case markerFooter:
 		return false, d.readFooter(value)
 	default:

@@ -101,9 +101,17 @@ func await(ctx *simulator.Context, ref types.ManagedObjectReference) (types.AnyT
 	if !ok {
 		return nil, fmt.Errorf("task %s: gone", ref.Value)
 	}
-	t.Wait()
+	// The task itself runs with ctx, so that another one has to ask.
+	own := *ctx
+	// t.Wait would look only every 10 ms, which adds up for 10,000 VMs.
 	var info types.TaskInfo
-	ctx.WithLock(t, func() { info = t.Info })
+	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
+		own.WithLock(t, func() { info = t.Info })
+		if info.State == types.TaskInfoStateSuccess || info.State == types.TaskInfoStateError {
+			break
+		}
+		time.Sleep(pause)
+	}
 	if info.Error != nil {
 		return nil, refuse(info.Error.Fault, "%s: %+v", info.Error.LocalizedMessage, info.Error.Fault)
 	}
