@@ -74,6 +74,9 @@ func (c *Client) fetchAll(ctx context.Context, jobs []job, out *Capture) ([]job,
 				return nil
 			}
 			docs[i] = doc
+			if err == nil && strings.HasSuffix(j.path, ".xml") {
+				err = wellFormed(doc.Raw)
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", j.path, err)
 			}

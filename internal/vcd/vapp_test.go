@@ -229,3 +229,22 @@ func FuzzParseQueryPage(f *testing.F) {
 		}
 	})
 }
+
+func TestOnlyWellFormedDocumentsAreKept(t *testing.T) {
+	for _, tc := range []struct {
+		name, doc string
+		ok        bool
+	}{
+		{"a document", "<?xml version=\"1.0\"?>\n<a><b/></a>\n", true},
+		{"nothing", "", false},
+		{"no XML", "{}", false},
+		{"text before the root", "x<a/>", false},
+		{"two roots", "<a/><b/>", false},
+		{"cut short", "<a><b></b>", false},
+		{"a document type declaration", "<!DOCTYPE a><a/>", false},
+	} {
+		if err := wellFormed([]byte(tc.doc)); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+}

@@ -101,6 +101,40 @@ func parse(raw []byte, root string, v any) error {
 	}
 }
 
+// wellFormed reads a document that nobody else parses to its end, so that
+// what is kept of it can be used later.
+func wellFormed(raw []byte) error {
+	d, err := newDecoder(raw)
+	if err != nil {
+		return err
+	}
+	depth, roots := 0, 0
+	for {
+		tok, err := d.Token()
+		if errors.Is(err, io.EOF) && roots == 1 {
+			return nil
+		}
+		if errors.Is(err, io.EOF) {
+			return errors.New("no root element")
+		}
+		if err != nil {
+			return err
+		}
+		switch t := tok.(type) {
+		case xml.StartElement:
+			if depth++; depth == 1 {
+				roots++
+			}
+		case xml.EndElement:
+			depth--
+		case xml.CharData:
+			if depth == 0 && len(bytes.TrimSpace(t)) > 0 {
+				return errors.New("text outside the root element")
+			}
+		}
+	}
+}
+
 func orDocument(root string) string {
 	if root == "" {
 		return "document"

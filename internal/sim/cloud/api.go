@@ -138,9 +138,14 @@ func (a *apiClient) query(ctx context.Context, kind string) ([]record, error) {
 	}
 }
 
-// run starts a task and waits for its end.
+// run posts what starts a task and waits for its end.
 func (a *apiClient) run(ctx context.Context, href, contentType, body string) error {
-	text, err := a.do(ctx, http.MethodPost, href, contentType, body)
+	return a.task(ctx, http.MethodPost, href, contentType, body)
+}
+
+// task starts a task and waits for its end.
+func (a *apiClient) task(ctx context.Context, method, href, contentType, body string) error {
+	text, err := a.do(ctx, method, href, contentType, body)
 	if err != nil {
 		return err
 	}

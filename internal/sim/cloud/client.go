@@ -59,6 +59,12 @@ func (c *Client) Power(ctx context.Context, vm, state string) error {
 	return err
 }
 
+// DeleteVApp is Cloud.DeleteVApp.
+func (c *Client) DeleteVApp(ctx context.Context, vapp string) error {
+	_, err := c.text(ctx, http.MethodDelete, "/vapp", url.Values{"vapp": {vapp}}, nil)
+	return err
+}
+
 // Write writes all bytes of content to a disk, from offset on, and returns
 // how many they were.
 func (c *Client) Write(ctx context.Context, vm string, disk int, offset int64, content io.Reader) (int64, error) {

@@ -118,6 +118,9 @@ func (c *Cloud) controlHandler() http.Handler {
 	handle("POST /power", func(_ http.ResponseWriter, r *http.Request) error {
 		return c.Power(r.Context(), r.FormValue("vm"), r.FormValue("state"))
 	})
+	handle("DELETE /vapp", func(_ http.ResponseWriter, r *http.Request) error {
+		return c.DeleteVApp(r.Context(), r.FormValue("vapp"))
+	})
 	handle("POST /scrub", c.answerScrub)
 	return mux
 }

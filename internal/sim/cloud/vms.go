@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path"
 	"slices"
 	"strings"
@@ -50,25 +51,12 @@ func (c *Cloud) siteVMs(ctx context.Context, s *site) ([]RunningVM, error) {
 		return nil, err
 	}
 	defer api.logout(context.WithoutCancel(ctx))
-	names := map[string]string{} // of orgs and VDCs, by the last part of the href
-	for _, kind := range []string{"organization", "adminOrgVdc"} {
-		records, err := api.query(ctx, kind)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range records {
-			names[path.Base(r["href"])] = r["name"]
-		}
-	}
-	vapps := map[string]record{}
-	records, err := api.query(ctx, "adminVApp")
+	vapps, err := api.vapps(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range records {
-		vapps[path.Base(r["href"])] = r
-	}
-	if records, err = api.query(ctx, "adminVM"); err != nil {
+	records, err := api.query(ctx, "adminVM")
+	if err != nil {
 		return nil, err
 	}
 	var all []RunningVM
@@ -78,7 +66,7 @@ func (c *Cloud) siteVMs(ctx context.Context, s *site) ([]RunningVM, error) {
 			continue // of a template
 		}
 		vm := RunningVM{Site: s.spec.ID, Name: r["name"], Href: r["href"], MoRef: r["moref"], site: s}
-		vm.Path = Path(names[path.Base(vapp["org"])], names[path.Base(vapp["vdc"])], vapp["name"], vm.Name)
+		vm.Path = vapp.path + "/" + Path(vm.Name)
 		for _, vc := range s.vcenters {
 			if path.Base(r["vc"]) == uuid("vim server", s.spec.ID, vc.spec.Name) {
 				vm.VCenter, vm.vcenter = s.spec.ID+"/"+vc.spec.Name, vc
@@ -88,6 +76,79 @@ func (c *Cloud) siteVMs(ctx context.Context, s *site) ([]RunningVM, error) {
 	}
 	return all, nil
 }
+
+// A vappRecord is a vApp as a query shows it, and its path ORG/VDC/VAPP.
+type vappRecord struct {
+	record
+	path string
+}
+
+// vapps lists all vApps by the last part of their hrefs.
+func (a *apiClient) vapps(ctx context.Context) (map[string]vappRecord, error) {
+	names := map[string]string{} // of orgs and VDCs, by the last part of the href
+	for _, kind := range []string{"organization", "adminOrgVdc"} {
+		records, err := a.query(ctx, kind)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
+			names[path.Base(r["href"])] = r["name"]
+		}
+	}
+	records, err := a.query(ctx, "adminVApp")
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]vappRecord{}
+	for _, r := range records {
+		all[path.Base(r["href"])] = vappRecord{r, Path(names[path.Base(r["org"])], names[path.Base(r["vdc"])], r["name"])}
+	}
+	return all, nil
+}
+
+// DeleteVApp undeploys and deletes the vApp of a path, ORG/VDC/VAPP, as an
+// administrator of vCD would; its disks go with it.
+func (c *Cloud) DeleteVApp(ctx context.Context, vapp string) error {
+	for _, s := range c.sites {
+		done, err := s.deleteVApp(ctx, c, vapp)
+		if err != nil {
+			return fmt.Errorf("vApp %s: %w", vapp, err)
+		}
+		if done {
+			return nil
+		}
+	}
+	return fmt.Errorf("vApp %s: not there", vapp)
+}
+
+func (s *site) deleteVApp(ctx context.Context, c *Cloud, vapp string) (bool, error) {
+	api, err := c.login(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	defer api.logout(context.WithoutCancel(ctx))
+	vapps, err := api.vapps(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, v := range vapps {
+		if v.path != vapp {
+			continue
+		}
+		if v.record["isDeployed"] == "true" {
+			if err := api.run(ctx, v.record["href"]+"/action/undeploy", undeployType, undeployBody); err != nil {
+				return false, fmt.Errorf("undeploy: %w", err)
+			}
+		}
+		return true, api.task(ctx, http.MethodDelete, v.record["href"], "", "")
+	}
+	return false, nil
+}
+
+const (
+	undeployType = "application/vnd.vmware.vcloud.undeployVAppParams+xml"
+	undeployBody = `<UndeployVAppParams xmlns="http://www.vmware.com/vcloud/v1.5"><UndeployPowerAction>powerOff</UndeployPowerAction></UndeployVAppParams>`
+)
 
 // FindVM finds a VM by its name, where only one has it, or by its path, which
 // may begin with the site. The error is ErrNoVM or ErrManyVMs and names what
@@ -168,8 +229,7 @@ func (c *Cloud) power(ctx context.Context, vm RunningVM, state string) error {
 		return api.run(ctx, vm.Href+"/power/action/suspend", "", "")
 	case "off":
 		// Powering off alone would leave it deployed.
-		return api.run(ctx, vm.Href+"/action/undeploy", "application/vnd.vmware.vcloud.undeployVAppParams+xml",
-			`<UndeployVAppParams xmlns="http://www.vmware.com/vcloud/v1.5"><UndeployPowerAction>powerOff</UndeployPowerAction></UndeployVAppParams>`)
+		return api.run(ctx, vm.Href+"/action/undeploy", undeployType, undeployBody)
 	}
 	return fmt.Errorf("%q: want on, off or suspended", state)
 }

@@ -52,7 +52,7 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), guestCommand(), powerCommand(), scrubCommand(), vmsCommand(), inventoryCommand())
+	root.AddCommand(serveCommand(), guestCommand(), powerCommand(), deleteCommand(), scrubCommand(), vmsCommand(), inventoryCommand())
 	return root
 }
 
@@ -105,6 +105,19 @@ func scrubCommand() *cobra.Command {
 			}
 		}
 		return nil
+	}
+	return cmd
+}
+
+func deleteCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "delete-vapp ORG/VDC/VAPP",
+		Short: "Undeploy and delete a vApp, as an administrator of vCD would",
+		Args:  wants("ORG/VDC/VAPP"),
+	}
+	dir := dirFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return cloud.NewClient(*dir).DeleteVApp(cmd.Context(), args[0])
 	}
 	return cmd
 }
