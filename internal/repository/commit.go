@@ -34,7 +34,8 @@ const (
 // Commit completes the point and ends the writer, whatever the outcome. The
 // disks that p names have to be finished, docs are its documents by path; p's
 // schema version, list of documents and missing times are filled in. When Commit returns nil
-// the point is on stable storage and listed; after an error it is not.
+// the point is on stable storage and listed. After an error it is not, unless
+// the last step of all failed half-way, whose outcome only Points can tell.
 func (w *PointWriter) Commit(ctx context.Context, p *restorepoint.Point, docs map[string][]byte) error {
 	defer w.Abort(ctx)
 	w.stop()

@@ -206,6 +206,51 @@ func FuzzReadPieces(f *testing.F) {
 	})
 }
 
+func FuzzParseRoot(f *testing.F) {
+	good, err := os.ReadFile(filepath.Join("testdata", "vappvault.v1.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"format":"vappvault-repository","version":2}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		info, err := parseRoot(data)
+		if err != nil {
+			return
+		}
+		// The id becomes part of a path.
+		if info.Version < 1 || info.Version > RootVersion || filepath.Base(info.ID) != info.ID {
+			t.Errorf("%q: got %+v", data, info)
+		}
+	})
+}
+
+func FuzzParsePoint(f *testing.F) {
+	good, err := os.ReadFile(filepath.Join("testdata", "restorepoint.v1.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"schema":2}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := parsePoint(data)
+		if err != nil {
+			return
+		}
+		once, err := json.Marshal(p)
+		if err != nil {
+			return // a year that JSON cannot say
+		}
+		again, err := parsePoint(once)
+		if err != nil {
+			t.Fatalf("%s: %v", once, err)
+		}
+		if twice, err := json.Marshal(again); err != nil || !bytes.Equal(once, twice) {
+			t.Errorf("got %s, %v, want %s", twice, err, once)
+		}
+	})
+}
+
 func TestLoader(t *testing.T) {
 	c := newLoader[int](2)
 	var loads sync.Map

@@ -110,6 +110,32 @@ func TestOrgs(t *testing.T) {
 	}
 }
 
+func TestCreationThatWasCutShort(t *testing.T) {
+	r := newRoot(t)
+	p := saveImage(t, org(t, r), nil, nil, image(1, 2*block))
+	if err := os.Remove(filepath.Join(r.Path(), "orgs", orgUUID+".json")); err != nil {
+		t.Fatal(err)
+	}
+	again := openRoot(t, r.Path())
+	if got, err := again.Orgs(t.Context()); err != nil || len(got) != 0 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	o := org(t, again)
+	mustVerify(t, o, p.ID)
+
+	// Only the first of Kopia's two format blobs has been written.
+	dir := filepath.Join(r.Path(), "orgs", "half")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kopia.blobcfg.f"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again.Org(t.Context(), "half", "half"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOrganizationsHavePasswordsOfTheirOwn(t *testing.T) {
 	r := newRoot(t)
 	a := org(t, r).Show()

@@ -50,6 +50,12 @@ func child(words []string) error {
 		n++
 		fmt.Println(n, step)
 		if n == last {
+			if dir := os.Getenv(childCut); dir != "" {
+				if err := cutPower(dir); err != nil {
+					fmt.Fprintln(os.Stderr, err)
+					os.Exit(1)
+				}
+			}
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // until the signal arrives
 		}

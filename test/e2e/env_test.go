@@ -49,7 +49,12 @@ type env struct {
 // a repository.
 func newEnv(t *testing.T, inventory *cloud.Inventory) *env {
 	t.Helper()
-	e := &env{t: t, dir: t.TempDir(), vcenters: map[string]*vsphere.Client{}, seen: &exchanges{}}
+	return newEnvIn(t, t.TempDir(), inventory)
+}
+
+func newEnvIn(t *testing.T, dir string, inventory *cloud.Inventory) *env {
+	t.Helper()
+	e := &env{t: t, dir: dir, vcenters: map[string]*vsphere.Client{}, seen: &exchanges{}}
 	c, err := cloud.Start(cloud.Options{Inventory: inventory, Dir: filepath.Join(e.dir, "cloud"), Recorder: e.seen.add})
 	if err != nil {
 		t.Fatal(err)
@@ -69,10 +74,10 @@ func newEnv(t *testing.T, inventory *cloud.Inventory) *env {
 		t.Fatal(err)
 	}
 	e.connect()
-	a := e.app(nil)
-	if _, err := a.Init(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	e.once(func(ctx context.Context, a *app.App) (string, error) {
+		_, err := a.Init(ctx)
+		return "", err
+	})
 	return e
 }
 
