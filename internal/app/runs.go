@@ -38,8 +38,8 @@ type BackupRequest struct {
 // A BackupResult is what became of one vApp.
 type BackupResult struct {
 	VApp     string              // selector
-	Point    *restorepoint.Point // nil where Err is set
-	Err      error
+	Point    *restorepoint.Point // nil where none was made
+	Err      error               // with a Point: what could not be undone, an ErrPartial
 	Duration time.Duration
 }
 
@@ -151,8 +151,11 @@ func (a *App) under(ctx context.Context, s *site, vappID, what string, do func(c
 	defer cancel()
 	settled, err := reconcile.VApp(ctx, a.reconcileDeps(s), s.ID, vappID)
 	for _, t := range settled {
-		if t.Err == nil {
+		switch {
+		case t.Err == nil:
 			a.Progress.Emit(progress.Event{Kind: progress.Info, Message: "left by an earlier run: " + t.Object + ": " + t.Action})
+		case err == nil: // else it is part of the error
+			a.Progress.Emit(progress.Event{Kind: progress.Warn, VM: t.Object, Message: fmt.Sprintf("%s: %v", t.Action, t.Err)})
 		}
 	}
 	if err != nil {
@@ -193,7 +196,10 @@ func (a *App) backup(ctx context.Context, v located, q BackupRequest) (point *re
 		})
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil && point != nil:
+		return point, fmt.Errorf("%s: %w: %w", v.item(), ErrPartial, err)
+	case err != nil:
 		return nil, fmt.Errorf("%s: %w", v.item(), err)
 	}
 	return point, nil
@@ -252,10 +258,11 @@ func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, e
 		return err
 	})
 	if err != nil {
-		return result, fmt.Errorf("restore point %s: %w", point.ID, err)
+		return result, fmt.Errorf("%s: restore point %s: %w", selection.Format(point.Org.Name, point.VDC.Name, point.VApp.Name, ""), point.ID, err)
 	}
-	if n := len(result.Unexplained()); n > 0 {
-		return result, fmt.Errorf("%w: %d fields differ from the restore point", ErrPartial, n)
+	if result.Incomplete() {
+		return result, fmt.Errorf("%w: %d VMs or disks are not in the restore point, %d fields differ from it",
+			ErrPartial, result.Missing, len(result.Unexplained()))
 	}
 	return result, nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/maintenance"
+	"github.com/vappvault/vappvault/internal/mark"
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
@@ -27,9 +28,15 @@ import (
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
-// ErrNothing says that no VM of the vApp could be backed up, so that no
-// restore point was made.
-var ErrNothing = errors.New("no VM could be backed up")
+var (
+	// ErrNothing says that no VM of the vApp could be backed up, so that no
+	// restore point was made.
+	ErrNothing = errors.New("no VM could be backed up")
+	// ErrLeft says that the restore point is stored, but that something
+	// which was done to the vApp could not be undone. It is in the journal:
+	// the next run on the vApp, or reconcile, settles it.
+	ErrLeft = errors.New("the restore point is stored, but something is left to undo")
+)
 
 // How long maintenance mode is held.
 const (
@@ -39,7 +46,7 @@ const (
 	maintenanceForeign  = "foreign" // somebody else's, left as it was
 )
 
-// cleanTimeout bounds each clean-up step, which runs even after cancellation.
+// cleanTimeout bounds each clean-up step after an error or cancellation.
 const cleanTimeout = 10 * time.Minute
 
 // Deps are what a backup works with.
@@ -78,36 +85,49 @@ type Options struct {
 type run struct {
 	Deps
 	opts   Options
-	id     string
+	id     string // and that of the restore point
+	self   mark.Process
 	vapp   *vcd.VApp
 	hold   *maintenance.Hold
 	point  *restorepoint.Point
-	parent *restorepoint.Point
 	writer *repository.PointWriter
 	vms    []*vmRun
 	docs   map[string][]byte
 	mu     sync.Mutex // of point.Problems and point.State
+
+	parent   *restorepoint.Point
+	noParent string // why there is none
+
+	letGone   bool // letGo went through all VMs in good order
+	committed bool
 }
 
 // Run backs up one vApp and returns the committed restore point. With a
 // point in state partial the error is nil: the point's Problems say what is
-// missing.
+// missing. With ErrLeft there is a point as well.
 func Run(ctx context.Context, d Deps, o Options) (*restorepoint.Point, error) {
-	r := &run{Deps: d, opts: o, id: ulid.Make().String(), docs: map[string][]byte{}}
+	self, err := mark.This()
+	if err != nil {
+		return nil, err
+	}
+	r := &run{Deps: d, opts: o, id: ulid.Make().String(), self: self, docs: map[string][]byte{}}
 	if r.Logger == nil {
 		r.Logger = slog.New(slog.DiscardHandler)
 	}
 	if err := r.find(ctx); err != nil {
 		return nil, err
 	}
-	err := r.held(ctx)
-	if err != nil {
+	err = r.held(ctx)
+	switch {
+	case err != nil && r.committed:
+		return r.point, fmt.Errorf("vApp %s: restore point %s: %w: %w", r.vapp.Name, r.id, ErrLeft, err)
+	case err != nil:
 		return nil, fmt.Errorf("vApp %s: %w", r.vapp.Name, err)
 	}
 	return r.point, nil
 }
 
-// ID of a run is the id of the restore point it makes.
+// find reads the vApp and begins the manifest.
 func (r *run) find(ctx context.Context) error {
 	return r.step(ctx, "find vApp", func(ctx context.Context) error {
 		vapp, err := r.VCD.VApp(ctx, r.opts.VAppID)
@@ -127,16 +147,21 @@ func (r *run) find(ctx context.Context) error {
 	})
 }
 
-// held is everything between entering maintenance mode and leaving it.
+// held is everything that changes something outside, and its undoing. The
+// repository is opened first: what stands against that costs nothing yet.
 func (r *run) held(ctx context.Context) (err error) {
-	if err := r.enter(ctx); err != nil {
+	if err := r.step(ctx, "open repository", r.open); err != nil {
 		return err
 	}
 	defer func() {
-		if exit := r.exit(ctx); exit != nil {
-			err = errors.Join(err, exit)
-		}
+		clean, cancel := cleanup(ctx)
+		defer cancel()
+		r.writer.Abort(clean) // nothing after a commit
 	}()
+	if err := r.enter(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.exit(ctx)) }()
 	if err := r.step(ctx, "collect documents", r.documents); err != nil {
 		return err
 	}
@@ -144,9 +169,9 @@ func (r *run) held(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() {
-		if clean := r.letGo(ctx); clean != nil {
-			err = errors.Join(err, clean)
-		}
+		clean, cancel := cleanup(ctx)
+		defer cancel()
+		err = errors.Join(err, r.letGo(clean))
 	}()
 	if err := r.freeze(ctx); err != nil {
 		return err
@@ -159,36 +184,49 @@ func (r *run) held(ctx context.Context) (err error) {
 	return r.store(ctx)
 }
 
-// store copies the disks and commits the restore point.
-func (r *run) store(ctx context.Context) (err error) {
+// open opens the repository for writing and loads the restore point before.
+func (r *run) open(ctx context.Context) (err error) {
 	r.writer, err = r.Repository.NewPoint(ctx, r.vapp.ID)
 	if err != nil {
-		return fmt.Errorf("open the repository for writing: %w", err)
+		return fmt.Errorf("for writing: %w", err)
 	}
-	committed := false
-	defer func() {
-		if !committed {
-			clean, cancel := cleanup(ctx)
-			defer cancel()
-			r.writer.Abort(clean)
-		}
-	}()
+	if err := r.loadParent(ctx); err != nil {
+		clean, cancel := cleanup(ctx)
+		defer cancel()
+		r.writer.Abort(clean)
+		return err
+	}
+	return nil
+}
+
+// store copies the disks, lets the VMs go and commits the restore point.
+// What cannot be undone does not make the copy any worse: the point is kept,
+// and the error says what is left.
+func (r *run) store(ctx context.Context) error {
 	if err := r.step(ctx, "copy disks", r.copyDisks); err != nil {
 		return err
 	}
-	if err := r.letGo(ctx); err != nil {
-		return err
+	// Merging what a busy VM wrote meanwhile takes as long as it takes.
+	left := r.letGo(ctx)
+	if ctx.Err() != nil {
+		return errors.Join(ctx.Err(), left)
+	}
+	r.letGone = true
+	for _, vm := range r.vms {
+		if vm.left != nil {
+			r.problem(restorepoint.Problem{VM: vm.rec.Name, Message: fmt.Sprintf("%v; the next run, or vappvault reconcile, tries again", vm.left)})
+		}
 	}
 	if err := r.finish(); err != nil {
-		return err
+		return errors.Join(err, left)
 	}
 	if err := r.step(ctx, "commit restore point", func(ctx context.Context) error {
 		return r.writer.Commit(ctx, r.point, r.docs)
 	}); err != nil {
-		return err
+		return errors.Join(err, left)
 	}
-	committed = true
-	return nil
+	r.committed = true
+	return left
 }
 
 func (r *run) enter(ctx context.Context) error {
@@ -272,12 +310,19 @@ func (r *run) step(ctx context.Context, name string, do func(context.Context) er
 		event.Org, event.VApp = r.vapp.Org.Name, r.vapp.Name
 	}
 	r.Progress.Emit(event)
+	began := time.Now()
 	err := do(ctx)
 	event.Kind = progress.StepDone
+	if r.vapp != nil {
+		event.Org, event.VApp = r.vapp.Org.Name, r.vapp.Name
+	}
+	about := []any{"step", name, "run", r.id, "org", event.Org, "vapp", event.VApp, "duration", time.Since(began)}
 	if err != nil {
 		event.Err = err.Error()
+		about = append(about, "error", err)
 		err = fmt.Errorf("%s: %w", name, err)
 	}
+	r.Logger.InfoContext(ctx, "backup step", about...)
 	r.Progress.Emit(event)
 	return err
 }

@@ -1,12 +1,11 @@
 package backup
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	"iter"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -26,8 +25,13 @@ const (
 	readers = 4
 )
 
-// errLied says that a block which CBT called unchanged differs.
-var errLied = errors.New("changed block tracking omitted a change")
+var (
+	// errLied says that a block which CBT called unchanged differs, or that
+	// one which it called empty is not.
+	errLied = errors.New("changed block tracking omitted a change")
+	// errParent says that what the disk held before cannot be read.
+	errParent = errors.New("the restore point before cannot be read")
+)
 
 // diskCopy is one disk on its way into the repository.
 type diskCopy struct {
@@ -38,10 +42,35 @@ type diskCopy struct {
 	sessions *openers
 	done     atomic.Int64
 	total    int64
+
+	reading string           // the transport that the disk was opened through
+	refused map[string]error // transports that have refused in mid-read
+	lied    bool             // CBT was caught
+	anew    string           // why nothing is taken over from the parent
 }
 
+// do copies the disk. A transport that refuses in mid-read gives way to the
+// next, which begins anew.
 func (c *diskCopy) do(ctx context.Context) error {
+	for {
+		err := c.attempt(ctx)
+		if err == nil || ctx.Err() != nil || c.reading == "" || !errors.Is(err, transport.ErrRefused) {
+			return err
+		}
+		c.run.Logger.WarnContext(ctx, "transport refuses in mid-read", "vm", c.vm.rec.Name, "disk", c.disk.Label, "transport", c.reading, "error", err)
+		c.refused[c.reading] = err
+	}
+}
+
+// attempt copies the disk through one transport: what changed where that is
+// known, else everything. The bytes are all still there, whatever is found
+// to be wrong with CBT or the parent.
+func (c *diskCopy) attempt(ctx context.Context) error {
+	c.rec.FullReason = ""
 	parent, why := c.parentOf()
+	if c.anew != "" {
+		parent, why = nil, c.anew
+	}
 	if parent != nil {
 		changed, reason, err := c.changed(ctx, parent)
 		if err != nil {
@@ -49,16 +78,37 @@ func (c *diskCopy) do(ctx context.Context) error {
 		}
 		if reason == "" {
 			err = c.incremental(ctx, parent, changed)
-			if !errors.Is(err, errLied) {
+			if !c.distrust(ctx, err) {
 				return err
 			}
-			reason = err.Error()
-			c.run.problem(restorepoint.Problem{VM: c.vm.rec.Name, Disk: c.disk.Label, Message: reason + ": the whole disk was read"})
+			reason = c.anew
 		}
 		why = reason
 	}
 	c.rec.FullReason = why
-	return c.full(ctx)
+	err := c.full(ctx)
+	if c.distrust(ctx, err) {
+		c.rec.FullReason = c.anew
+		err = c.full(ctx)
+	}
+	return err
+}
+
+// distrust tells whether err means that a shortcut led nowhere: then the
+// disk is to be read anew, without it. Each shortcut is distrusted once.
+func (c *diskCopy) distrust(ctx context.Context, err error) bool {
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case errors.Is(err, errLied) && !c.lied:
+		c.lied = true
+	case errors.Is(err, errParent) && c.anew == "":
+	default:
+		return false
+	}
+	c.anew = err.Error()
+	c.run.problem(restorepoint.Problem{VM: c.vm.rec.Name, Disk: c.disk.Label, Message: c.anew + ": the whole disk was read"})
+	return true
 }
 
 // full reads everything that may hold data.
@@ -77,14 +127,17 @@ func (c *diskCopy) full(ctx context.Context) error {
 	case transport.Stream:
 		err = c.stream(ctx, reader, disk)
 	case transport.Source:
+		var sample extent.Set
 		set, known := c.allocated(ctx)
-		if !known {
+		if known {
+			sample = c.unallocated(set)
+		} else {
 			set, err = reader.Extents(ctx, extent.Extent{Length: c.disk.Capacity})
 			if err != nil {
 				return fmt.Errorf("ask for allocated areas: %w", err)
 			}
 		}
-		err = c.extents(ctx, reader, disk, set, nil)
+		err = c.extents(ctx, reader, disk, set, sample)
 	default:
 		err = fmt.Errorf("transport %s: neither source nor stream", c.rec.Transport)
 	}
@@ -119,7 +172,7 @@ func (c *diskCopy) incremental(ctx context.Context, parent *restorepoint.Disk, c
 	c.rec.Mode = "incremental"
 	disk, err := c.run.writer.Disk(ctx, c.disk.Capacity, &parent.Content)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errParent, err)
 	}
 	sample, err := c.sample(ctx, parent, changed)
 	if err != nil {
@@ -132,11 +185,12 @@ func (c *diskCopy) incremental(ctx context.Context, parent *restorepoint.Disk, c
 }
 
 func (c *diskCopy) open(ctx context.Context) (transport.Reader, error) {
-	reader, name, err := c.sessions.disk(ctx, c.disk.Key)
+	c.reading = ""
+	reader, name, err := c.sessions.disk(ctx, c.disk.Key, c.refused)
 	if err != nil {
 		return nil, err
 	}
-	c.rec.Transport = name
+	c.rec.Transport, c.reading = name, name
 	if reader.Size() != c.disk.Capacity {
 		return nil, errors.Join(
 			fmt.Errorf("transport %s: %d bytes, vSphere says %d", name, reader.Size(), c.disk.Capacity), reader.Close())
@@ -164,44 +218,56 @@ func (c *diskCopy) finish(ctx context.Context, disk *repository.DiskWriter) erro
 }
 
 // extents copies what lies in set, and compares what lies in sample with the
-// parent.
+// parent. The sample goes first: it may tell that all the rest is in vain.
 func (c *diskCopy) extents(ctx context.Context, src transport.Source, disk *repository.DiskWriter, set, sample extent.Set) error {
 	c.total = set.Bytes() + sample.Bytes()
 	c.done.Store(0)
 	c.rec.ReadBytes += c.total
 	c.rec.SampleBytes += sample.Bytes()
-	group, ctx := errgroup.WithContext(ctx)
+	group, working := errgroup.WithContext(ctx)
 	group.SetLimit(readers)
-	for _, part := range chunks(set, c.disk.Capacity) {
-		group.Go(func() error {
-			if err := c.copyChunk(ctx, src, disk, part, set); err != nil {
-				return fmt.Errorf("at %d: %w", part.Offset, err)
+	each := func(set extent.Set, do func(part extent.Extent) error) {
+		for part := range chunks(set, c.disk.Capacity) {
+			if working.Err() != nil {
+				return
 			}
-			return nil
-		})
+			group.Go(func() error { return do(part) })
+		}
 	}
-	for _, part := range chunks(sample, c.disk.Capacity) {
-		group.Go(func() error { return c.checkChunk(ctx, src, disk, part) })
+	each(sample, func(part extent.Extent) error { return c.checkChunk(working, src, disk, part) })
+	each(set, func(part extent.Extent) error {
+		if err := c.copyChunk(working, src, disk, part, set); err != nil {
+			return fmt.Errorf("at %d: %w", part.Offset, err)
+		}
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		return err
 	}
-	return group.Wait()
+	return ctx.Err() // which may have ended before all parts were begun
 }
 
 // chunks cuts a set into pieces of whole blocks, none longer than chunk.
 // Pieces without anything of the set are left out.
-func chunks(set extent.Set, size int64) []extent.Extent {
-	var out []extent.Extent
-	for _, e := range set.Align(block, size) {
-		for off := e.Offset; off < e.End(); off += chunk {
-			out = append(out, extent.Extent{Offset: off, Length: min(chunk, e.End()-off)})
+func chunks(set extent.Set, size int64) iter.Seq[extent.Extent] {
+	return func(yield func(extent.Extent) bool) {
+		for _, e := range set.Align(block, size) {
+			for off := e.Offset; off < e.End(); off += chunk {
+				if !yield(extent.Extent{Offset: off, Length: min(chunk, e.End()-off)}) {
+					return
+				}
+			}
 		}
 	}
-	return out
 }
 
 // copyChunk reads the part of set within one chunk and writes its blocks. A
 // block that is changed in part is completed from the parent; in a full copy,
 // what is not allocated is zeros.
 func (c *diskCopy) copyChunk(ctx context.Context, src transport.Source, disk *repository.DiskWriter, part extent.Extent, set extent.Set) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	buf := make([]byte, part.Length)
 	wanted := set.Clip(part)
 	if wanted.Bytes() < part.Length && c.rec.Mode == "incremental" {
@@ -211,7 +277,7 @@ func (c *diskCopy) copyChunk(ctx context.Context, src transport.Source, disk *re
 				continue
 			}
 			if err := disk.ParentBlock(ctx, (part.Offset+off)/block, b); err != nil {
-				return fmt.Errorf("complete from the parent: %w", err)
+				return fmt.Errorf("%w: %w", errParent, err)
 			}
 		}
 	}
@@ -228,82 +294,6 @@ func (c *diskCopy) copyChunk(ctx context.Context, src transport.Source, disk *re
 		}
 	}
 	return nil
-}
-
-// checkChunk reads blocks that CBT calls unchanged and compares them.
-func (c *diskCopy) checkChunk(ctx context.Context, src transport.Source, disk *repository.DiskWriter, part extent.Extent) error {
-	buf, was := make([]byte, part.Length), make([]byte, block)
-	if err := src.ReadAt(ctx, buf, part.Offset); err != nil {
-		return fmt.Errorf("sample at %d: %w", part.Offset, err)
-	}
-	for off := int64(0); off < part.Length; off += block {
-		b := buf[off:min(off+block, part.Length)]
-		if err := disk.ParentBlock(ctx, (part.Offset+off)/block, was[:len(b)]); err != nil {
-			return fmt.Errorf("sample at %d: %w", part.Offset+off, err)
-		}
-		if !bytes.Equal(b, was[:len(b)]) {
-			return fmt.Errorf("%w in the block at %d", errLied, part.Offset+off)
-		}
-	}
-	c.emit(c.done.Add(part.Length), c.total)
-	return nil
-}
-
-// sample picks unchanged blocks at random: of those that hold data in the
-// parent or are allocated now. Only a sample of everything looks at blocks
-// that neither claims.
-func (c *diskCopy) sample(ctx context.Context, parent *restorepoint.Disk, changed extent.Set) (extent.Set, error) {
-	percent := c.run.opts.SamplePercent
-	if percent <= 0 {
-		return nil, nil
-	}
-	whole := extent.Of(extent.Extent{Length: c.disk.Capacity})
-	from := whole
-	if percent < 100 {
-		held, err := c.heldBy(ctx, parent)
-		if err != nil {
-			return nil, err
-		}
-		from = held
-		if now, known := c.allocated(ctx); known {
-			from = from.Union(now)
-		}
-	}
-	from = from.Align(block, c.disk.Capacity).Subtract(changed.Align(block, c.disk.Capacity))
-	if percent >= 100 {
-		return from, nil
-	}
-	return pick(from, percent), nil
-}
-
-// heldBy returns the blocks of the parent that hold data.
-func (c *diskCopy) heldBy(ctx context.Context, parent *restorepoint.Disk) (extent.Set, error) {
-	earlier, err := c.run.Repository.OpenDisk(ctx, parent.Content)
-	if err != nil {
-		return nil, fmt.Errorf("open the parent: %w", err)
-	}
-	held, err := earlier.Extents(ctx, extent.Extent{Length: c.disk.Capacity})
-	return held, errors.Join(err, earlier.Close())
-}
-
-// pick chooses percent of the blocks of a set, at least one.
-func pick(from extent.Set, percent float64) extent.Set {
-	var out extent.Set
-	count := (from.Bytes() + block - 1) / block
-	if count == 0 {
-		return nil
-	}
-	sure := rand.Int64N(count)
-	n := int64(0)
-	for _, e := range from {
-		for off := e.Offset; off < e.End(); off += block {
-			if n == sure || rand.Float64()*100 < percent {
-				out = out.Add(extent.Extent{Offset: off, Length: min(block, e.End()-off)})
-			}
-			n++
-		}
-	}
-	return out
 }
 
 // stream stores everything a stream brings. What it leaves out is zeros.

@@ -34,9 +34,22 @@ func (r *run) copyDisks(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (r *run) copyVM(ctx context.Context, vm *vmRun, slots chan struct{}) (err error) {
+// copyVM copies the disks of a VM. By the time the transports are closed every
+// byte was checked, so that a failing close takes nothing from the point.
+func (r *run) copyVM(ctx context.Context, vm *vmRun, slots chan struct{}) error {
 	sessions := r.sessions(vm)
-	defer func() { err = errors.Join(err, sessions.close()) }()
+	err := r.copyThrough(ctx, vm, sessions, slots)
+	closed := sessions.close()
+	if err != nil {
+		return errors.Join(err, closed)
+	}
+	if closed != nil {
+		r.problem(restorepoint.Problem{VM: vm.rec.Name, Message: fmt.Sprintf("after all disks were read: %v", closed)})
+	}
+	return nil
+}
+
+func (r *run) copyThrough(ctx context.Context, vm *vmRun, sessions *openers, slots chan struct{}) error {
 	group, ctx := errgroup.WithContext(ctx)
 	disks := protected(vm)
 	vm.rec.Disks = make([]restorepoint.Disk, len(disks))
@@ -50,7 +63,7 @@ func (r *run) copyVM(ctx context.Context, vm *vmRun, slots chan struct{}) (err e
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			c := &diskCopy{run: r, vm: vm, disk: d, rec: rec, sessions: sessions}
+			c := &diskCopy{run: r, vm: vm, disk: d, rec: rec, sessions: sessions, refused: map[string]error{}}
 			if err := c.do(ctx); err != nil {
 				return fmt.Errorf("disk %s: %w", d.Label, err)
 			}
@@ -127,12 +140,16 @@ func (r *run) sessions(vm *vmRun) *openers {
 	}
 }
 
-// disk opens a disk through the first transport that does not refuse it. An
-// index from says how many of the transports have been tried before.
-func (o *openers) disk(ctx context.Context, key int32) (transport.Reader, string, error) {
+// disk opens a disk through the first transport that does not refuse it, less
+// those that have refused it in mid-read.
+func (o *openers) disk(ctx context.Context, key int32, refused map[string]error) (transport.Reader, string, error) {
 	var errs []error
 	for _, opener := range o.list {
-		reader, err := o.through(ctx, opener, key)
+		var reader transport.Reader
+		err := refused[opener.Name()]
+		if err == nil {
+			reader, err = o.through(ctx, opener, key)
+		}
 		if err == nil {
 			return reader, opener.Name(), nil
 		}
@@ -194,7 +211,7 @@ func (c *diskCopy) parentOf() (*restorepoint.Disk, string) {
 		return nil, "asked for"
 	}
 	if c.run.parent == nil {
-		return nil, "first restore point"
+		return nil, c.run.noParent
 	}
 	for _, vm := range c.run.parent.VMs {
 		if vm.ID != c.vm.rec.ID {
@@ -248,21 +265,6 @@ func (c *diskCopy) changed(ctx context.Context, parent *restorepoint.Disk) (exte
 		return nil, fmt.Sprintf("changed areas: %v", err), nil
 	}
 	return changed, "", err
-}
-
-// allocated returns what may hold data. Only a thin disk with CBT on gives an
-// answer that can be trusted; elsewhere it is the whole disk.
-func (c *diskCopy) allocated(ctx context.Context) (extent.Set, bool) {
-	whole := extent.Of(extent.Extent{Length: c.disk.Capacity})
-	if !c.disk.Thin || c.disk.ChangeID == "" || c.vm.snapshotsTaken > 0 {
-		return whole, false
-	}
-	set, err := c.vm.snapshot.Allocated(ctx, c.disk)
-	if err != nil {
-		c.run.Logger.DebugContext(ctx, "allocated areas unknown", "vm", c.vm.rec.Name, "disk", c.disk.Label, "error", err)
-		return whole, false
-	}
-	return set, true
 }
 
 func (c *diskCopy) emit(done, total int64) {

@@ -3,7 +3,9 @@ package backup
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/vappvault/vappvault/internal/mark"
@@ -44,7 +46,22 @@ func (r *run) documents(ctx context.Context) error {
 		}
 	}
 	r.point.Absent = capture.Absent
+	for _, name := range slices.Sorted(maps.Keys(capture.Absent)) {
+		if why := capture.Absent[name]; withheld(name, why) {
+			r.problem(restorepoint.Problem{Message: "document " + name + " was refused: " + why, Missing: true})
+		}
+	}
 	return nil
+}
+
+// withheld tells a section of the vApp or its VMs that the server has but
+// did not give (HTTP 400, 403) from one that it does not have. What they
+// refer to is another matter: no restore needs it.
+func withheld(name, why string) bool {
+	if !strings.HasSuffix(name, ".xml") || strings.HasPrefix(name, "vcd/context/") {
+		return false
+	}
+	return strings.HasPrefix(why, "HTTP 400") || strings.HasPrefix(why, "HTTP 403")
 }
 
 // keepConfig keeps what vSphere knows about a VM. The .vmx and .nvram are

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,6 +22,7 @@ type vmRun struct {
 	vm     *vsphere.VM
 	config *vsphere.VMConfig
 	err    error
+	left   error // what of it could not be undone
 
 	snapshot       *vsphere.Snapshot
 	snapshotIntent int64
@@ -47,7 +47,7 @@ func (r *run) identify(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	return r.loadParent(ctx)
+	return nil
 }
 
 func (r *run) identifyVM(ctx context.Context, vm *vmRun) error {
@@ -72,7 +72,7 @@ func (r *run) identifyVM(ctx context.Context, vm *vmRun) error {
 }
 
 // loadParent finds the newest restore point of this vApp that this one can
-// build on.
+// build on. Without one the disks are read in full.
 func (r *run) loadParent(ctx context.Context) error {
 	points, err := r.Repository.Points(ctx)
 	if err != nil {
@@ -85,11 +85,17 @@ func (r *run) loadParent(ctx context.Context) error {
 		}
 	}
 	if newest.ID == "" {
+		r.noParent = "first restore point"
 		return nil
 	}
 	r.parent, err = r.Repository.Load(ctx, newest.ID)
 	if err != nil {
-		return fmt.Errorf("load restore point %s: %w", newest.ID, err)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		r.parent, r.noParent = nil, "the restore point before cannot be read"
+		r.problem(restorepoint.Problem{Message: fmt.Sprintf("restore point %s cannot be built on, every disk is read in full: %v", newest.ID, err)})
+		return nil
 	}
 	r.point.Parent = newest.ID
 	return nil
@@ -171,7 +177,8 @@ func (r *run) disableRelocation(ctx context.Context, vm *vmRun) (err error) {
 		// Without it a storage migration during the copy can make the
 		// copy fail, never silently wrong: go on, but say so.
 		r.problem(restorepoint.Problem{VM: vm.rec.Name, Message: fmt.Sprintf("relocation stays enabled: %v", err)})
-		return nil
+		vm.relocDisabled = false
+		return r.Journal.Settle(ctx, vm.relocIntent)
 	}
 	if err != nil {
 		return fmt.Errorf("disable relocation: %w", err)
@@ -206,7 +213,7 @@ func (r *run) intendSnapshot(ctx context.Context, vm *vmRun) (err error) {
 
 func (r *run) takeSnapshot(ctx context.Context, vm *vmRun) error {
 	snapshot, err := vm.vm.CreateSnapshot(ctx, vsphere.SnapshotSpec{
-		Name: mark.SnapshotName(r.id), Description: "made by a backup; removed at its end", Quiesce: r.opts.Quiesce,
+		Name: mark.SnapshotName(r.id), Description: mark.Description(r.id, r.self), Quiesce: r.opts.Quiesce,
 	})
 	if err != nil {
 		return fmt.Errorf("snapshot: %w", err)
@@ -218,82 +225,6 @@ func (r *run) takeSnapshot(ctx context.Context, vm *vmRun) error {
 		r.problem(restorepoint.Problem{VM: vm.rec.Name, Message: fmt.Sprintf("crash-consistent only, the guest was not quiesced: %v", snapshot.QuiesceError)})
 	}
 	r.did("snapshot " + vm.rec.Name)
-	return nil
-}
-
-// letGo removes our snapshots and enables relocation again. It goes through
-// all VMs whatever happens to one of them, and may be called twice.
-func (r *run) letGo(ctx context.Context) error {
-	pending := false
-	for _, vm := range r.vms {
-		pending = pending || vm.snapshotMade || vm.relocDisabled
-	}
-	if !pending {
-		return nil
-	}
-	ctx, cancel := cleanup(ctx)
-	defer cancel()
-	return r.step(ctx, "remove snapshots", func(ctx context.Context) error {
-		var mu sync.Mutex
-		var errs []error
-		var group errgroup.Group
-		group.SetLimit(4)
-		for _, vm := range r.vms {
-			group.Go(func() error {
-				if err := r.letGoVM(ctx, vm); err != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					errs = append(errs, fmt.Errorf("vm %s: %w", vm.rec.Name, err))
-				}
-				return nil
-			})
-		}
-		_ = group.Wait()
-		return errors.Join(errs...)
-	})
-}
-
-func (r *run) letGoVM(ctx context.Context, vm *vmRun) error {
-	var errs []error
-	if vm.snapshotMade {
-		if err := RemoveSnapshots(ctx, vm.vm, mark.SnapshotName(r.id)); err != nil {
-			errs = append(errs, err)
-		} else {
-			r.did("remove snapshot " + vm.rec.Name)
-			errs = append(errs, r.Journal.Settle(ctx, vm.snapshotIntent))
-			vm.snapshotMade = false
-		}
-	}
-	if vm.relocDisabled {
-		if err := vm.vm.EnableRelocation(ctx, mark.DisableSource); err != nil && !errors.Is(err, vsphere.ErrNotSupported) {
-			errs = append(errs, fmt.Errorf("enable relocation: %w", err))
-		} else {
-			r.did("enable relocation " + vm.rec.Name)
-			errs = append(errs, r.Journal.Settle(ctx, vm.relocIntent))
-			vm.relocDisabled = false
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// RemoveSnapshots removes every snapshot of a VM that bears the given name
-// and nothing else. A snapshot or VM that is gone already is no error.
-func RemoveSnapshots(ctx context.Context, vm *vsphere.VM, name string) error {
-	snapshots, err := vm.SnapshotsNamed(ctx, name)
-	if errors.Is(err, vsphere.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("list snapshots: %w", err)
-	}
-	for _, s := range snapshots {
-		if s.Name != name {
-			continue
-		}
-		if err := vm.RemoveSnapshot(ctx, s.Ref); err != nil {
-			return fmt.Errorf("remove snapshot %s: %w", s.Name, err)
-		}
-	}
 	return nil
 }
 

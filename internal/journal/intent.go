@@ -26,28 +26,32 @@ type Intent struct {
 // on disk. ErrFenced means that the claim is no longer held: the change must
 // not be made.
 func (j *Journal) Intend(ctx context.Context, in Intent) (int64, error) {
-	detail, err := encode(in.Detail)
-	if err != nil {
-		return 0, fmt.Errorf("intent %s %s: %w", in.Kind, in.Object, err)
-	}
 	var id int64
-	err = j.tx(ctx, func(tx *sql.Tx) error {
-		if err := held(ctx, tx, in.Claim, in.Site, in.VApp); err != nil {
-			return err
-		}
-		res, err := tx.ExecContext(ctx,
-			`INSERT INTO intents (token, run, site, vapp, kind, object, detail, made) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			in.Claim, in.Run, in.Site, in.VApp, in.Kind, in.Object, detail, millis(j.now()))
-		if err != nil {
-			return err
-		}
-		id, err = res.LastInsertId()
+	err := j.tx(ctx, func(tx *sql.Tx) (err error) {
+		id, err = j.insert(ctx, tx, in)
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("intent %s %s: %w", in.Kind, in.Object, err)
 	}
 	return id, nil
+}
+
+func (j *Journal) insert(ctx context.Context, tx *sql.Tx, in Intent) (int64, error) {
+	detail, err := encode(in.Detail)
+	if err != nil {
+		return 0, err
+	}
+	if err := held(ctx, tx, in.Claim, in.Site, in.VApp); err != nil {
+		return 0, err
+	}
+	res, err := tx.ExecContext(ctx,
+		`INSERT INTO intents (token, run, site, vapp, kind, object, detail, made) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		in.Claim, in.Run, in.Site, in.VApp, in.Kind, in.Object, detail, millis(j.now()))
+	if err != nil {
+		return 0, err
+	}
+	return res.LastInsertId()
 }
 
 // Amend adds to the detail of an open intent what became known only while
@@ -89,6 +93,32 @@ func (j *Journal) Settle(ctx context.Context, id int64) error {
 		return fmt.Errorf("intent %d: settle: %w", id, err)
 	}
 	return nil
+}
+
+// Replace settles some intents and writes others, all or none of it: the step
+// from which on there is no way back. It returns the ids of the new ones.
+// ErrFenced means that the claim is no longer held, and nothing has changed.
+func (j *Journal) Replace(ctx context.Context, settle []int64, add []Intent) ([]int64, error) {
+	ids := make([]int64, 0, len(add))
+	err := j.tx(ctx, func(tx *sql.Tx) error {
+		for _, id := range settle {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM intents WHERE id = ?`, id); err != nil {
+				return err
+			}
+		}
+		for _, in := range add {
+			id, err := j.insert(ctx, tx, in)
+			if err != nil {
+				return err
+			}
+			ids = append(ids, id)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("replace %d intents: %w", len(settle), err)
+	}
+	return ids, nil
 }
 
 // A Filter narrows a listing; empty fields do not.

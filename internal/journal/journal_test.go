@@ -335,3 +335,38 @@ func TestOpenIsDurableAndPrivate(t *testing.T) {
 		t.Errorf("got %v, %v", info.Mode(), err)
 	}
 }
+
+func TestReplaceIsAllOrNothing(t *testing.T) {
+	ctx := t.Context()
+	j, err := Open(ctx, filepath.Join(t.TempDir(), "journal.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	c, err := j.Claim(ctx, "s", "v", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := Intent{Claim: c.Token, Site: "s", VApp: "v", Kind: "swap", Object: "vm-1"}
+	id, err := j.Intend(ctx, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := in
+	lost.Claim++
+	if _, err := j.Replace(ctx, []int64{id}, []Intent{in, lost}); !errors.Is(err, ErrFenced) {
+		t.Fatalf("under a lost claim: %v", err)
+	}
+	if open, err := j.OpenIntents(ctx, Filter{}); err != nil || len(open) != 1 || open[0].ID != id {
+		t.Fatalf("after a failed one: %+v, %v", open, err)
+	}
+	in.Kind = "old-disk"
+	ids, err := j.Replace(ctx, []int64{id}, []Intent{in, in})
+	if err != nil || len(ids) != 2 {
+		t.Fatalf("%v, %v", ids, err)
+	}
+	open, err := j.OpenIntents(ctx, Filter{})
+	if err != nil || len(open) != 2 || open[0].Kind != "old-disk" {
+		t.Fatalf("afterwards: %+v, %v", open, err)
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -47,32 +46,63 @@ type Hold struct {
 	keeper *Keeper
 	vapp   vcd.VApp
 	intent int64
-	done   bool
+	// entered is true once the mode was entered by this run for certain.
+	entered bool
+	done    bool
 }
 
 // Enter puts the vApp in maintenance mode. A vApp that somebody else put in
-// maintenance mode is taken as it is.
+// maintenance mode is taken as it is; one that another run holds is left
+// alone, with ErrStolen.
 func (k *Keeper) Enter(ctx context.Context, vapp *vcd.VApp) (*Hold, error) {
-	hold := &Hold{keeper: k, vapp: *vapp}
-	if vapp.InMaintenance {
+	now, err := k.VCD.VApp(ctx, vapp.ID)
+	if err != nil {
+		return nil, fmt.Errorf("read the vApp: %w", err)
+	}
+	run, err := k.holder(ctx, now.Href)
+	if err != nil {
+		return nil, err
+	}
+	hold := &Hold{keeper: k, vapp: *now}
+	if now.InMaintenance && run == "" {
 		hold.Foreign, hold.done = true, true
 		return hold, nil
 	}
-	id, err := k.Journal.Intend(ctx, journal.Intent{
+	hold.intent, err = k.Journal.Intend(ctx, journal.Intent{
 		// A restore holds the vApp that it makes under the claim of the
 		// one that was lost.
 		Claim: k.Claim.Token, Run: k.Run, Site: k.Site, VApp: k.Claim.VApp,
-		Kind: mark.Maintenance, Object: vapp.ID, Detail: map[string]string{mark.Name: vapp.Name},
+		Kind: mark.Maintenance, Object: now.ID, Detail: map[string]string{mark.Name: now.Name},
 	})
 	if err != nil {
 		return nil, err
 	}
-	hold.intent = id
 	k.step("intend maintenance")
 	if err := hold.enter(ctx); err != nil {
-		return nil, errors.Join(err, hold.Release(ctx))
+		release := hold.Release(ctx)
+		if errors.Is(err, ErrStolen) && errors.Is(release, ErrStolen) {
+			release = nil // says the same again
+		}
+		return nil, errors.Join(err, release)
 	}
 	return hold, nil
+}
+
+// holder returns the run whose mark the vApp bears. The mark of a run that
+// may be alive is an ErrStolen; a dead one's is only still there.
+func (k *Keeper) holder(ctx context.Context, href string) (string, error) {
+	run, who, err := Mark(ctx, k.VCD, href)
+	if err != nil {
+		return "", fmt.Errorf("read the mark: %w", err)
+	}
+	self, err := mark.This()
+	if err != nil {
+		return "", err
+	}
+	if run != "" && run != k.Run && !who.Dead(self) {
+		return "", fmt.Errorf("%w: run %s on %s", ErrStolen, run, who)
+	}
+	return run, nil
 }
 
 func (h *Hold) enter(ctx context.Context) error {
@@ -85,16 +115,22 @@ func (h *Hold) enter(ctx context.Context) error {
 		return fmt.Errorf("enter maintenance mode: %w", err)
 	}
 	k.step("enter maintenance")
+	h.entered = true
+	// Should the mark get lost, the journal still tells whose it is.
+	if err := k.Journal.Amend(ctx, h.intent, map[string]string{mark.Entered: "true"}); err != nil {
+		return err
+	}
 	// Metadata has no compare-and-set: two machines can both have written
 	// the mark. Read again now that writes are refused to others, the one
 	// whose mark did not survive gives way.
-	run, _, err := Mark(ctx, k.VCD, h.vapp.Href)
-	if err != nil {
+	run, who, err := Mark(ctx, k.VCD, h.vapp.Href)
+	switch {
+	case err != nil:
 		return fmt.Errorf("read the mark again: %w", err)
-	}
-	if run != k.Run {
-		h.done = true // the other run's maintenance now
-		return fmt.Errorf("%w: run %s", ErrStolen, run)
+	case run == "":
+		return errors.New("the mark was removed while maintenance mode was entered")
+	case run != k.Run:
+		return fmt.Errorf("%w: run %s on %s", ErrStolen, run, who)
 	}
 	return nil
 }
@@ -127,7 +163,9 @@ func (h *Hold) Settle(ctx context.Context, deadline time.Duration) error {
 }
 
 // Release leaves maintenance mode and removes the mark. It runs to its end
-// even when ctx is cancelled. Calling it twice does no harm.
+// even when ctx is cancelled. Calling it twice does no harm. ErrStolen says
+// that another run has put its mark in place of ours: then the maintenance
+// mode is that run's, and was left as it is.
 func (h *Hold) Release(ctx context.Context) error {
 	if h == nil || h.done {
 		return nil
@@ -135,15 +173,16 @@ func (h *Hold) Release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	k := h.keeper
-	if err := Leave(ctx, k.VCD, h.vapp.ID, h.vapp.Href); err != nil {
+	err := leave(ctx, k.VCD, &h.vapp, k.Run, h.entered, func() error {
+		// Whoever enters from now on is not us, even if we die here.
+		return k.Journal.Amend(ctx, h.intent, map[string]string{mark.Entered: ""})
+	})
+	if err != nil && !errors.Is(err, ErrStolen) {
 		return err
 	}
 	k.step("exit maintenance")
-	if err := k.Journal.Settle(ctx, h.intent); err != nil {
-		return err
-	}
 	h.done = true
-	return nil
+	return errors.Join(err, k.Journal.Settle(ctx, h.intent))
 }
 
 func (k *Keeper) step(name string) {
@@ -152,49 +191,73 @@ func (k *Keeper) step(name string) {
 	}
 }
 
-// Leave leaves maintenance mode and then removes the mark: in this order, so
+// Leave undoes what a run did that may have died. Entered says that the
+// journal knows it to have entered: then the mark is not needed as a proof.
+// A vApp that is gone holds nothing; one that bears another run's mark is
+// that run's, and the error ErrStolen.
+func Leave(ctx context.Context, c *vcd.Client, vapp *vcd.VApp, run string, entered bool) error {
+	return leave(ctx, c, vapp, run, entered, func() error { return nil })
+}
+
+// leave leaves maintenance mode and then removes the mark: in this order, so
 // that a crash in between leaves a mark rather than a vApp nobody knows of.
-// A vApp that is gone holds nothing.
-func Leave(ctx context.Context, c *vcd.Client, id, href string) error {
-	if err := c.ExitMaintenance(ctx, id); err != nil {
+func leave(ctx context.Context, c *vcd.Client, vapp *vcd.VApp, run string, entered bool, left func() error) error {
+	holder, who, err := Mark(ctx, c, vapp.Href)
+	if err != nil {
 		if gone(err) {
-			if _, again := c.VApp(ctx, id); gone(again) {
+			if _, again := c.VApp(ctx, vapp.ID); vcd.IsNotFound(again) {
+				return nil
+			}
+		}
+		return fmt.Errorf("read the mark: %w", err)
+	}
+	switch {
+	case holder == "" && !entered:
+		return nil // marking comes first: nothing was done
+	case holder != "" && holder != run:
+		return fmt.Errorf("%w: run %s on %s; maintenance mode was left as it is", ErrStolen, holder, who)
+	}
+	if err := c.ExitMaintenance(ctx, vapp.ID); err != nil {
+		if gone(err) {
+			if _, again := c.VApp(ctx, vapp.ID); vcd.IsNotFound(again) {
 				return nil
 			}
 		}
 		return fmt.Errorf("exit maintenance mode: %w", err)
 	}
-	err := c.DeleteMetadata(ctx, href, "SYSTEM", mark.RunKey)
-	if err != nil && !vcd.IsNotFound(err) {
+	if err := left(); err != nil {
+		return err
+	}
+	if err := c.DeleteMetadata(ctx, vapp.Href, vcd.DomainSystem, mark.RunKey); err != nil && !vcd.IsNotFound(err) {
 		return fmt.Errorf("remove the mark: %w", err)
 	}
 	return nil
 }
 
-// SetMark writes the mark of a run, and of this machine, on a vApp.
+// SetMark writes the mark of a run, and of this process, on a vApp.
 func SetMark(ctx context.Context, c *vcd.Client, href, run string) error {
-	host, err := os.Hostname()
+	self, err := mark.This()
 	if err != nil {
 		return err
 	}
 	return c.SetMetadata(ctx, href, vcd.MetadataEntry{
-		Domain: "SYSTEM", Visibility: "PRIVATE", Key: mark.RunKey, Type: vcd.StringValue, Value: mark.Value(run, host),
+		Domain: vcd.DomainSystem, Visibility: "PRIVATE", Key: mark.RunKey, Type: vcd.StringValue, Value: mark.Value(run, self),
 	})
 }
 
-// Mark returns the run that marked a vApp and the machine it ran on, or ""
-// where none did.
-func Mark(ctx context.Context, c *vcd.Client, href string) (run, host string, err error) {
+// Mark returns the run that marked a vApp and the process that was at it, or
+// "" where none did.
+func Mark(ctx context.Context, c *vcd.Client, href string) (run string, who mark.Process, err error) {
 	entries, err := c.Metadata(ctx, href)
 	if err != nil {
-		return "", "", err
+		return "", mark.Process{}, err
 	}
 	for _, e := range entries {
-		if e.Key == mark.RunKey && strings.EqualFold(e.Domain, "SYSTEM") {
-			run, host = mark.ParseValue(e.Value)
+		if e.Key == mark.RunKey && strings.EqualFold(e.Domain, vcd.DomainSystem) {
+			run, who = mark.ParseValue(e.Value)
 		}
 	}
-	return run, host, nil
+	return run, who, nil
 }
 
 // gone tells whether vCD says that an object does not exist, which it may

@@ -32,7 +32,8 @@ const (
 const (
 	VCenter = "vcenter" // instance UUID of the vCenter that Object lives in
 	Name    = "name"
-	VM      = "vm" // name of the VM, for messages
+	VM      = "vm"      // name of the VM, for messages
+	Entered = "entered" // "true" once maintenance mode was entered, until it is left
 )
 
 // MetadataPrefix starts the key of every metadata entry of ours.
@@ -42,16 +43,6 @@ const MetadataPrefix = "vappvault."
 // the run which put it in maintenance mode. It is private: tenants do not
 // see it.
 const RunKey = MetadataPrefix + "run"
-
-// Value is what the entry under RunKey says: the run, and the machine whose
-// journal has the rest.
-func Value(run, host string) string { return run + " " + host }
-
-// ParseValue is the inverse of Value.
-func ParseValue(v string) (run, host string) {
-	run, host, _ = strings.Cut(v, " ")
-	return run, host
-}
 
 // DisableSource is the source under which relocation is disabled.
 const DisableSource = "vappvault"

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 
@@ -70,7 +69,13 @@ func fromJournal(ctx context.Context, d Deps, site, vappID string) ([]Settled, e
 	}
 	var out []Settled
 	var errs []error
+	halfSwapped := map[string]bool{} // runs whose swaps could not be taken back
 	for _, i := range slices.Backward(intents) {
+		if i.Kind == mark.Maintenance && halfSwapped[i.Run] {
+			// Nobody must write to disks that will be taken away.
+			out = append(out, Settled{VApp: i.VApp, Kind: i.Kind, Object: i.Object, Action: "stays in maintenance mode"})
+			continue
+		}
 		action, err := d.settle(ctx, i)
 		s := Settled{VApp: i.VApp, Kind: i.Kind, Object: i.Object, Action: action}
 		if err == nil {
@@ -80,6 +85,7 @@ func fromJournal(ctx context.Context, d Deps, site, vappID string) ([]Settled, e
 			s.Err = fmt.Errorf("settle %s of %s: %w", i.Kind, name(i), err)
 			s.Error = s.Err.Error()
 			errs = append(errs, s.Err)
+			halfSwapped[i.Run] = halfSwapped[i.Run] || i.Kind == mark.Swap
 		}
 		out = append(out, s)
 		if d.Hook != nil {
@@ -115,11 +121,7 @@ func (d Deps) settle(ctx context.Context, i journal.Intent) (string, error) {
 	}
 	switch i.Kind {
 	case mark.Relocation:
-		err := client.VM(i.Object).EnableRelocation(ctx, mark.DisableSource)
-		if errors.Is(err, vsphere.ErrNotFound) || errors.Is(err, vsphere.ErrNotSupported) {
-			err = nil
-		}
-		return "enable relocation", err
+		return "enable relocation", backup.EnableRelocation(ctx, client.VM(i.Object))
 	case mark.Snapshot:
 		return "remove our snapshot", backup.RemoveSnapshots(ctx, client.VM(i.Object), i.Detail[mark.Name])
 	case mark.ScratchVM:
@@ -129,34 +131,48 @@ func (d Deps) settle(ctx context.Context, i journal.Intent) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		return "give the VM its former disks back; its settings may be partly restored",
-			restore.SwapBack(ctx, client, i.Object, files)
+		left, err := restore.SwapBack(ctx, client, i.Object, files)
+		return leaving("give the VM its former disks back; its settings may be partly restored", left), err
 	case mark.OldDisk:
 		files, err := restore.DecodeFiles(i.Detail)
 		if err != nil {
 			return "", err
 		}
-		return "delete replaced disks", restore.DropOld(ctx, client, i.Object, files)
+		left, err := restore.DropOld(ctx, client, i.Object, files)
+		return leaving("delete replaced disks", left), err
 	}
 	return "", fmt.Errorf("intent of an unknown kind %q: was it made by a newer program?", i.Kind)
 }
 
+// leaving says of an action which files it left, because something may still
+// refer to them.
+func leaving(action string, files []string) string {
+	if len(files) == 0 {
+		return action
+	}
+	return action + "; left, because something may refer to them: " + strings.Join(files, ", ")
+}
+
 // settleMaintenance leaves maintenance mode where the run of the intent
 // entered it. The mark is set before and removed after: no mark, no
-// maintenance of ours.
+// maintenance of ours, unless the journal knows that it was entered.
 func (d Deps) settleMaintenance(ctx context.Context, i journal.Intent) (string, error) {
-	href := d.VCD.Href(i.Object)
-	run, _, err := maintenance.Mark(ctx, d.VCD, href)
+	vapp := &vcd.VApp{ID: i.Object, Href: d.VCD.Href(i.Object)}
+	run, _, err := maintenance.Mark(ctx, d.VCD, vapp.Href)
 	if vcd.IsNotFound(err) || vcd.IsForbidden(err) {
-		return "the vApp is gone", nil
+		// Metadata may be refused for other reasons.
+		if _, again := d.VCD.VApp(ctx, i.Object); vcd.IsNotFound(again) {
+			return "the vApp is gone", nil
+		}
 	}
 	if err != nil {
 		return "", err
 	}
-	if run != i.Run {
+	entered := i.Detail[mark.Entered] == "true"
+	if run != i.Run && (run != "" || !entered) {
 		return "was not in maintenance mode by that run", nil
 	}
-	return "exit maintenance mode", maintenance.Leave(ctx, d.VCD, i.Object, href)
+	return "exit maintenance mode", maintenance.Leave(ctx, d.VCD, vapp, i.Run, entered)
 }
 
 // settleVApp deletes the empty vApp that a restore may have composed. One
@@ -183,8 +199,10 @@ func (d Deps) settleVApp(ctx context.Context, i journal.Intent) (string, error) 
 }
 
 // fromOutside finds what bears our marks although the journal says nothing:
-// it was lost, or is another machine's. Only what this machine did is
-// settled; of another's, the mark is left.
+// it was lost, or is that of another machine or state folder. Only what a
+// dead process of this machine did is settled; of another's, the mark is
+// left. A VM that cannot be looked at is reported, and is an error only where
+// the mark says that there is something to find.
 func fromOutside(ctx context.Context, d Deps, vappID string) ([]Settled, error) {
 	vapp, err := d.VCD.VApp(ctx, vappID)
 	if vcd.IsNotFound(err) || vcd.IsForbidden(err) {
@@ -193,66 +211,96 @@ func fromOutside(ctx context.Context, d Deps, vappID string) ([]Settled, error) 
 	if err != nil {
 		return nil, fmt.Errorf("vApp %s: %w", vappID, err)
 	}
-	run, host, err := maintenance.Mark(ctx, d.VCD, vapp.Href)
+	run, who, err := maintenance.Mark(ctx, d.VCD, vapp.Href)
 	if err != nil {
 		return nil, fmt.Errorf("vApp %s: read the mark: %w", vapp.Name, err)
 	}
-	here, err := os.Hostname()
+	self, err := mark.This()
 	if err != nil {
 		return nil, err
 	}
-	if run != "" && host != here {
-		return nil, fmt.Errorf("vApp %s: %w: run %s on %s", vapp.Name, maintenance.ErrStolen, run, host)
+	if run != "" && !who.Dead(self) {
+		return nil, fmt.Errorf("vApp %s: %w: run %s on %s", vapp.Name, maintenance.ErrStolen, run, who)
 	}
 	var out []Settled
 	var errs []error
-	note := func(kind, object, action string, err error) {
-		s := Settled{VApp: vappID, Kind: kind, Object: object, Action: action, Err: err}
-		if err != nil {
-			s.Error = err.Error()
-			errs = append(errs, fmt.Errorf("vApp %s: %s: %w", vapp.Name, action, err))
+	note := func(s Settled, counts bool) {
+		s.VApp = vappID
+		if s.Err != nil {
+			s.Error = s.Err.Error()
+			if counts {
+				errs = append(errs, fmt.Errorf("vApp %s: %s: %s: %w", vapp.Name, s.Object, s.Action, s.Err))
+			}
 		}
 		out = append(out, s)
 	}
 	for _, vm := range vapp.VMs {
-		for _, s := range d.strayOnVM(ctx, vm) {
-			note(s.Kind, vm.Name, s.Action, s.Err)
+		found, err := d.strayOnVM(ctx, vm, self)
+		if err != nil {
+			note(Settled{Kind: mark.Snapshot, Object: vm.Name, Action: "look for leftovers", Err: err}, run != "")
+		}
+		for _, s := range found {
+			note(s, true)
 		}
 	}
 	if run != "" {
-		note(mark.Maintenance, vapp.Name, "exit maintenance mode", maintenance.Leave(ctx, d.VCD, vapp.ID, vapp.Href))
+		err := maintenance.Leave(ctx, d.VCD, vapp, run, false)
+		note(Settled{Kind: mark.Maintenance, Object: vapp.Name, Action: "exit maintenance mode", Err: err}, true)
 	}
 	return out, errors.Join(errs...)
 }
 
-// strayOnVM removes snapshots of ours and enables relocation.
-func (d Deps) strayOnVM(ctx context.Context, vm vcd.VM) []Settled {
+// strayOnVM removes snapshots of dead runs and enables relocation where we
+// disabled it. A VM that vCenter does not have has nothing of ours. The error
+// is that of looking.
+func (d Deps) strayOnVM(ctx context.Context, vm vcd.VM, self mark.Process) ([]Settled, error) {
 	if vm.VimInfo.VMMoRef == "" {
-		return nil
-	}
-	fail := func(err error) []Settled {
-		return []Settled{{Kind: mark.Snapshot, Action: "look for leftovers", Err: err}}
+		return nil, nil
 	}
 	client, err := d.VSphere(ctx, vm.VimInfo.VCenterHref)
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	v := client.VM(vm.VimInfo.VMMoRef)
 	config, err := v.Config(ctx)
+	if errors.Is(err, vsphere.ErrNotFound) {
+		return nil, nil
+	}
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	var out []Settled
+	alive := false
 	for _, s := range config.Snapshots {
-		if _, ours := mark.Ours(s.Name); ours {
-			out = append(out, Settled{Kind: mark.Snapshot, Action: "remove our snapshot " + s.Name, Err: v.RemoveSnapshot(ctx, s.Ref)})
+		if _, ours := mark.Ours(s.Name); !ours {
+			continue
 		}
-	}
-	if slices.ContainsFunc(config.DisabledMethods, func(m string) bool { return strings.HasPrefix(m, "Relocate") }) {
-		err := v.EnableRelocation(ctx, mark.DisableSource)
-		if !errors.Is(err, vsphere.ErrNotSupported) {
-			out = append(out, Settled{Kind: mark.Relocation, Action: "enable relocation", Err: err})
+		if who, told := mark.ParseDescription(s.Description); told && !who.Dead(self) {
+			d.Logger.InfoContext(ctx, "snapshot left alone: its run may be alive", "vm", vm.Name, "snapshot", s.Name, "process", who.String())
+			alive = true
+			continue
 		}
+		out = append(out, Settled{
+			Kind: mark.Snapshot, Object: vm.Name, Action: "remove our snapshot " + s.Name, Err: v.RemoveSnapshot(ctx, s.Ref),
+		})
 	}
-	return out
+	if !alive && backup.RelocationDisabled(config) && d.relocates(ctx, v) {
+		out = append(out, Settled{Kind: mark.Relocation, Object: vm.Name, Action: "enable relocation"})
+	}
+	return out, nil
+}
+
+// relocates enables relocation under our name, and tells whether that made
+// the difference: other products disable it as well, each under its own.
+func (d Deps) relocates(ctx context.Context, v *vsphere.VM) bool {
+	if err := v.EnableRelocation(ctx, mark.DisableSource); err != nil {
+		d.Logger.WarnContext(ctx, "relocation of a VM is disabled, perhaps not by us", "error", err)
+		return false
+	}
+	config, err := v.Config(ctx)
+	if err != nil {
+		d.Logger.WarnContext(ctx, "relocation of a VM: look again", "error", err)
+		return false
+	}
+	return !backup.RelocationDisabled(config)
 }

@@ -1,10 +1,12 @@
 package repository_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,15 +38,20 @@ func packs(t *testing.T, o *repository.Repository, kind string) []string {
 }
 
 func TestVerifyFindsDamage(t *testing.T) {
-	img := image(21, segment+9*block)
+	img := image(21, scale(segment+9*block, 12*block))
+	r := newRoot(t)
+	o := org(t, r)
+	p := saveImage(t, o, nil, nil, img)
+	sound := saveImage(t, o, nil, nil, image(1000, 2*block))
+	again := org(t, openRoot(t, r.Path()))
 	for _, tc := range []struct {
 		name   string
 		kind   string
 		damage func(*testing.T, string)
 	}{
-		{"a flipped byte in data", "p", func(t *testing.T, f string) { flip(t, f, 3<<20) }},
+		{"a flipped byte in data", "p", func(t *testing.T, f string) { flip(t, f, stat(t, f)/2) }},
 		{"a truncated pack", "p", func(t *testing.T, f string) {
-			if err := os.Truncate(f, 5<<20); err != nil {
+			if err := os.Truncate(f, stat(t, f)/2); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -55,15 +62,19 @@ func TestVerifyFindsDamage(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := newRoot(t)
-			o := org(t, r)
-			p := saveImage(t, o, nil, nil, img)
-			sound := saveImage(t, o, nil, nil, image(1000, 2*block))
 			largest := slices.MaxFunc(packs(t, o, tc.kind), func(a, b string) int {
 				return int(stat(t, a) - stat(t, b))
 			})
+			whole, err := os.ReadFile(largest)
+			if err != nil {
+				t.Fatal(err)
+			}
 			tc.damage(t, largest)
-			again := org(t, openRoot(t, r.Path()))
+			defer func() {
+				if err := os.WriteFile(largest, whole, 0o600); err != nil {
+					t.Error(err)
+				}
+			}()
 			var last, total int64
 			damages, err := again.Verify(t.Context(), p.ID, 100, func(d, n int64) { last, total = d, n })
 			if err != nil || len(damages) == 0 {
@@ -96,8 +107,9 @@ func TestVerifyFindsDamage(t *testing.T) {
 
 func TestVerifyFindsDamageInIndexes(t *testing.T) {
 	o := newOrg(t)
-	img := image(21, segment+9*block)
-	p := saveImage(t, o, nil, nil, img)
+	const size = segment + 9*block
+	img := image(21, scale(size, 12*block))
+	p := saveTail(t, o, nil, size-int64(len(img)), nil, img)
 	// A q pack of the point holds the indexes and folders.
 	seen := map[string]bool{}
 	for _, f := range packs(t, o, "q") {
@@ -113,7 +125,7 @@ func TestVerifyFindsDamageInIndexes(t *testing.T) {
 					seen["document"] = true
 				case d.VM == "":
 					seen["point"] = true
-				case d.Length == int64(len(img)):
+				case d.Length == size:
 					seen["disk"] = true
 				default:
 					seen["segment"] = true
@@ -171,11 +183,16 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := fixture.c.remove(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
-// child writes points without end (mode kill). A mode such as "full 40" makes
-// it write points of so many blocks under a limit on the size of files.
+// child writes points without end. Its mode says of how many blocks, such as
+// "kill 40"; "full 40" puts a limit on the size of files besides.
 func child(mode, dir string) error {
 	ctx := context.Background()
 	r, err := repository.Open(ctx, repository.Location{Path: dir}, password, repository.Options{StateDir: filepath.Join(dir, "..", "state")})
@@ -186,7 +203,10 @@ func child(mode, dir string) error {
 	if err != nil {
 		return err
 	}
-	blocks := int64(40)
+	blocks, half := int64(40), int64(20)
+	if n, err := fmt.Sscanf(mode, "kill %d", &blocks); err == nil && n == 1 {
+		half = blocks / 2
+	}
 	if n, err := fmt.Sscanf(mode, "full %d", &blocks); err == nil && n == 1 {
 		limit := syscall.Rlimit{Cur: 2 << 20, Max: 2 << 20}
 		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
@@ -206,10 +226,11 @@ func child(mode, dir string) error {
 			if err := d.WriteBlock(ctx, n, noise(seed*100+uint64(n), make([]byte, block))); err != nil {
 				return err
 			}
-			if n == 20 {
+			if n == half {
 				if err := w.Checkpoint(ctx); err != nil {
 					return err
 				}
+				fmt.Println("checkpoint")
 			}
 		}
 		c, err := d.Finish(ctx)
@@ -231,25 +252,16 @@ func startChild(ctx context.Context, mode, dir string) *exec.Cmd {
 }
 
 func TestKilledWriter(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	r := newRoot(t)
 	before := saveImage(t, org(t, r), nil, nil, image(1, 3*block))
-	for i, after := range []time.Duration{700, 1100, 1500} {
-		var out bytes.Buffer
-		c := startChild(t.Context(), "kill", r.Path())
-		c.Stdout, c.Stderr = &out, &out
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(after * time.Millisecond)
-		if err := c.Process.Signal(syscall.SIGKILL); err != nil {
-			t.Fatalf("%v\n%s", err, &out)
-		}
-		_ = c.Wait()
-		committed := strings.Count(out.String(), "committed")
+	for i := range scale(3, 1) {
+		out := killWriter(t, r, time.Duration(i)*400*time.Millisecond)
+		committed := strings.Count(out, "committed")
 		o := org(t, openRoot(t, r.Path()))
 		points, err := o.Points(t.Context())
 		if err != nil || len(points) < 1+committed {
-			t.Fatalf("kill %d: got %d points, %v, the writer had committed %d\n%s", i, len(points), err, committed, &out)
+			t.Fatalf("kill %d: got %d points, %v, the writer had committed %d\n%s", i, len(points), err, committed, out)
 		}
 		for _, p := range points {
 			mustVerify(t, o, p.ID)
@@ -268,7 +280,38 @@ func TestKilledWriter(t *testing.T) {
 	mustVerify(t, o, before.ID)
 }
 
+// killWriter kills a writer some time after its first checkpoint and returns
+// what it printed.
+func killWriter(t *testing.T, r *repository.Root, after time.Duration) string {
+	t.Helper()
+	c := startChild(t.Context(), fmt.Sprintf("kill %d", scale(40, 12)), r.Path())
+	c.Stderr = os.Stderr
+	stdout, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(stdout)
+	first, err := lines.ReadString('\n')
+	if err != nil || first != "checkpoint\n" {
+		t.Errorf("the writer says %q, %v", first, err)
+	}
+	time.Sleep(after)
+	if err := c.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait()
+	return string(rest)
+}
+
 func TestFullDisk(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	r := newRoot(t)
 	o := org(t, r)
 	before := saveImage(t, o, nil, nil, image(1, 2*block))
@@ -291,7 +334,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 func TestCancelledWriter(t *testing.T) {
-	o := newOrg(t)
+	o := sharedOrg(t)
 	w := newWriter(t, o)
 	d := newDisk(t, w, 4*block, nil)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -313,13 +356,15 @@ func TestCancelledWriter(t *testing.T) {
 }
 
 func TestMaintain(t *testing.T) {
+	t.Parallel() // it waits more than it works
+	blocks := scale(30, 12)
 	o := newOrg(t)
-	img := image(1, 30*block)
+	img := image(1, blocks*block)
 	noise(77, img)
 	first := saveImage(t, o, nil, nil, img)
 	c := first.VMs[0].Disks[0].Content
 	changed := slices.Clone(img)
-	noise(78, changed[:20*block])
+	noise(78, changed[:blocks*block*2/3])
 	second := saveImage(t, o, &c, img, changed)
 
 	w := newWriter(t, o)
@@ -346,8 +391,8 @@ func TestMaintain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if after := size(t, o.Show().Path); before-after < 15*block {
-		t.Errorf("20 MiB of garbage went from %d to %d bytes", before, after)
+	if after := size(t, o.Show().Path); before-after < int64(blocks*block/2) {
+		t.Errorf("%d MiB of garbage: went from %d to %d bytes", blocks*2/3, before, after)
 	}
 	mustVerify(t, o, second.ID)
 	if got := readImage(t, o, second.VMs[0].Disks[0].Content); !bytes.Equal(got, changed) {

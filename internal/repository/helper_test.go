@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,22 +30,114 @@ const (
 	segment = repository.SegmentBlocks * block
 )
 
-// newRoot makes a root in a new folder and opens it. Its key derivation is
-// the cheapest that is allowed: tests open many.
-func newRoot(t testing.TB) *repository.Root {
+// scale picks the size of a test: under -short, which is how the race
+// detector runs them, small sizes have to show the same behaviour.
+func scale(full, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return full
+}
+
+// emptyRoot makes a root without organizations in a new folder and opens it.
+// Its key derivation is the cheapest that is allowed: tests open many.
+func emptyRoot(t testing.TB) *repository.Root {
 	t.Helper()
 	dir := t.TempDir()
-	data, err := os.ReadFile(filepath.Join("testdata", "cheaproot.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "vappvault.json"), data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "orgs"), 0o700); err != nil {
+	if err := makeEmptyRoot(dir); err != nil {
 		t.Fatal(err)
 	}
 	return openRoot(t, dir)
+}
+
+func makeEmptyRoot(dir string) error {
+	data, err := os.ReadFile(filepath.Join("testdata", "cheaproot.json"))
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "vappvault.json"), data, 0o600); err != nil {
+		return err
+	}
+	return os.Mkdir(filepath.Join(dir, "orgs"), 0o700)
+}
+
+// newRoot makes a root with one empty organization, orgID, in a new folder
+// and opens it. It is a copy: each derivation of a key of Kopia's takes more
+// than a second under the race detector.
+func newRoot(t testing.TB) *repository.Root {
+	t.Helper()
+	c, err := fixture.get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(c.empty)); err != nil {
+		t.Fatal(err)
+	}
+	return openRoot(t, dir)
+}
+
+// A common is what tests share.
+type common struct {
+	dir   string
+	empty string // a root whose one organization is empty
+	root  *repository.Root
+	org   *repository.Repository
+}
+
+var fixture fixtureOnce
+
+// fixtureOnce makes a common when it is first asked for.
+type fixtureOnce struct {
+	once sync.Once
+	c    common
+	err  error
+}
+
+func (f *fixtureOnce) get() (*common, error) {
+	f.once.Do(func() { f.err = f.c.make(context.Background()) })
+	return &f.c, f.err
+}
+
+func (c *common) make(ctx context.Context) (err error) {
+	if c.dir, err = os.MkdirTemp("", "repository-test-"); err != nil {
+		return err
+	}
+	shared := filepath.Join(c.dir, "shared")
+	c.empty = filepath.Join(c.dir, "empty")
+	if err := os.Mkdir(shared, 0o700); err != nil {
+		return err
+	}
+	if err := makeEmptyRoot(shared); err != nil {
+		return err
+	}
+	state := repository.Options{StateDir: filepath.Join(c.dir, "state")}
+	if c.root, err = repository.Open(ctx, repository.Location{Path: shared}, password, state); err != nil {
+		return err
+	}
+	if c.org, err = c.root.Org(ctx, orgID, "acme"); err != nil {
+		return err
+	}
+	return os.CopyFS(c.empty, os.DirFS(shared))
+}
+
+func (c *common) remove(ctx context.Context) error {
+	var err error
+	if c.root != nil {
+		err = c.root.Close(ctx)
+	}
+	return errors.Join(err, os.RemoveAll(c.dir))
+}
+
+// sharedOrg returns an organization that holds what other tests have put
+// there: for tests that look at nothing but what they write.
+func sharedOrg(t testing.TB) *repository.Repository {
+	t.Helper()
+	c, err := fixture.get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.org
 }
 
 func openRoot(t testing.TB, dir string) *repository.Root {
@@ -61,7 +155,7 @@ func openRoot(t testing.TB, dir string) *repository.Root {
 	return r
 }
 
-// newOrg makes a root and one organization in it.
+// newOrg returns an empty organization in a root of its own.
 func newOrg(t testing.TB) *repository.Repository {
 	t.Helper()
 	return org(t, newRoot(t))
@@ -139,12 +233,19 @@ func image(seed uint64, size int) []byte {
 // parent holds and may be shorter.
 func writeImage(t testing.TB, d *repository.DiskWriter, old, img []byte) restorepoint.DiskContent {
 	t.Helper()
+	return writeTail(t, d, 0, old, img)
+}
+
+// writeTail does what writeImage does to a disk of which img is what follows
+// from a multiple of block on. What comes before is zeros.
+func writeTail(t testing.TB, d *repository.DiskWriter, from int64, old, img []byte) restorepoint.DiskContent {
+	t.Helper()
 	for at := 0; at < len(img); at += block {
 		piece := img[at:min(at+block, len(img))]
 		if at+len(piece) <= len(old) && bytes.Equal(old[at:at+len(piece)], piece) {
 			continue
 		}
-		if err := d.WriteBlock(t.Context(), int64(at/block), piece); err != nil {
+		if err := d.WriteBlock(t.Context(), (from+int64(at))/block, piece); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -167,8 +268,14 @@ func newDisk(t testing.TB, w *repository.PointWriter, size int64, parent *restor
 // saveImage commits a point whose one disk is img.
 func saveImage(t testing.TB, o *repository.Repository, parent *restorepoint.DiskContent, old, img []byte) *restorepoint.Point {
 	t.Helper()
+	return saveTail(t, o, parent, 0, old, img)
+}
+
+// saveTail commits a point whose one disk is zeros up to from, and then img.
+func saveTail(t testing.TB, o *repository.Repository, parent *restorepoint.DiskContent, from int64, old, img []byte) *restorepoint.Point {
+	t.Helper()
 	w := newWriter(t, o)
-	c := writeImage(t, newDisk(t, w, int64(len(img)), parent), old, img)
+	c := writeTail(t, newDisk(t, w, from+int64(len(img)), parent), from, old, img)
 	p := newPoint(c)
 	if err := w.Commit(t.Context(), p, map[string][]byte{"vcd/vapp.xml": []byte("<VApp/>")}); err != nil {
 		t.Fatal(err)
@@ -176,19 +283,25 @@ func saveImage(t testing.TB, o *repository.Repository, parent *restorepoint.Disk
 	return p
 }
 
-// readImage reads a disk back in full.
-func readImage(t testing.TB, o *repository.Repository, c restorepoint.DiskContent) []byte {
+// readTail reads n bytes at the end of a disk.
+func readTail(t testing.TB, o *repository.Repository, c restorepoint.DiskContent, n int) []byte {
 	t.Helper()
 	r, err := o.OpenDisk(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	b := make([]byte, c.Size)
-	if err := r.ReadAt(t.Context(), b, 0); err != nil {
+	b := make([]byte, n)
+	if err := r.ReadAt(t.Context(), b, c.Size-int64(n)); err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// readImage reads a disk back in full.
+func readImage(t testing.TB, o *repository.Repository, c restorepoint.DiskContent) []byte {
+	t.Helper()
+	return readTail(t, o, c, int(c.Size))
 }
 
 func mustVerify(t testing.TB, o *repository.Repository, id string) {

@@ -14,11 +14,12 @@ import (
 )
 
 func TestDiskComesBackAsWritten(t *testing.T) {
-	o := newOrg(t)
-	for _, size := range []int{
-		1, 512, block - 1, block, block + 1, 5*block + 512,
-		segment - block, segment, segment + 1, segment + block, 2*segment + 3*block + 1536,
-	} {
+	o := sharedOrg(t)
+	sizes := []int{1, 512, block - 1, block, block + 1, 5*block + 512, segment + 1}
+	if !testing.Short() {
+		sizes = append(sizes, segment-block, segment, segment+block, 2*segment+3*block+1536)
+	}
+	for _, size := range sizes {
 		img := image(uint64(size), size)
 		p := saveImage(t, o, nil, nil, img)
 		c := p.VMs[0].Disks[0].Content
@@ -34,22 +35,24 @@ func TestDiskComesBackAsWritten(t *testing.T) {
 
 func TestIncremental(t *testing.T) {
 	o := newOrg(t)
-	size := 3*segment + 5*block + 100
+	// Two segments at least, and not all of the second.
+	from := int64(scale(0, segment-3*block))
+	size := scale(3*segment, 3*block) + 5*block + 100
 	full := image(1, size)
-	p1 := saveImage(t, o, nil, nil, full)
+	p1 := saveTail(t, o, nil, from, nil, full)
 	c1 := p1.VMs[0].Disks[0].Content
 
 	changed := slices.Clone(full)
-	noise(99, changed[segment+7*block:][:block])
-	clear(changed[2*segment : 2*segment+block])
+	noise(9999, changed[scale(segment+7*block, 5*block):][:block])
+	clear(changed[scale(2*segment, 0):][:block])
 	changed[size-1] ^= 1
-	p2 := saveImage(t, o, &c1, full, changed)
+	p2 := saveTail(t, o, &c1, from, full, changed)
 	c2 := p2.VMs[0].Disks[0].Content
 
-	if got := readImage(t, o, c2); !bytes.Equal(got, changed) {
+	if got := readTail(t, o, c2, size); !bytes.Equal(got, changed) {
 		t.Error("the incremental differs")
 	}
-	if got := readImage(t, o, c1); !bytes.Equal(got, full) {
+	if got := readTail(t, o, c1, size); !bytes.Equal(got, full) {
 		t.Error("the parent has changed")
 	}
 	if want := int64(2*block + 100); c2.WrittenBytes != want {
@@ -62,7 +65,7 @@ func TestIncremental(t *testing.T) {
 	mustVerify(t, o, p2.ID)
 
 	// The same content by another way is the same object and hash.
-	p3 := saveImage(t, o, nil, nil, changed)
+	p3 := saveTail(t, o, nil, from, nil, changed)
 	if c3 := p3.VMs[0].Disks[0].Content; c3.Object != c2.Object || c3.Sums != c2.Sums || c3.TreeHash != c2.TreeHash || c3.DataBytes != c2.DataBytes {
 		t.Errorf("got %+v, want what the incremental came to: %+v", c3, c2)
 	} else if c3.StoredBytes != 0 {
@@ -71,7 +74,7 @@ func TestIncremental(t *testing.T) {
 }
 
 func TestDiskThatHasGrown(t *testing.T) {
-	o := newOrg(t)
+	o := sharedOrg(t)
 	for _, tc := range []struct {
 		name     string
 		from, to int
@@ -80,8 +83,8 @@ func TestDiskThatHasGrown(t *testing.T) {
 		{"to the end of the block", 3*block + 100, 4 * block},
 		{"by blocks", 3 * block, 7 * block},
 		{"by blocks from an odd end", 3*block + 512, 7*block + 512},
-		{"by segments", segment, 3 * segment},
-		{"from an odd end by segments", segment + block + 512, 3*segment + 1024},
+		{"by segments", scale(segment, 3*block), scale(3, 1)*segment + block},
+		{"from an odd end by segments", scale(segment, 0) + block + 512, scale(3, 1)*segment + 1024},
 		{"not at all", 3*block + 100, 3*block + 100},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -116,7 +119,7 @@ func TestDiskThatHasGrown(t *testing.T) {
 }
 
 func TestParentBlock(t *testing.T) {
-	o := newOrg(t)
+	o := sharedOrg(t)
 	img := image(5, 2*block+100)
 	c := saveImage(t, o, nil, nil, img).VMs[0].Disks[0].Content
 	d := newDisk(t, newWriter(t, o), 4*block, &c)
@@ -136,19 +139,21 @@ func TestParentBlock(t *testing.T) {
 }
 
 func TestParallelWriters(t *testing.T) {
-	o := newOrg(t)
-	img := image(3, 2*segment+100)
+	o := sharedOrg(t)
+	// From the start of one segment, or the end of one, into another one.
+	from := scale(0, segment-6*block)
+	img := image(3, scale(2*segment, 12*block)+100)
 	w := newWriter(t, o)
 	contents := make([]restorepoint.DiskContent, 2)
 	var disks sync.WaitGroup
 	for i := range contents {
-		d := newDisk(t, w, int64(len(img)), nil)
+		d := newDisk(t, w, int64(from+len(img)), nil)
 		disks.Go(func() {
 			var blocks sync.WaitGroup
 			for k := range 4 {
 				blocks.Go(func() {
 					for n := k; n*block < len(img); n += 4 {
-						if err := d.WriteBlock(t.Context(), int64(n), img[n*block:min((n+1)*block, len(img))]); err != nil {
+						if err := d.WriteBlock(t.Context(), int64(from/block+n), img[n*block:min((n+1)*block, len(img))]); err != nil {
 							t.Error(err)
 						}
 					}
@@ -174,7 +179,7 @@ func TestParallelWriters(t *testing.T) {
 	var readers sync.WaitGroup
 	for i := range 6 {
 		readers.Go(func() {
-			if !bytes.Equal(readImage(t, o, contents[i%2]), img) {
+			if !bytes.Equal(readTail(t, o, contents[i%2], len(img)), img) {
 				t.Error("the disk differs")
 			}
 		})
@@ -184,10 +189,11 @@ func TestParallelWriters(t *testing.T) {
 }
 
 func TestRandomReads(t *testing.T) {
-	o := newOrg(t)
-	img := image(11, segment+10*block+77)
-	c := saveImage(t, o, nil, nil, img).VMs[0].Disks[0].Content
-	r, err := o.OpenDisk(t.Context(), c)
+	o := sharedOrg(t)
+	from := scale(0, segment-5*block)
+	img := image(11, scale(segment, 0)+10*block+77)
+	p := saveTail(t, o, nil, int64(from), nil, img)
+	r, err := o.OpenDisk(t.Context(), p.VMs[0].Disks[0].Content)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,8 +202,8 @@ func TestRandomReads(t *testing.T) {
 		readers.Go(func() {
 			for i := range 50 {
 				off := (i*7919*4096 + k*1013) % len(img)
-				p := make([]byte, min(100+i*40000, len(img)-off))
-				if err := r.ReadAt(t.Context(), p, int64(off)); err != nil {
+				p := make([]byte, min(100+i*scale(40000, 4000), len(img)-off))
+				if err := r.ReadAt(t.Context(), p, int64(from+off)); err != nil {
 					t.Error(err)
 				} else if !bytes.Equal(p, img[off:off+len(p)]) {
 					t.Errorf("[%d,+%d) differs", off, len(p))
@@ -206,7 +212,7 @@ func TestRandomReads(t *testing.T) {
 		})
 	}
 	readers.Wait()
-	for _, off := range []int64{-1, int64(len(img))} {
+	for _, off := range []int64{-1, int64(from + len(img))} {
 		if err := r.ReadAt(t.Context(), make([]byte, 1), off); err == nil {
 			t.Errorf("a read at %d is no error", off)
 		}
@@ -214,7 +220,7 @@ func TestRandomReads(t *testing.T) {
 }
 
 func TestExtents(t *testing.T) {
-	o := newOrg(t)
+	o := sharedOrg(t)
 	w := newWriter(t, o)
 	d := newDisk(t, w, 3*segment+100, nil)
 	data := noise(1, make([]byte, block))
@@ -384,7 +390,7 @@ func TestCommitRefuses(t *testing.T) {
 }
 
 func TestWriterIsOverAfterAbort(t *testing.T) {
-	o := newOrg(t)
+	o := sharedOrg(t)
 	w := newWriter(t, o)
 	d := newDisk(t, w, block, nil)
 	w.Abort(t.Context())

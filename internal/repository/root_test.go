@@ -81,7 +81,7 @@ func TestNewerRoot(t *testing.T) {
 }
 
 func TestOrgs(t *testing.T) {
-	r := newRoot(t)
+	r := emptyRoot(t)
 	if got, err := r.Orgs(t.Context()); err != nil || len(got) != 0 {
 		t.Errorf("in a new root: got %v, %v", got, err)
 	}
@@ -98,7 +98,8 @@ func TestOrgs(t *testing.T) {
 	if b, err := r.Existing(t.Context(), orgUUID); err != nil || b != a {
 		t.Errorf("existing: got %v, %v", b, err)
 	}
-	if _, err := r.Org(t.Context(), "urn:vcloud:org:2", "aardvark"); err != nil {
+	other, err := r.Org(t.Context(), "urn:vcloud:org:2", "aardvark")
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.Org(t.Context(), orgID, "acme-renamed"); err != nil {
@@ -108,6 +109,17 @@ func TestOrgs(t *testing.T) {
 	if err != nil || len(got) != 2 || got[0].Name != "aardvark" || got[1].Name != "acme-renamed" || got[1].ID != orgUUID {
 		t.Errorf("got %+v, %v", got, err)
 	}
+	t.Run("each has a password of its own", func(t *testing.T) {
+		a, b := a.Show(), other.Show()
+		if a.Password == b.Password || len(a.Password) < 40 || a.Path == b.Path {
+			t.Errorf("got %+v and %+v", a, b)
+		}
+		for _, c := range a.Commands {
+			if strings.Contains(c, a.Password) {
+				t.Errorf("a command holds the password: %s", c)
+			}
+		}
+	})
 }
 
 func TestCreationThatWasCutShort(t *testing.T) {
@@ -133,24 +145,6 @@ func TestCreationThatWasCutShort(t *testing.T) {
 	}
 	if _, err := again.Org(t.Context(), "half", "half"); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestOrganizationsHavePasswordsOfTheirOwn(t *testing.T) {
-	r := newRoot(t)
-	a := org(t, r).Show()
-	other, err := r.Org(t.Context(), "urn:vcloud:org:2", "other")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := other.Show()
-	if a.Password == b.Password || len(a.Password) < 40 || a.Path == b.Path {
-		t.Errorf("got %+v and %+v", a, b)
-	}
-	for _, c := range a.Commands {
-		if strings.Contains(c, a.Password) {
-			t.Errorf("a command holds the password: %s", c)
-		}
 	}
 }
 
@@ -198,18 +192,15 @@ func TestNothingIsForOthersAndNoSecretIsKept(t *testing.T) {
 }
 
 func TestRootThatWasMoved(t *testing.T) {
-	base, state := t.TempDir(), t.TempDir()
-	from, to := filepath.Join(base, "from"), filepath.Join(base, "to")
-	if err := repository.Init(t.Context(), repository.Location{Path: from}, password); err != nil {
-		t.Fatal(err)
-	}
+	state := repository.Options{StateDir: t.TempDir()}
 	open := func(path string) *repository.Root {
-		r, err := repository.Open(t.Context(), repository.Location{Path: path}, password, repository.Options{StateDir: state})
+		r, err := repository.Open(t.Context(), repository.Location{Path: path}, password, state)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return r
 	}
+	from, to := newRoot(t).Path(), filepath.Join(t.TempDir(), "to")
 	r := open(from)
 	p := saveImage(t, org(t, r), nil, nil, image(1, 3*block))
 	if err := r.Close(t.Context()); err != nil {

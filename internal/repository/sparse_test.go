@@ -39,20 +39,17 @@ func watch(f func()) (time.Duration, uint64) {
 	return took, <-peak
 }
 
-// TestSparseDisk works on 4 TiB with little data: time and memory must follow
+// TestSparseDisk works on a disk of 4 TiB, or of 1, with little data: time and memory must follow
 // the data, not the size.
 func TestSparseDisk(t *testing.T) {
 	const (
-		size     = 4 << 40
-		maxHeap  = 200 << 20
-		maxTime  = 60 * time.Second // generous: the race detector and slow machines
-		interval = size / block / 256
+		maxHeap = 200 << 20
+		maxTime = 60 * time.Second // generous: the race detector and slow machines
 	)
-	data := 256
-	if testing.Short() {
-		data = 32
-	}
-	o := newOrg(t)
+	size := int64(scale(4<<40, 1<<40))
+	interval := size / block / 256
+	data := scale(256, 32)
+	o := sharedOrg(t)
 	buf := make([]byte, block)
 	write := func(parent *restorepoint.DiskContent, seed uint64, blocks int) *restorepoint.Point {
 		w := newWriter(t, o)

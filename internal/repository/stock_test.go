@@ -21,9 +21,13 @@ type stock struct {
 	env []string
 }
 
-// newStock needs the command that test/kopia/build.sh builds.
-func newStock(t *testing.T, c repository.ConnectInfo) *stock {
+// stockBinary returns the command that test/kopia/build.sh builds. A test that
+// needs it asks before it does anything else.
+func stockBinary(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("not with -short: what the stock command does is the same with and without the race detector")
+	}
 	bin := os.Getenv("KOPIA_BIN")
 	if bin == "" {
 		if os.Getenv("CI") == "true" {
@@ -31,6 +35,11 @@ func newStock(t *testing.T, c repository.ConnectInfo) *stock {
 		}
 		t.Skip("KOPIA_BIN is not set: KOPIA_BIN=$(test/kopia/build.sh)")
 	}
+	return bin
+}
+
+func newStock(t *testing.T, bin string, c repository.ConnectInfo) *stock {
+	t.Helper()
 	home := t.TempDir()
 	s := &stock{t: t, bin: bin, env: []string{
 		"HOME=" + home, "PATH=" + os.Getenv("PATH"), "KOPIA_PASSWORD=" + c.Password,
@@ -67,6 +76,7 @@ func (s *stock) must(args ...string) string {
 }
 
 func TestStockCommand(t *testing.T) {
+	bin := stockBinary(t)
 	r := newRoot(t)
 	o := org(t, r)
 	full := image(31, 2*segment+3*block+1536)
@@ -87,7 +97,7 @@ func TestStockCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	s := newStock(t, o.Show())
+	s := newStock(t, bin, o.Show())
 	type listed struct {
 		ID     string                                `json:"id"`
 		Source struct{ Host, UserName, Path string } `json:"source"`
@@ -161,9 +171,10 @@ func TestStockCommand(t *testing.T) {
 
 // TestStockCommandFindsDamage says that the escape hatch sees what Verify does.
 func TestStockCommandFindsDamage(t *testing.T) {
+	bin := stockBinary(t)
 	o := newOrg(t)
 	saveImage(t, o, nil, nil, image(41, 8*block))
-	s := newStock(t, o.Show())
+	s := newStock(t, bin, o.Show())
 	s.must("snapshot", "verify", "--verify-files-percent=100")
 	flip(t, packs(t, o, "p")[0], 100_000)
 	if out, err := s.run("snapshot", "verify", "--verify-files-percent=100"); err == nil {

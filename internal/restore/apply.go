@@ -2,7 +2,6 @@ package restore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,6 +26,7 @@ func (r *run) apply(ctx context.Context) error {
 		{"apply network rules", func(ctx context.Context) error { return r.applyNetworks(ctx, true) }},
 		{"apply name, startup order, lease, product sections", r.applyVApp},
 		{"apply metadata", r.applyMetadata},
+		{"apply security tags", r.applyTags},
 		{"apply owner and access", r.applyAccess},
 	} {
 		if err := r.step(ctx, s.name, s.do); err != nil {
@@ -57,53 +57,6 @@ func (r *run) docText(path string, element ...string) string {
 }
 
 func vmPath(id, name string) string { return "vcd/vms/" + restorepoint.UUID(id) + "/" + name }
-
-// networkConfig returns the NetworkConfigSection to send. Without rules it
-// leaves out the services, whose NAT rules name VMs that may not exist yet.
-func (r *run) networkConfig(rules bool) (*etree.Document, error) {
-	doc, err := r.docs.tree("vcd/networkConfigSection.xml")
-	if err != nil || doc == nil {
-		return nil, err
-	}
-	root := doc.Root()
-	// RouterInfo and IsDeployed are the server's to tell.
-	strip(root, "Link", "RouterInfo", "IsDeployed")
-	for _, c := range findAll(root, "NetworkConfig") {
-		if attribute(c, "networkName") == "none" {
-			root.RemoveChild(c) // vCD's own stand-in for "not connected"
-			continue
-		}
-		removeAttribute(c, "href")
-		removeAttribute(c, "id")
-		configuration := find(c, "Configuration")
-		if configuration == nil {
-			continue
-		}
-		if parent := find(configuration, "ParentNetwork"); parent != nil {
-			setAttribute(parent, "href", r.plan.Networks[attribute(parent, "name")])
-			removeAttribute(parent, "id")
-		}
-		if !rules {
-			if features := find(configuration, "Features"); features != nil {
-				configuration.RemoveChild(features)
-			}
-		}
-	}
-	return doc, nil
-}
-
-// bareNetworks is the section for the import: networks without rules.
-func (r *run) bareNetworks() ([]byte, error) {
-	doc, err := r.networkConfig(false)
-	if err != nil || doc == nil {
-		return nil, err
-	}
-	removeAttribute(doc.Root(), "href")
-	removeAttribute(doc.Root(), "type")
-	out := standalone(doc.Root())
-	out.Child = slices.DeleteFunc(out.Child, func(t etree.Token) bool { _, is := t.(*etree.ProcInst); return is })
-	return encode(out)
-}
 
 func (r *run) applyNetworks(ctx context.Context, rules bool) error {
 	if !rules && r.plan.Mode != ModeOverwrite {
@@ -182,7 +135,7 @@ func (r *run) applyVM(ctx context.Context, vm *restorepoint.VM, res *VMResult) e
 
 // reconfigured lists the parts of a Vm document that reconfigureVm sets here,
 // beside its name and description.
-var reconfigured = []string{"Description", "VmCapabilities", "BootOptions", "VmSpecSection", "StorageProfile"}
+var reconfigured = []string{"Description", "VmCapabilities", "BootOptions", "StorageProfile"}
 
 // reconfigure sends name, description, capabilities and storage profiles.
 // Hardware came with the VM itself.
@@ -197,9 +150,7 @@ func (r *run) reconfigure(ctx context.Context, vm *restorepoint.VM, href string)
 			root.RemoveChild(c)
 		}
 	}
-	for _, a := range []string{"href", "id", "status", "deployed", "needsCustomization", "nestedHypervisorEnabled", "operationKey", "type"} {
-		removeAttribute(root, a)
-	}
+	bareVM(root)
 	strip(root, "Link")
 	for _, c := range root.ChildElements() {
 		if c.Tag != "StorageProfile" {
@@ -207,117 +158,108 @@ func (r *run) reconfigure(ctx context.Context, vm *restorepoint.VM, href string)
 			removeAttribute(c, "type")
 		}
 	}
-	r.mapProfiles(root)
+	r.mapProfile(root)
 	body, err := encode(doc)
+	if err != nil {
+		return err
+	}
+	if err := r.VCD.ReconfigureVM(ctx, href, body); err != nil {
+		return err
+	}
+	if err := r.applyDiskProfiles(ctx, vm, href); err != nil {
+		return fmt.Errorf("storage profiles of its disks: %w", err)
+	}
+	return nil
+}
+
+// mapProfile points the VM to the storage profile that bears the name now.
+func (r *run) mapProfile(root *etree.Element) {
+	profile := find(root, "StorageProfile")
+	if profile == nil {
+		return
+	}
+	href := r.plan.profiles[attribute(profile, "name")]
+	if href == "" {
+		root.RemoveChild(profile)
+		return
+	}
+	setAttribute(profile, "href", href)
+	removeAttribute(profile, "id")
+}
+
+// applyDiskProfiles gives the disks of the restore point their storage
+// profiles. It edits the specification that the VM has now: vCD deletes disks
+// that a specification leaves out, and the VM may have some that the point
+// does not know.
+func (r *run) applyDiskProfiles(ctx context.Context, vm *restorepoint.VM, href string) error {
+	was, err := r.docs.tree(vmPath(vm.ID, "vm.xml"))
+	if err != nil || was == nil {
+		return err
+	}
+	doc, err := r.VCD.Get(ctx, href)
+	if err != nil {
+		return err
+	}
+	now, err := parse(doc.Raw)
+	if err != nil {
+		return err
+	}
+	spec := find(now.Root(), "VmSpecSection")
+	if spec == nil || !r.setProfiles(descend(was.Root(), "VmSpecSection", "DiskSection"), find(spec, "DiskSection")) {
+		return nil
+	}
+	root := now.Root()
+	for _, c := range root.ChildElements() {
+		if c != spec {
+			root.RemoveChild(c)
+		}
+	}
+	bareVM(root)
+	removeAttribute(spec, "href")
+	removeAttribute(spec, "type")
+	setAttribute(spec, "Modified", "true")
+	strip(spec, "MediaSection")
+	body, err := encode(now)
 	if err != nil {
 		return err
 	}
 	return r.VCD.ReconfigureVM(ctx, href, body)
 }
 
-// mapProfiles points the VM and its disks to the storage profiles that bear
-// the names now. The specification is sent only where a disk has a profile
-// of its own; of it, only what no other section says.
-func (r *run) mapProfiles(root *etree.Element) {
-	if profile := find(root, "StorageProfile"); profile != nil {
-		if href := r.plan.profiles[attribute(profile, "name")]; href != "" {
-			setAttribute(profile, "href", href)
-			removeAttribute(profile, "id")
-		} else {
-			root.RemoveChild(profile)
-		}
+// setProfiles copies profiles from one disk section to another, by the ids of
+// the disks, and tells whether anything changed.
+func (r *run) setProfiles(from, to *etree.Element) bool {
+	if from == nil || to == nil {
+		return false
 	}
-	spec := find(root, "VmSpecSection")
-	if spec == nil {
-		return
-	}
-	own := false
-	if disks := find(spec, "DiskSection"); disks != nil {
-		for _, d := range findAll(disks, "DiskSettings") {
-			profile := find(d, "StorageProfile")
-			if profile == nil {
+	changed := false
+	for _, want := range findAll(from, "DiskSettings") {
+		profile := find(want, "StorageProfile")
+		for _, got := range findAll(to, "DiskSettings") {
+			now, override := find(got, "StorageProfile"), find(got, "overrideVmDefault")
+			if profile == nil || now == nil || override == nil || text(got, "DiskId") != text(want, "DiskId") {
 				continue
 			}
-			own = own || text(d, "overrideVmDefault") == "true"
-			if href := r.plan.profiles[attribute(profile, "name")]; href != "" {
-				setAttribute(profile, "href", href)
-				removeAttribute(profile, "id")
-			} else {
-				d.RemoveChild(profile)
+			name, own := attribute(profile, "name"), text(want, "overrideVmDefault")
+			href := r.plan.profiles[name]
+			if href == "" || attribute(now, "name") == name && override.Text() == own {
+				continue
 			}
+			setAttribute(now, "href", href)
+			setAttribute(now, "name", name)
+			removeAttribute(now, "id")
+			override.SetText(own)
+			changed = true
 		}
 	}
-	if !own {
-		root.RemoveChild(spec)
-		return
-	}
-	setAttribute(spec, "Modified", "true")
-	strip(spec, "MediaSection")
-	if version := find(spec, "HardwareVersion"); version != nil {
-		vdc := restorepoint.UUID(r.plan.VDC.ID)
-		setAttribute(version, "href", r.VCD.SiteURL()+"/api/vdc/"+vdc+"/hwv/"+version.Text())
-	}
+	return changed
 }
 
-// applyNICs connects the NICs. A NIC in POOL mode cannot ask for its address;
-// where vCD gives another one and the address is to be kept, it becomes
-// MANUAL with its own.
-func (r *run) applyNICs(ctx context.Context, vm *restorepoint.VM, href string) error {
-	const section = "networkConnectionSection.xml"
-	want, err := r.docs.tree(vmPath(vm.ID, section))
-	if err != nil || want == nil {
-		return err
+// bareVM takes from a Vm document what says which VM it is and how it is.
+func bareVM(root *etree.Element) {
+	for _, a := range []string{"href", "id", "status", "deployed", "needsCustomization", "nestedHypervisorEnabled", "operationKey", "type"} {
+		removeAttribute(root, a)
 	}
-	if r.plan.MAC == MACNew {
-		for _, nic := range findAll(want.Root(), "NetworkConnection") {
-			if mac := find(nic, "MACAddress"); mac != nil {
-				nic.RemoveChild(mac)
-			}
-		}
-	}
-	href += "/networkConnectionSection/"
-	if err := r.put(ctx, href, vcd.TypeNetworkConnection, want); err != nil {
-		return fmt.Errorf("connect NICs: %w", err)
-	}
-	if r.plan.IP != IPKeep {
-		return nil
-	}
-	now, err := r.VCD.Get(ctx, href)
-	if err != nil {
-		return fmt.Errorf("read NICs back: %w", err)
-	}
-	got, err := parse(now.Raw)
-	if err != nil {
-		return fmt.Errorf("read NICs back: %w", err)
-	}
-	if !r.pinAddresses(vm.Name, want.Root(), got.Root()) {
-		return nil
-	}
-	if err := r.put(ctx, href, vcd.TypeNetworkConnection, want); err != nil {
-		return fmt.Errorf("give NICs their addresses: %w", err)
-	}
-	return nil
-}
-
-// pinAddresses makes each POOL NIC that came back with another address
-// MANUAL, and tells whether there was one.
-func (r *run) pinAddresses(vm string, want, got *etree.Element) bool {
-	pinned := false
-	for _, nic := range findAll(want, "NetworkConnection") {
-		mode, ip := find(nic, "IpAddressAllocationMode"), text(nic, "IpAddress")
-		if mode == nil || mode.Text() != "POOL" || ip == "" {
-			continue
-		}
-		index := text(nic, "NetworkConnectionIndex")
-		for _, g := range findAll(got, "NetworkConnection") {
-			if text(g, "NetworkConnectionIndex") == index && text(g, "IpAddress") != ip {
-				mode.SetText("MANUAL")
-				r.warn(vm, fmt.Sprintf("NIC %s: the pool gave another address, %s is kept as MANUAL", index, ip))
-				pinned = true
-			}
-		}
-	}
-	return pinned
 }
 
 // putProducts sends product sections where the point has any.
@@ -354,6 +296,7 @@ func (r *run) applyVApp(ctx context.Context) error {
 			continue
 		}
 		strip(doc.Root(), "DeploymentLeaseExpiration", "StorageLeaseExpiration")
+		r.dropStartup(doc.Root())
 		if err := r.put(ctx, r.vapp.Href+"/"+s.name+"/", s.mediaType, doc); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
@@ -404,68 +347,6 @@ func (r *run) setMetadata(ctx context.Context, path, href string) error {
 		if err := r.VCD.SetMetadata(ctx, href, e); err != nil {
 			return fmt.Errorf("set metadata %s: %w", e.Key, err)
 		}
-	}
-	return nil
-}
-
-// applyAccess sets the owner and the access list; last, because the owner
-// may be one who must not write the rest.
-func (r *run) applyAccess(ctx context.Context) error {
-	if r.plan.Owner.Href != "" && r.vapp.Owner.Name != r.plan.Owner.Name {
-		if err := r.VCD.SetOwner(ctx, r.vapp.Href, r.plan.Owner.Href); err != nil {
-			return fmt.Errorf("owner %s: %w", r.plan.Owner.Name, err)
-		}
-	}
-	doc, err := r.docs.tree("vcd/controlAccess.xml")
-	if err != nil || doc == nil {
-		return err
-	}
-	if err := r.mapSubjects(ctx, doc.Root()); err != nil {
-		return err
-	}
-	strip(doc.Root(), "Link")
-	removeAttribute(doc.Root(), "href")
-	removeAttribute(doc.Root(), "type")
-	body, err := encode(doc)
-	if err != nil {
-		return err
-	}
-	if err := r.VCD.SetControlAccess(ctx, r.vapp.Href, body); err != nil {
-		return fmt.Errorf("access list: %w", err)
-	}
-	return nil
-}
-
-// mapSubjects points the entries of an access list to the users that bear
-// the names now; an entry whose user is gone is left out, and said.
-func (r *run) mapSubjects(ctx context.Context, root *etree.Element) error {
-	settings := find(root, "AccessSettings")
-	if settings == nil {
-		return nil
-	}
-	for _, s := range findAll(settings, "AccessSetting") {
-		subject := find(s, "Subject")
-		if subject == nil {
-			continue
-		}
-		if !strings.Contains(attribute(subject, "href"), "/user/") {
-			continue // a group or an org: vCD knows it by its id
-		}
-		name := attribute(subject, "name")
-		user, err := r.VCD.UserByName(ctx, r.plan.Org.ID, name)
-		if errors.Is(err, vcd.ErrNoUser) {
-			r.warn("", fmt.Sprintf("user %s is gone, and so is the access of that user", name))
-			settings.RemoveChild(s)
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("user %s: %w", name, err)
-		}
-		setAttribute(subject, "href", user.Href)
-		removeAttribute(subject, "id")
-	}
-	if len(settings.ChildElements()) == 0 {
-		root.RemoveChild(settings)
 	}
 	return nil
 }

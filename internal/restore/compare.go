@@ -1,12 +1,15 @@
 package restore
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/beevik/etree"
+
+	"github.com/vappvault/vappvault/internal/restorepoint"
 )
 
 // A Difference is a field that reads back otherwise than the restore point
@@ -25,7 +28,7 @@ type Difference struct {
 // whenever the object was made anew, and is compared by the names beside it.
 var identity = map[string]bool{
 	"href": true, "id": true, "operationKey": true,
-	"storageProfileHref": true, "VirtualMachineId": true, "disk": true,
+	"storageProfileHref": true, "VirtualMachineId": true, "disk": true, "quotaPoolReference": true,
 }
 
 // skipped lists elements that describe what a caller may do next or what the
@@ -81,9 +84,14 @@ func Compare(document string, want, got []byte) ([]Difference, error) {
 	}
 	var out []Difference
 	for _, f := range slices.Sorted(maps.Keys(fields)) {
-		if w[f] != g[f] {
-			out = append(out, Difference{Document: document, Field: f, Want: w[f], Got: g[f], Reason: reasonFor(f)})
+		if w[f] == g[f] {
+			continue
 		}
+		d := Difference{Document: document, Field: f, Want: w[f], Got: g[f], Reason: reasonFor(f)}
+		if restorepoint.IsSecret(f[strings.LastIndexByte(f, '/')+1:]) {
+			d.Want, d.Got = "[secret]", "[another secret]"
+		}
+		out = append(out, d)
 	}
 	return out, nil
 }
@@ -101,13 +109,48 @@ func reasonFor(field string) string {
 
 // flatten turns a document into fields: path -> text.
 func flatten(doc []byte) (map[string]string, error) {
+	out := map[string]string{}
+	if json.Valid(doc) {
+		var value any
+		if err := json.Unmarshal(doc, &value); err != nil {
+			return nil, err
+		}
+		flattenJSON(out, value, "")
+		return out, nil
+	}
 	tree, err := parse(doc)
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]string{}
 	flattenInto(out, tree.Root(), "/"+tree.Root().Tag)
 	return out, nil
+}
+
+// flattenJSON does the same for the documents of the OpenAPI calls. Lists
+// there are sets: they are compared without their order.
+func flattenJSON(out map[string]string, value any, path string) {
+	switch v := value.(type) {
+	case map[string]any:
+		for k, e := range v {
+			if !identity[k] && k != "link" {
+				flattenJSON(out, e, path+"/"+k)
+			}
+		}
+	case []any:
+		for _, e := range v {
+			if text, ok := e.(string); ok {
+				out[path+"["+text+"]"] = text
+				continue
+			}
+			raw, err := json.Marshal(e)
+			if err == nil {
+				out[path+"["+string(raw)+"]"] = string(raw)
+			}
+		}
+	case nil:
+	default:
+		out[path] = fmt.Sprint(v)
+	}
 }
 
 func flattenInto(out map[string]string, e *etree.Element, path string) {

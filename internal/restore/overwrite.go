@@ -1,8 +1,10 @@
 package restore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,8 +23,10 @@ type Files struct {
 	Datacenter string           `json:"datacenter"`
 	Old        map[int32]string `json:"old"`
 	New        map[int32]string `json:"new"`
-	// Also are names that a new file may bear until it is in its place.
-	Also []string `json:"also,omitempty"`
+	// Also are names that a new file may bear until it is in its place, as
+	// a disk of the VM called Scratch.
+	Also    []string `json:"also,omitempty"`
+	Scratch string   `json:"scratch,omitempty"`
 }
 
 // overwrite brings an existing vApp back: new disks are written beside the
@@ -56,9 +60,15 @@ func (r *run) overwrite(ctx context.Context) error {
 // undeploy stops the vApp before maintenance mode, so that vCD itself
 // releases what it holds of the VMs.
 func (r *run) undeploy(ctx context.Context) error {
+	const suspended = 3 // VmType, status
 	deployed := r.vapp.Deployed
 	for _, vm := range r.vapp.VMs {
 		deployed = deployed || vm.Deployed
+		if vm.Status == suspended {
+			if err := r.VCD.DiscardSuspendedState(ctx, vm.Href); err != nil {
+				return fmt.Errorf("vm %s: discard its suspended state: %w", vm.Name, err)
+			}
+		}
 	}
 	if !deployed {
 		return nil
@@ -83,16 +93,26 @@ func (r *run) overwriteVM(ctx context.Context, n int, plan *VMPlan) error {
 		return err
 	}
 	err = r.intend(ctx, journal.Intent{Kind: mark.Swap, Object: plan.LiveMoRef, Detail: detail}, "swap the old disks of vm "+plan.Name+" back",
-		func(ctx context.Context) error { return SwapBack(ctx, made.client, plan.LiveMoRef, files) })
+		func(ctx context.Context) error {
+			left, err := SwapBack(ctx, made.client, plan.LiveMoRef, files)
+			if len(left) > 0 {
+				r.warn(plan.Name, "these files were left, because something may refer to them: "+strings.Join(left, ", "))
+			}
+			return err
+		})
 	if err != nil {
 		return err
 	}
 	swapped := &r.undo[len(r.undo)-1]
-	swapped.swapOf, swapped.files = plan.LiveMoRef, files
+	swapped.swapOf, swapped.files, swapped.vm, swapped.client = plan.LiveMoRef, files, plan.Name, made.client
 	if err := r.moveDisks(ctx, made, files); err != nil {
 		return err
 	}
-	if _, err := live.SwapDisks(ctx, swaps); err != nil {
+	// Not to be cancelled: what vCenter has begun it ends, and it must be
+	// known which of the disks the VM has.
+	swapping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	if _, err := live.SwapDisks(swapping, swaps); err != nil {
 		return fmt.Errorf("swap disks: %w", err)
 	}
 	r.did("swap " + plan.Name)
@@ -110,10 +130,13 @@ func (r *run) overwriteVM(ctx context.Context, n int, plan *VMPlan) error {
 // planSwap names the files: what the VM has, what the scratch VM has, and
 // where the new ones go, beside the VM's own.
 func (r *run) planSwap(ctx context.Context, made *scratch, live *vsphere.VM, plan *VMPlan) (Files, []vsphere.Swap, error) {
-	files := Files{Old: map[int32]string{}, New: map[int32]string{}}
+	files := Files{Old: map[int32]string{}, New: map[int32]string{}, Scratch: made.name}
 	now, err := live.Config(ctx)
 	if err != nil {
 		return files, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	if err := still(now); err != nil {
+		return files, nil, err
 	}
 	fresh, err := made.vm.Config(ctx)
 	if err != nil {
@@ -155,8 +178,7 @@ func (r *run) beside(old, made string) string {
 }
 
 // moveDisks takes the new disks out of the scratch VM and puts them where
-// the VM's own files are. Each key's present name is in files.Also, in the
-// order of the keys in the plan.
+// the VM's own files are.
 func (r *run) moveDisks(ctx context.Context, made *scratch, files Files) error {
 	for _, key := range slices.Sorted(maps.Keys(files.New)) {
 		from, err := made.vm.DetachDisk(ctx, key)
@@ -185,112 +207,191 @@ func swapDetail(client *vsphere.Client, plan *VMPlan, files Files) (map[string]s
 }
 
 // SwapBack gives a VM its old disks back and deletes the new ones. It finds
-// out itself how far the swap had come.
-func SwapBack(ctx context.Context, client *vsphere.Client, moref string, files Files) error {
+// out itself how far the swap had come, and returns the files that it left
+// because it could not tell who refers to them.
+func SwapBack(ctx context.Context, client *vsphere.Client, moref string, files Files) (left []string, err error) {
 	vm := client.VM(moref)
 	now, err := vm.Config(ctx)
-	if err != nil && !errors.Is(err, vsphere.ErrNotFound) {
-		return fmt.Errorf("read configuration: %w", err)
+	if errors.Is(err, vsphere.ErrNotFound) {
+		// Deleted, or registered anew: then it may use the new disks.
+		return files.made(), nil
 	}
-	if now != nil {
-		var swaps []vsphere.Swap
-		for _, d := range now.Disks {
-			for key, made := range files.New {
-				// By the file, not the key: vCenter may have given the
-				// new disk a key of its own.
-				if d.FileName == made && files.Old[key] != "" && files.Old[key] != made {
-					swaps = append(swaps, vsphere.Swap{Key: d.Key, NewFile: files.Old[key]})
-				}
-			}
-		}
-		if len(swaps) > 0 {
-			if _, err := vm.SwapDisks(ctx, swaps); err != nil {
-				return fmt.Errorf("swap disks back: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	var swaps []vsphere.Swap
+	for _, d := range now.Disks {
+		for key, made := range files.New {
+			// By the file, not the key: vCenter may have given the
+			// new disk a key of its own.
+			if d.FileName == made && files.Old[key] != "" && files.Old[key] != made {
+				swaps = append(swaps, vsphere.Swap{Key: d.Key, NewFile: files.Old[key]})
 			}
 		}
 	}
-	return DropDisks(ctx, client, files.Datacenter, append(slices.Collect(maps.Values(files.New)), files.Also...))
-}
-
-// DropDisks deletes disk files that are attached to no VM any more. A file
-// that is gone already is no error; one that is attached is left, because
-// then it is in use after all.
-func DropDisks(ctx context.Context, client *vsphere.Client, datacenter string, files []string) error {
-	var errs []error
-	for _, f := range files {
-		err := client.DeleteDisk(ctx, datacenter, f)
-		if err != nil && !errors.Is(err, vsphere.ErrNotFound) && !errors.Is(err, vsphere.ErrInUse) {
-			errs = append(errs, fmt.Errorf("delete %s: %w", f, err))
+	if len(swaps) > 0 {
+		if err := still(now); err != nil {
+			return nil, err
+		}
+		if _, err := vm.SwapDisks(ctx, swaps); err != nil {
+			return nil, fmt.Errorf("swap disks back: %w", err)
+		}
+		if now, err = vm.Config(ctx); err != nil {
+			return nil, fmt.Errorf("read configuration: %w", err)
 		}
 	}
-	return errors.Join(errs...)
+	held, err := heldByScratch(ctx, client, files.Scratch)
+	if err != nil {
+		return nil, err
+	}
+	return dropDisks(ctx, client, now, files.Datacenter, files.made(), held)
 }
 
-// dropOldDisks deletes the disks that were swapped out, once the result is
-// proven. From the moment it is journalled there is no way back.
-func (r *run) dropOldDisks(ctx context.Context) error {
-	for i := range r.plan.VMs {
-		plan := &r.plan.VMs[i]
-		if plan.Action != Overwrite {
-			continue
-		}
-		u := slices.IndexFunc(r.undo, func(u undoStep) bool { return u.swapOf == plan.LiveMoRef })
-		if u < 0 {
-			continue
-		}
-		if err := r.dropOld(ctx, plan, r.undo[u]); err != nil {
-			return fmt.Errorf("vm %s: %w", plan.Name, err)
-		}
-		r.undo = slices.Delete(r.undo, u, u+1)
+// still refuses a VM whose disks must not be exchanged: one that somebody
+// switched on, or took a snapshot of, has written or may write to them.
+func still(c *vsphere.VMConfig) error {
+	if c.PowerState != "poweredOff" {
+		return fmt.Errorf("the VM is %s: its disks are not exchanged; power it off first", c.PowerState)
+	}
+	if len(c.Snapshots) > 0 {
+		return fmt.Errorf("%w: the VM has %d, which hang from its disks; remove them first", vsphere.ErrSnapshotsPresent, len(c.Snapshots))
 	}
 	return nil
 }
 
-func (r *run) dropOld(ctx context.Context, plan *VMPlan, swap undoStep) error {
-	client, err := r.VSphere(ctx, plan.vimServerHref)
+// made lists every name that a new file may bear.
+func (f Files) made() []string {
+	return slices.Compact(slices.Sorted(slices.Values(append(slices.Collect(maps.Values(f.New)), f.Also...))))
+}
+
+// heldByScratch returns the disk files of the scratch VM, where it is there:
+// they go with it.
+func heldByScratch(ctx context.Context, client *vsphere.Client, name string) ([]string, error) {
+	if name == "" {
+		return nil, nil
+	}
+	vms, err := client.FindVMs(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("find VM %s: %w", name, err)
+	}
+	var held []string
+	for _, ref := range vms {
+		config, err := client.VM(ref.MoRef).Config(ctx)
+		if errors.Is(err, vsphere.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("vm %s: read configuration: %w", ref.Name, err)
+		}
+		for _, d := range config.Disks {
+			held = append(held, d.FileName)
+		}
+	}
+	return held, nil
+}
+
+// dropDisks deletes disk files, but for those that are held and those that
+// the VM refers to, in its disks or anywhere in their chains: a host keeps
+// nobody from deleting the files of a VM that is off.
+func dropDisks(ctx context.Context, client *vsphere.Client, vm *vsphere.VMConfig, datacenter string, files, held []string) (left []string, err error) {
+	var errs []error
+	for _, f := range files {
+		if slices.Contains(held, f) {
+			continue
+		}
+		if refersTo(vm, f) {
+			left = append(left, f)
+			continue
+		}
+		switch err := client.DeleteDisk(ctx, datacenter, f); {
+		case errors.Is(err, vsphere.ErrInUse):
+			left = append(left, f)
+		case err != nil:
+			errs = append(errs, err)
+		}
+	}
+	return left, errors.Join(errs...)
+}
+
+// refersTo tells whether a VM uses a file, going by its disks and by its
+// layout, which lists the files of snapshots too.
+func refersTo(vm *vsphere.VMConfig, file string) bool {
+	if slices.ContainsFunc(vm.Disks, func(d vsphere.Disk) bool { return d.FileName == file }) {
+		return true
+	}
+	var escaped bytes.Buffer
+	if err := xml.EscapeText(&escaped, []byte(file)); err != nil {
+		return true // cannot be told: leave it
+	}
+	return bytes.Contains(vm.Layout, slices.Concat([]byte(">"), escaped.Bytes(), []byte("<")))
+}
+
+// commitPoint is the step from which on there is no way back: in one
+// transaction every intent to undo is settled, and the disks that were
+// swapped out are marked for deletion. A disk that cannot be deleted then is
+// a warning, and stays in the journal for the next run.
+func (r *run) commitPoint(ctx context.Context) error {
+	var settle []int64
+	var old []journal.Intent
+	var swaps []undoStep
+	for _, u := range r.undo {
+		settle = append(settle, u.intent)
+		if u.swapOf == "" || r.plan.KeepOld {
+			continue
+		}
+		raw, err := json.Marshal(Files{Datacenter: u.files.Datacenter, Old: u.files.Old})
+		if err != nil {
+			return err
+		}
+		swaps = append(swaps, u)
+		old = append(old, journal.Intent{
+			Claim: r.Claim.Token, Run: r.id, Site: r.Site, VApp: r.point.VApp.ID, Kind: mark.OldDisk, Object: u.swapOf,
+			Detail: map[string]string{mark.VCenter: u.client.InstanceUUID(), mark.VM: u.vm, "files": string(raw)},
+		})
+	}
+	ids, err := r.Journal.Replace(ctx, settle, old)
 	if err != nil {
 		return err
 	}
 	if r.plan.KeepOld {
-		r.warn(plan.Name, "its former disks are kept: "+strings.Join(slices.Sorted(maps.Values(swap.files.Old)), ", "))
-		return r.Journal.Settle(ctx, swap.intent)
+		for _, u := range r.undo {
+			if u.swapOf != "" {
+				r.warn(u.vm, "its former disks are kept: "+strings.Join(slices.Sorted(maps.Values(u.files.Old)), ", "))
+			}
+		}
 	}
-	raw, err := json.Marshal(Files{Datacenter: swap.files.Datacenter, Old: swap.files.Old})
-	if err != nil {
-		return err
+	r.undo = nil
+	r.did("commit point")
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	for i, u := range swaps {
+		left, err := DropOld(ctx, u.client, u.swapOf, u.files)
+		if err == nil {
+			err = r.Journal.Settle(ctx, ids[i])
+		}
+		r.did("drop old disks " + u.vm)
+		if err != nil {
+			r.warn(u.vm, fmt.Sprintf("its former disks could not be deleted, the next run or `reconcile` will try again: %v", err))
+		}
+		if len(left) > 0 {
+			r.warn(u.vm, "former disks that something still refers to are kept: "+strings.Join(left, ", "))
+		}
 	}
-	id, err := r.Journal.Intend(ctx, journal.Intent{
-		Claim: r.Claim.Token, Run: r.id, Site: r.Site, VApp: r.point.VApp.ID, Kind: mark.OldDisk, Object: plan.LiveMoRef,
-		Detail: map[string]string{mark.VCenter: client.InstanceUUID(), mark.VM: plan.Name, "files": string(raw)},
-	})
-	if err != nil {
-		return err
-	}
-	if err := r.Journal.Settle(ctx, swap.intent); err != nil {
-		return err
-	}
-	r.did("intend old-disk " + plan.Name)
-	if err := DropOld(ctx, client, plan.LiveMoRef, swap.files); err != nil {
-		return err
-	}
-	r.did("drop old disks " + plan.Name)
-	return r.Journal.Settle(ctx, id)
+	return nil
 }
 
 // DropOld deletes the disks that a proven swap replaced, but for those that
-// the VM has again.
-func DropOld(ctx context.Context, client *vsphere.Client, moref string, files Files) error {
+// the VM refers to again. It returns the files that it left.
+func DropOld(ctx context.Context, client *vsphere.Client, moref string, files Files) (left []string, err error) {
 	old := slices.Sorted(maps.Values(files.Old))
 	now, err := client.VM(moref).Config(ctx)
-	if err != nil && !errors.Is(err, vsphere.ErrNotFound) {
-		return fmt.Errorf("read configuration: %w", err)
+	if errors.Is(err, vsphere.ErrNotFound) {
+		return old, nil // deleted, or registered anew: somebody's business now
 	}
-	if now != nil {
-		for _, d := range now.Disks {
-			old = slices.DeleteFunc(old, func(f string) bool { return f == d.FileName })
-		}
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return DropDisks(ctx, client, files.Datacenter, old)
+	return dropDisks(ctx, client, now, files.Datacenter, old, nil)
 }
 
 // DecodeFiles reads the files of a Swap or OldDisk intent.

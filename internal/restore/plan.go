@@ -10,12 +10,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
-	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
 // ErrConflict says that a plan has conflicts which need a decision. The
@@ -63,21 +61,23 @@ type Options struct {
 
 // A Plan is what a restore would do.
 type Plan struct {
-	Mode      string               `json:"mode"`
-	Point     restorepoint.Summary `json:"point"`
-	VAppName  string               `json:"vappName"`
-	VAppID    string               `json:"vappId,omitempty"` // the vApp that is overwritten
-	Org       restorepoint.Ref     `json:"org"`
-	VDC       restorepoint.Ref     `json:"vdc"`
-	VMs       []VMPlan             `json:"vms"`
-	Networks  map[string]string    `json:"networks,omitempty"` // parent network's name -> href
-	Owner     restorepoint.Ref     `json:"owner"`
-	IP        string               `json:"ip"`
-	MAC       string               `json:"mac"`
-	KeepOld   bool                 `json:"keepOld,omitempty"`
-	PowerOn   bool                 `json:"powerOn,omitempty"`
-	Steps     []string             `json:"steps"`
-	Conflicts []Conflict           `json:"conflicts,omitempty"`
+	Mode     string               `json:"mode"`
+	Point    restorepoint.Summary `json:"point"`
+	VAppName string               `json:"vappName"`
+	VAppID   string               `json:"vappId,omitempty"` // the vApp that is overwritten
+	Org      restorepoint.Ref     `json:"org"`
+	VDC      restorepoint.Ref     `json:"vdc"`
+	VMs      []VMPlan             `json:"vms"`
+	Networks map[string]string    `json:"networks,omitempty"` // parent network's name -> href
+	Owner    restorepoint.Ref     `json:"owner"`
+	IP       string               `json:"ip"`
+	MAC      string               `json:"mac"`
+	KeepOld  bool                 `json:"keepOld,omitempty"`
+	PowerOn  bool                 `json:"powerOn,omitempty"`
+	// Missing counts VMs and disks that the restore point does not hold.
+	Missing   int        `json:"missing,omitempty"`
+	Steps     []string   `json:"steps"`
+	Conflicts []Conflict `json:"conflicts,omitempty"`
 
 	live     *vcd.VApp
 	profiles map[string]string // storage profiles of the VDC: name -> href
@@ -170,8 +170,23 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 	return p, nil
 }
 
-// planPlace finds the org and VDC: by id, else by name.
+// planPlace finds the org and VDC: those of the vApp that is overwritten, else
+// those of the restore point, by id or by name.
 func planPlace(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
+	if p.Mode == ModeOverwrite {
+		live, err := d.VCD.VApp(ctx, point.VApp.ID)
+		if vcd.IsNotFound(err) {
+			p.conflict("vApp "+p.VAppName, "", "does not exist any more: restore it without --overwrite")
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("vApp %s: %w", p.VAppName, err)
+		}
+		p.live, p.VAppID = live, live.ID
+		p.VDC = restorepoint.Ref{ID: live.VDC.ID, Name: live.VDC.Name, Href: live.VDC.Href}
+		p.Org = restorepoint.Ref{ID: live.Org.ID, Name: live.Org.Name}
+		return nil
+	}
 	vdcs, err := d.VCD.VDCs(ctx)
 	if err != nil {
 		return fmt.Errorf("list VDCs: %w", err)
@@ -197,48 +212,30 @@ func planPlace(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point)
 	return nil
 }
 
-// planVApp checks that the vApp is there for an overwrite, and that its name
-// is free otherwise.
+// planVApp checks that the vApp may be overwritten, or that its name is free.
 func planVApp(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
+	object := "vApp " + p.VAppName
+	if p.Mode == ModeOverwrite {
+		if p.live.InMaintenance {
+			p.conflict(object, "", "is in maintenance mode by somebody else")
+		}
+		if p.live.Name != p.VAppName {
+			p.conflict(object, "give it back its name", "is called %s now", p.live.Name)
+		}
+		return nil
+	}
 	vapps, err := d.VCD.VApps(ctx, "")
 	if err != nil {
 		return fmt.Errorf("list vApps: %w", err)
 	}
-	var same, named *vcd.VAppRef
-	for i, v := range vapps {
-		if v.ID == point.VApp.ID {
-			same = &vapps[i]
+	for _, v := range vapps {
+		switch {
+		case p.Mode == ModeMissing && v.ID == point.VApp.ID:
+			p.conflict(object, "", "still exists: overwrite it (--overwrite) or restore it by another name (--as)")
+			return nil
+		case v.VDCID == p.VDC.ID && v.Name == p.VAppName:
+			p.conflict(object, "", "the name is taken in VDC %s: restore it by another name (--as)", p.VDC.Name)
 		}
-		if v.VDCID == p.VDC.ID && v.Name == p.VAppName {
-			named = &vapps[i]
-		}
-	}
-	object := "vApp " + p.VAppName
-	switch {
-	case p.Mode == ModeOverwrite && same == nil:
-		p.conflict(object, "", "does not exist any more: restore it without --overwrite")
-		return nil
-	case p.Mode == ModeOverwrite:
-		return planLive(ctx, d, p, same)
-	case p.Mode == ModeMissing && same != nil:
-		p.conflict(object, "", "still exists: overwrite it (--overwrite) or restore it by another name (--as)")
-	case named != nil:
-		p.conflict(object, "", "the name is taken in VDC %s: restore it by another name (--as)", p.VDC.Name)
-	}
-	return nil
-}
-
-func planLive(ctx context.Context, d *Deps, p *Plan, ref *vcd.VAppRef) error {
-	live, err := d.VCD.VApp(ctx, ref.ID)
-	if err != nil {
-		return fmt.Errorf("vApp %s: %w", ref.Name, err)
-	}
-	p.live, p.VAppID = live, live.ID
-	if live.InMaintenance {
-		p.conflict("vApp "+live.Name, "", "is in maintenance mode by somebody else")
-	}
-	if live.Name != p.VAppName {
-		p.conflict("vApp "+live.Name, "give it back its name", "was called %s", p.VAppName)
 	}
 	return nil
 }
@@ -293,171 +290,6 @@ func planPeople(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) er
 	}
 	p.Owner = restorepoint.Ref{ID: user.ID, Name: user.Name, Href: user.Href}
 	return nil
-}
-
-// planVMs decides what becomes of each VM and where its disks go.
-func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
-	profiles, err := d.VCD.StorageProfiles(ctx, p.VDC.ID)
-	if err != nil {
-		return fmt.Errorf("list storage profiles of VDC %s: %w", p.VDC.Name, err)
-	}
-	p.profiles = map[string]string{}
-	for _, sp := range profiles {
-		p.profiles[sp.Name] = sp.Href
-	}
-	inPoint := map[string]bool{}
-	for i := range point.VMs {
-		vm := &point.VMs[i]
-		inPoint[vm.ID] = true
-		plan := VMPlan{Name: vm.Name, Action: Rebuild, VM: vm, vimServerHref: vm.VCenterHref}
-		if vm.Missing != "" {
-			plan.Action = Leave
-			p.conflict("vm "+vm.Name, "restore the others", "its disks are not in the restore point: %s", vm.Missing)
-			p.VMs = append(p.VMs, plan)
-			continue
-		}
-		for _, disk := range vm.Disks {
-			plan.Bytes += disk.Content.DataBytes
-		}
-		if p.live != nil {
-			for j, l := range p.live.VMs {
-				if l.ID == vm.ID {
-					plan.Action, plan.Live, plan.LiveMoRef = Overwrite, &p.live.VMs[j], l.VimInfo.VMMoRef
-				}
-			}
-		}
-		if err := planVM(ctx, d, p, &plan, profiles); err != nil {
-			return fmt.Errorf("vm %s: %w", vm.Name, err)
-		}
-		p.VMs = append(p.VMs, plan)
-	}
-	if p.live != nil {
-		for j, l := range p.live.VMs {
-			if !inPoint[l.ID] {
-				p.conflict("vm "+l.Name, "keep it as it is", "was added since the backup")
-				p.VMs = append(p.VMs, VMPlan{Name: l.Name, Action: Leave, Live: &p.live.VMs[j]})
-			}
-		}
-	}
-	return nil
-}
-
-func planVM(ctx context.Context, d *Deps, p *Plan, plan *VMPlan, profiles []vcd.StorageProfile) error {
-	doc, err := d.docs.tree("vcd/vms/" + restorepoint.UUID(plan.VM.ID) + "/vm.xml")
-	if err != nil {
-		return err
-	}
-	if doc != nil {
-		name := attributeOf(doc.Root(), "name", "StorageProfile")
-		for _, sp := range profiles {
-			if sp.Name == name {
-				plan.StorageProfile = restorepoint.Ref{ID: sp.ID, Name: sp.Name, Href: sp.Href}
-			}
-		}
-		if plan.StorageProfile.Href == "" && name != "" {
-			p.conflict("storage profile "+name, "use the VDC's default", "vm %s had it, and VDC %s has none of that name", plan.Name, p.VDC.Name)
-		}
-	}
-	client, err := d.VSphere(ctx, plan.vimServerHref)
-	if err != nil {
-		return err
-	}
-	if plan.Action == Overwrite {
-		if err := planOverwrite(ctx, client, p, plan); err != nil {
-			return err
-		}
-	}
-	return planDatastores(ctx, client, p, plan)
-}
-
-// planOverwrite refuses where a disk must not be replaced.
-func planOverwrite(ctx context.Context, client *vsphere.Client, p *Plan, plan *VMPlan) error {
-	config, err := client.VM(plan.LiveMoRef).Config(ctx)
-	if err != nil {
-		return fmt.Errorf("read configuration: %w", err)
-	}
-	object := "vm " + plan.Name
-	if len(config.Snapshots) > 0 {
-		p.conflict(object, "", "has %d snapshots, which hang from the disks that would be replaced: remove them first", len(config.Snapshots))
-		return nil
-	}
-	plan.home, plan.files = config.VmPathName, map[int32]string{}
-	live := map[int32]vsphere.Disk{}
-	for _, disk := range config.Disks {
-		plan.files[disk.Key] = disk.FileName
-		if disk.ChainDepth > 0 {
-			p.conflict(object, "", "disk %s is a linked clone: restore a copy (--as)", disk.Label)
-		}
-		live[disk.Key] = disk
-	}
-	for _, disk := range plan.VM.Disks {
-		was, ok := live[disk.Key]
-		if !ok {
-			p.conflict(object, "", "disk %s was removed since the backup: restore a copy (--as)", disk.Label)
-		} else if was.Capacity != disk.Content.Size {
-			p.conflict(object, "", "disk %s has %d bytes now and %d in the restore point: restore a copy (--as)", disk.Label, was.Capacity, disk.Content.Size)
-		}
-		delete(live, disk.Key)
-	}
-	for _, disk := range live {
-		p.conflict(object, "keep it as it is", "disk %s was added since the backup", disk.Label)
-	}
-	return nil
-}
-
-// planDatastores keeps the datastore that each disk is or was on where it has
-// room, and else takes the one with the most.
-func planDatastores(ctx context.Context, client *vsphere.Client, p *Plan, plan *VMPlan) error {
-	stores, err := client.Datastores(ctx)
-	if err != nil {
-		return fmt.Errorf("list datastores: %w", err)
-	}
-	stores = slices.DeleteFunc(stores, func(s vsphere.DatastoreInfo) bool { return !s.Accessible })
-	plan.Disks = map[int32]restorepoint.Ref{}
-	for _, d := range plan.VM.Disks {
-		was := datastoreOf(d.FileName)
-		if f := plan.files[d.Key]; f != "" {
-			was = datastoreOf(f)
-		}
-		plan.Disks[d.Key] = p.room(stores, "vm "+plan.Name+" disk "+d.Label, was, d.Content.DataBytes)
-	}
-	home := datastoreOf(plan.home)
-	if len(plan.VM.Disks) > 0 && home == "" {
-		home = plan.Disks[plan.VM.Disks[0].Key].Name
-	}
-	plan.Datastore = p.room(stores, "vm "+plan.Name, home, 0)
-	return nil
-}
-
-// room finds a datastore for some bytes, and notes them as taken.
-func (p *Plan) room(stores []vsphere.DatastoreInfo, object, was string, size int64) restorepoint.Ref {
-	if p.taken == nil {
-		p.taken = map[string]int64{}
-	}
-	free := func(s vsphere.DatastoreInfo) int64 { return s.Free - p.taken[s.Ref] }
-	var most *vsphere.DatastoreInfo
-	for i, s := range stores {
-		if s.Name == was && free(s) >= size {
-			p.taken[s.Ref] += size
-			return restorepoint.Ref{ID: s.Ref, Name: s.Name}
-		}
-		if most == nil || free(s) > free(*most) {
-			most = &stores[i]
-		}
-	}
-	switch {
-	case most == nil:
-		p.conflict(object, "", "its vCenter has no datastore that can be reached")
-		return restorepoint.Ref{}
-	case free(*most) < size:
-		p.conflict(object, "", "needs %d bytes, and no datastore has more than %d free (%s)", size, free(*most), most.Name)
-		return restorepoint.Ref{}
-	}
-	if was != "" {
-		p.conflict("datastore "+was, "use "+most.Name, "is gone or full; %s was on it", object)
-	}
-	p.taken[most.Ref] += size
-	return restorepoint.Ref{ID: most.Ref, Name: most.Name}
 }
 
 // datastoreOf returns ds of "[ds] dir/file.vmdk".

@@ -96,7 +96,7 @@ func (r *run) chosen(d *Difference) {
 }
 
 func comparable(name string) bool {
-	if !strings.HasSuffix(name, ".xml") {
+	if !strings.HasSuffix(name, ".xml") && !strings.HasSuffix(name, ".json") {
 		return false
 	}
 	return !slices.ContainsFunc(uncompared, func(p string) bool { return strings.HasPrefix(name, p) })

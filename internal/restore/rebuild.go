@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/mark"
@@ -15,11 +16,15 @@ import (
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
+// importTimeout bounds the import of one VM, which moves no disk bytes.
+const importTimeout = 15 * time.Minute
+
 // scratch is a VM that a restore made in vSphere.
 type scratch struct {
 	client *vsphere.Client
 	vm     *vsphere.VM
 	moref  string
+	name   string
 }
 
 // place finds where a VM can be made, outside the resource pools of the VDCs
@@ -111,7 +116,7 @@ func (r *run) build(ctx context.Context, plan *VMPlan, name string, specify func
 		return nil, fmt.Errorf("write disks: %w", err)
 	}
 	r.did("build " + plan.Name)
-	return &scratch{client: client, vm: client.VM(moref), moref: moref}, nil
+	return &scratch{client: client, vm: client.VM(moref), moref: moref, name: name}, nil
 }
 
 // contents opens the disks of a VM in the repository.
@@ -182,6 +187,9 @@ func (r *run) missing(ctx context.Context) error {
 	if err := r.reload(ctx, href); err != nil {
 		return err
 	}
+	if err := r.claim(ctx); err != nil {
+		return err
+	}
 	return r.enter(ctx)
 }
 
@@ -208,6 +216,10 @@ func (r *run) rebuildInto(ctx context.Context, n int, plan *VMPlan, href *string
 	if err := r.intend(ctx, journal.Intent{Kind: mark.Import, Object: vm.moref, Detail: detail}, "delete vm "+plan.Name, r.undoImport(vm, *href == "")); err != nil {
 		return err
 	}
+	// Not to be cancelled: an import that vCD has begun it ends, and only
+	// what is known to be there can be taken back.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), importTimeout)
+	defer cancel()
 	computer, description := r.guestName(plan.VM), r.vmDescription(plan.VM)
 	if *href == "" {
 		*href, err = r.VCD.ImportVMAsVApp(ctx, plan.vimServerHref, vcd.ImportAsVApp{

@@ -21,7 +21,7 @@ import (
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
-// cleanTimeout bounds each clean-up step, which runs even after cancellation.
+// cleanTimeout bounds the clean-up, which runs even after cancellation.
 const cleanTimeout = 10 * time.Minute
 
 // Deps are what a restore works with.
@@ -90,6 +90,8 @@ type Result struct {
 	// Compared counts the documents that were read back and compared.
 	Compared    int          `json:"compared"`
 	Differences []Difference `json:"differences,omitempty"`
+	// Missing counts VMs and disks that the restore point does not hold.
+	Missing int `json:"missing,omitempty"`
 	// Warnings are what the operator should know or still do.
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -98,6 +100,10 @@ type Result struct {
 func (r *Result) Unexplained() []Difference {
 	return slices.DeleteFunc(slices.Clone(r.Differences), func(d Difference) bool { return d.Reason != "" })
 }
+
+// Incomplete tells whether something of the restore point is not there, or
+// differs without a reason.
+func (r *Result) Incomplete() bool { return r.Missing > 0 || len(r.Unexplained()) > 0 }
 
 // A VMResult is the identity of a VM before and after.
 type VMResult struct {
@@ -123,6 +129,10 @@ type run struct {
 	result *Result
 	// undo takes back what was done so far, last first.
 	undo []undoStep
+	// halfSwapped is true when a swap could not be taken back.
+	halfSwapped bool
+	// made is the claim of a vApp that this restore made.
+	made *journal.Claim
 }
 
 type undoStep struct {
@@ -130,7 +140,10 @@ type undoStep struct {
 	intent int64
 	do     func(context.Context) error
 
-	swapOf string // moref of the VM whose disks were swapped
+	// Of a swap: the VM whose disks were swapped, and the files.
+	swapOf string // moref
+	vm     string
+	client *vsphere.Client
 	files  Files
 }
 
@@ -155,6 +168,7 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o Options) (*Re
 	for _, c := range plan.Conflicts {
 		r.warn("", fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
 	}
+	r.result.Missing = plan.Missing
 	if err := r.do(ctx); err != nil {
 		return r.result, fmt.Errorf("vApp %s: %w", plan.VAppName, err)
 	}
@@ -164,11 +178,18 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o Options) (*Re
 func (r *run) do(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, r.takeBack(ctx))
+			back := r.takeBack(ctx)
+			err = errors.Join(err, back)
+			if r.halfSwapped {
+				// Nobody must write to disks that will be taken away.
+				r.warn("", "the vApp stays in maintenance mode until `reconcile`, or the next run, has given its VMs their disks back")
+				return
+			}
+			if r.plan.Mode == ModeOverwrite {
+				r.warn("", "the restore was taken back; the vApp is powered off")
+			}
 		}
-		if exit := r.exit(ctx); exit != nil {
-			err = errors.Join(err, exit)
-		}
+		err = errors.Join(err, r.exit(ctx), r.unclaim(ctx))
 	}()
 	if r.plan.Mode == ModeOverwrite {
 		err = r.overwrite(ctx)
@@ -184,7 +205,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	if err := r.step(ctx, "read back and compare", r.readBack); err != nil {
 		return err
 	}
-	if err := r.step(ctx, "settle", r.settle); err != nil {
+	if err := r.step(ctx, "settle", r.commitPoint); err != nil {
 		return err
 	}
 	if err := r.exit(ctx); err != nil {
@@ -208,6 +229,7 @@ func (r *run) takeBack(ctx context.Context) error {
 		var errs []error
 		for _, u := range slices.Backward(r.undo) {
 			if err := u.do(ctx); err != nil {
+				r.halfSwapped = r.halfSwapped || u.swapOf != ""
 				errs = append(errs, fmt.Errorf("%s: %w", u.what, err))
 				continue
 			}
@@ -216,20 +238,6 @@ func (r *run) takeBack(ctx context.Context) error {
 		r.undo = nil
 		return errors.Join(errs...)
 	})
-}
-
-// settle closes the intents of a restore that is proven.
-func (r *run) settle(ctx context.Context) error {
-	if err := r.dropOldDisks(ctx); err != nil {
-		return err
-	}
-	for _, u := range r.undo {
-		if err := r.Journal.Settle(ctx, u.intent); err != nil {
-			return err
-		}
-	}
-	r.undo = nil
-	return nil
 }
 
 // intend journals a change before it is made, with how to take it back.
@@ -242,6 +250,20 @@ func (r *run) intend(ctx context.Context, i journal.Intent, what string, undo fu
 	r.undo = append(r.undo, undoStep{what: what, intent: id, do: undo})
 	r.did("intend " + i.Kind)
 	return nil
+}
+
+// claim claims the vApp that the restore made, so that no backup and no
+// reconcile takes it for a dead run's.
+func (r *run) claim(ctx context.Context) (err error) {
+	r.made, err = r.Journal.Claim(ctx, r.Site, r.vapp.ID, "restore")
+	return err
+}
+
+func (r *run) unclaim(ctx context.Context) error {
+	if r.made == nil {
+		return nil
+	}
+	return r.made.Release(context.WithoutCancel(ctx))
 }
 
 // enter puts the vApp in maintenance mode and waits until nothing moves.
@@ -273,7 +295,9 @@ func (r *run) exit(ctx context.Context) error {
 func (r *run) step(ctx context.Context, name string, do func(context.Context) error) error {
 	event := progress.Event{Kind: progress.StepStart, Step: name, Org: r.plan.Org.Name, VApp: r.plan.VAppName}
 	r.Progress.Emit(event)
+	began := time.Now()
 	err := do(ctx)
+	r.Logger.InfoContext(ctx, "step", "run", r.id, "step", name, "org", r.plan.Org.Name, "vapp", r.plan.VAppName, "took", time.Since(began), "error", err)
 	event.Kind = progress.StepDone
 	if err != nil {
 		event.Err = err.Error()
@@ -292,6 +316,13 @@ func (r *run) warn(vm, message string) {
 	r.Progress.Emit(progress.Event{
 		Kind: progress.Warn, Org: r.plan.Org.Name, VApp: r.plan.VAppName, VM: vm, Message: message,
 	})
+}
+
+// warnOnce is warn, but says a thing only once.
+func (r *run) warnOnce(vm, message string) {
+	if !slices.Contains(r.result.Warnings, "vm "+vm+": "+message) {
+		r.warn(vm, message)
+	}
 }
 
 func (r *run) did(step string) {

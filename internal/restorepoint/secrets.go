@@ -17,6 +17,9 @@ const SecretsPath = "secrets"
 // secretElements are the elements whose text is a password or key.
 var secretElements = []string{"AdminPassword", "DomainUserPassword", "Password", "SharedSecret", "EncryptionKey"}
 
+// IsSecret tells whether the text of an element is a password or key.
+func IsSecret(local string) bool { return slices.Contains(secretElements, local) }
+
 // Secrets holds the passwords and keys that were cut out of the documents of
 // a point: document path, then one text per element, in document order.
 type Secrets map[string][]string
@@ -25,7 +28,7 @@ type Secrets map[string][]string
 // keeps under the document's name. The elements themselves stay, empty;
 // everything else stays byte for byte.
 func (s Secrets) Cut(name string, doc []byte) ([]byte, error) {
-	spans, err := elements(doc, func(e xml.StartElement) bool { return slices.Contains(secretElements, e.Name.Local) })
+	spans, err := elements(doc, func(e xml.StartElement) bool { return IsSecret(e.Name.Local) })
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +47,7 @@ func (s Secrets) Restore(name string, doc []byte) ([]byte, error) {
 	if len(texts) == 0 {
 		return doc, nil
 	}
-	spans, err := elements(doc, func(e xml.StartElement) bool { return slices.Contains(secretElements, e.Name.Local) })
+	spans, err := elements(doc, func(e xml.StartElement) bool { return IsSecret(e.Name.Local) })
 	if err != nil {
 		return nil, err
 	}

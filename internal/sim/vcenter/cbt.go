@@ -59,8 +59,9 @@ func (s *Server) changedAreas(ref types.ManagedObjectReference, req *types.Query
 		if !ok {
 			return nil, unknown("change ID " + req.ChangeId)
 		}
-		areas = subtract(blocks.ranges(size), s.faults.omitted(ref.Value, req.DeviceKey))
+		areas = blocks.ranges(size)
 	}
+	areas = subtract(areas, s.faults.omitted(forgery{ref.Value, req.DeviceKey, req.ChangeId == "*"}))
 	n, empty := s.faults.paging()
 	return page(areas, req.StartOffset, size, n, empty), nil
 }

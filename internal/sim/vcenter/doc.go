@@ -5,7 +5,8 @@
 // block tracking, NFC leases that stream VMDKs both ways, an authenticated
 // /folder, .vmx files from which a VM can be registered again, and the
 // refusals of a real vCenter (locked files, busy slots, snapshots in the
-// way, disabled methods, held leases).
+// way, disabled methods, held leases). Nor does it refuse more: a disk whose
+// files nobody has locked is deleted or moved, whoever needs it.
 //
 // Promises: the content of a disk without snapshots is exactly its raw
 // -flat.vmdk below Config.Dir, sparse where nothing was written; what a

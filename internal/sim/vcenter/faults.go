@@ -17,7 +17,7 @@ type Faults struct {
 	folder       bool
 	quiesce      map[string]bool
 	leaveDeltas  map[string]int
-	forged       map[string]map[int32][]Range
+	forged       map[forgery][]Range
 	forget       map[string]int
 	cutAfter     int64
 	cutTimes     int
@@ -34,7 +34,7 @@ func newFaults() *Faults {
 		calls: map[string]*planned{}, tasks: map[string]*planned{},
 		areasPerPage: 2000,
 		quiesce:      map[string]bool{}, leaveDeltas: map[string]int{},
-		forged: map[string]map[int32][]Range{}, forget: map[string]int{},
+		forged: map[forgery][]Range{}, forget: map[string]int{},
 	}
 }
 
@@ -73,21 +73,35 @@ func (f *Faults) take(m map[string]*planned, method string) types.BaseMethodFaul
 	return p.fault
 }
 
+// A forgery says which answers about a disk are false.
+type forgery struct {
+	moref     string
+	key       int32
+	allocated bool // those to "*", else those to change IDs
+}
+
 // ForgeCBT leaves omit out of every answer about the changed areas of a
 // disk, as hosts with bugs have done. Without ranges it ends the lie.
 func (f *Faults) ForgeCBT(moref string, key int32, omit ...Range) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.forged[moref] == nil {
-		f.forged[moref] = map[int32][]Range{}
-	}
-	f.forged[moref][key] = normalize(omit)
+	f.forge(forgery{moref, key, false}, omit)
 }
 
-func (f *Faults) omitted(moref string, key int32) []Range {
+// ForgeAllocated leaves omit out of every answer about the allocated areas
+// of a disk, which is what "*" asks for. Without ranges it ends the lie.
+func (f *Faults) ForgeAllocated(moref string, key int32, omit ...Range) {
+	f.forge(forgery{moref, key, true}, omit)
+}
+
+func (f *Faults) forge(about forgery, omit []Range) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.forged[moref][key]
+	f.forged[about] = normalize(omit)
+}
+
+func (f *Faults) omitted(about forgery) []Range {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.forged[about]
 }
 
 // ForgetChangeIDs makes every change ID that the VM gave out so far unknown.

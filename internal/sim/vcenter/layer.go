@@ -241,6 +241,16 @@ func (l *layer) root() *layer {
 	return l
 }
 
+// above tells whether other is l or lies below it.
+func (l *layer) above(other *layer) bool {
+	for ; l != nil; l = l.parent {
+		if l == other {
+			return true
+		}
+	}
+	return false
+}
+
 func (l *layer) depth() int {
 	n := 0
 	for p := l.parent; p != nil; p = p.parent {

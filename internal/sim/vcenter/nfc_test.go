@@ -187,7 +187,7 @@ func leaseState(t *testing.T, c *govmomi.Client, l *nfc.Lease) mo.HttpNfcLease {
 }
 
 func TestLeasesTimeOutWithoutProgress(t *testing.T) {
-	s := start(t, func(c *vcenter.Config) { c.LeaseTimeout = 3 * time.Second })
+	s := start(t, func(c *vcenter.Config) { c.LeaseTimeout = 1500 * time.Millisecond })
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: 64 * mib}}})
 	write(t, guest(t, s, vm, 0), 0, random(48*mib))
@@ -199,7 +199,7 @@ func TestLeasesTimeOutWithoutProgress(t *testing.T) {
 	}
 	defer r.Close()
 	for range 5 {
-		time.Sleep(800 * time.Millisecond)
+		time.Sleep(400 * time.Millisecond)
 		if err := lease.Progress(context.Background(), 10); err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +207,7 @@ func TestLeasesTimeOutWithoutProgress(t *testing.T) {
 	if st := leaseState(t, c, lease); st.State != "ready" || st.TransferProgress != 10 {
 		t.Fatalf("got state %s, progress %d", st.State, st.TransferProgress)
 	}
-	time.Sleep(4 * time.Second)
+	time.Sleep(2 * time.Second)
 	if st := leaseState(t, c, lease); st.State != "error" || st.Error == nil {
 		t.Errorf("got state %s, error %v", st.State, st.Error)
 	}

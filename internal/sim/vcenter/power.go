@@ -78,6 +78,9 @@ func (s *Server) switchPower(ctx *simulator.Context, vs *vmState, to types.Virtu
 
 // checkDisks refuses to start a VM whose disks are missing or in use.
 func (s *Server) checkDisks(vs *vmState) error {
+	if err := s.intact(vs); err != nil {
+		return err
+	}
 	vs.io.RLock()
 	var tops []*layer
 	for _, key := range vs.diskKeys() {
@@ -90,12 +93,35 @@ func (s *Server) checkDisks(vs *vmState) error {
 	vs.io.RUnlock()
 	for _, top := range tops {
 		for l := top; l != nil; l = l.parent {
-			if _, err := s.store.open(l.file); err != nil {
-				return err
-			}
 			exclusive, shared := s.lockedBy(l, vs)
 			if exclusive || shared && l == top {
 				return locked(l.file)
+			}
+		}
+	}
+	return nil
+}
+
+// intact refuses a VM of whose disks a file is gone. Hosts go by names: a disk
+// that was put in the place of another is the VM's now.
+func (s *Server) intact(vs *vmState) error {
+	vs.io.Lock()
+	defer vs.io.Unlock()
+	for key, d := range vs.disks {
+		for l := d.top; l != nil; l = l.parent {
+			now, err := s.store.open(l.file)
+			switch {
+			case err != nil:
+				return err
+			case now == l:
+			case d.top.parent == nil:
+				c := *d
+				c.top, c.tracker = now, nil
+				vs.disks[key] = &c
+				s.store.use(l, -1)
+				s.store.use(now, 1)
+			default:
+				return refuse(&types.FileFault{File: l.file.String()}, "disk %s: its parent %s is another disk now", d.top.file, l.file)
 			}
 		}
 	}

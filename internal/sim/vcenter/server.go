@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	pbm "github.com/vmware/govmomi/pbm/simulator"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -54,6 +55,10 @@ type Stats struct{ FolderBytes, NFCBytesOut, NFCBytesIn int64 }
 
 type counters struct{ folder, nfcOut, nfcIn atomic.Int64 }
 
+// creating guards what vcsim shares between all models of a process: making
+// one and its hosts writes to and reads templates, its licence's among them.
+var creating sync.Mutex
+
 // Start makes the inventory that c describes and serves it over HTTPS.
 func Start(c Config) (*Server, error) {
 	if err := c.setDefaults(); err != nil {
@@ -73,6 +78,8 @@ func Start(c Config) (*Server, error) {
 		s.macBase = s.macBase*31 + b // vCenters side by side give out different MACs
 	}
 	s.store = newStore(c)
+	creating.Lock()
+	defer creating.Unlock()
 	if err := s.makeModel(); err != nil {
 		return nil, fmt.Errorf("vcenter simulator: %w", err)
 	}
@@ -96,6 +103,7 @@ func (s *Server) makeModel() error {
 		return fmt.Errorf("create model: %w", err)
 	}
 	s.model = m
+	m.Service.RegisterSDK(pbm.New())
 	reg := m.Map()
 	reg.Handler = s.intercept
 	reg.SessionManager().ValidLogin = func(l *types.Login) bool { return s.validUser(l.UserName, l.Password) }

@@ -31,6 +31,9 @@ func (s *Server) createSnapshot(ctx *simulator.Context, ref types.ManagedObjectR
 	if err := s.checkSnapshot(vs, req); err != nil {
 		return ref, err
 	}
+	if err := s.intact(vs); err != nil {
+		return ref, err
+	}
 	var config types.VirtualMachineConfigInfo
 	var power types.VirtualMachinePowerState
 	ctx.WithLock(vm, func() {
@@ -306,7 +309,7 @@ func (vs *vmState) childOf(l *layer) *layer {
 // merge lets child sink into l, which takes its place.
 func (s *Server) merge(vs *vmState, l, child *layer) error {
 	if err := l.absorb(child); err != nil {
-		return err
+		return ioFault(l.file, err)
 	}
 	for key, d := range vs.disks {
 		if d.top == child {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// move renames the files of a base that nothing uses.
+// move renames the files of a base. What lies on it loses it.
 func (st *store) move(l *layer, to dsPath) error {
 	local, err := st.local(to)
 	if err != nil {

@@ -7,10 +7,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/vmware/govmomi"
 	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/pbm"
+	pbmtypes "github.com/vmware/govmomi/pbm/types"
 	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/session"
 	"github.com/vmware/govmomi/vim25"
@@ -240,4 +243,24 @@ func TestSeveralVCentersAreTold(t *testing.T) {
 	if x, y := ca.ServiceContent.About.InstanceUuid, cb.ServiceContent.About.InstanceUuid; x == y || x != a.InstanceUUID() {
 		t.Errorf("got instance UUIDs %s and %s", x, y)
 	}
+}
+
+func TestStoragePoliciesAreAnswered(t *testing.T) {
+	s := start(t)
+	c := dial(t, s)
+	p, err := pbm.NewClient(context.Background(), c.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.QueryAssociatedProfiles(context.Background(), []pbmtypes.PbmServerObjectRef{{ObjectType: "virtualDiskId", Key: "vm-1:2000"}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSeveralVCentersStartAtOnce(t *testing.T) {
+	var starting sync.WaitGroup
+	for range 3 {
+		starting.Go(func() { start(t) })
+	}
+	starting.Wait()
 }

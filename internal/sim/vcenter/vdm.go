@@ -12,8 +12,8 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// unused opens a disk that is to be deleted, moved or changed, and refuses
-// one that a VM, a snapshot or another disk needs.
+// unused opens a disk that is to grow, and refuses one that a VM, a snapshot
+// or another disk needs.
 func (s *Server) unused(name string) (*layer, error) {
 	p, err := parseDS(name)
 	if err != nil {
@@ -29,11 +29,64 @@ func (s *Server) unused(name string) (*layer, error) {
 	return l, nil
 }
 
+// claim opens a disk that is to be deleted or moved, and keeps tasks away
+// from it until release is called. Like a host it heeds nothing but the locks
+// on files, which a VM that is not powered off, a lease and a task hold. A VM
+// that is off finds its disk gone.
+func (s *Server) claim(name string) (l *layer, release func(), err error) {
+	p, err := parseDS(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if l, err = s.store.open(p); err != nil {
+		return nil, nil, err
+	}
+	var held []*vmState
+	release = func() {
+		for _, vs := range held {
+			vs.op.Unlock()
+		}
+	}
+	for _, vs := range s.states() {
+		needs, leased := vs.needs(l)
+		if !needs {
+			continue
+		}
+		if leased || !vs.op.TryLock() {
+			release()
+			return nil, nil, locked(p)
+		}
+		held = append(held, vs)
+	}
+	if exclusive, shared := s.lockedBy(l, nil); exclusive || shared {
+		release()
+		return nil, nil, locked(p)
+	}
+	return l, release, nil
+}
+
+// needs tells whether l is below a disk or a snapshot of the VM, and whether
+// a lease holds the VM.
+func (vs *vmState) needs(l *layer) (needs, leased bool) {
+	vs.io.RLock()
+	defer vs.io.RUnlock()
+	for _, d := range vs.disks {
+		needs = needs || d.top.above(l)
+	}
+	for _, n := range vs.snaps {
+		for _, d := range n.disks {
+			needs = needs || d.layer.above(l)
+		}
+	}
+	return needs, len(vs.held) > 0
+}
+
 func (s *Server) moveDisk(from, to string, force bool) error {
-	l, err := s.unused(from)
+	l, release, err := s.claim(from)
 	if err != nil {
 		return err
 	}
+	defer release()
 	dst, err := s.newDiskPath(to, force)
 	if err != nil {
 		return err
@@ -63,10 +116,11 @@ func (s *Server) newDiskPath(to string, force bool) (dsPath, error) {
 	if !force {
 		return dst, exists(dst)
 	}
-	old, err := s.unused(to)
+	old, release, err := s.claim(to)
 	if err != nil {
 		return dst, err
 	}
+	defer release()
 	return dst, s.store.remove(old)
 }
 
@@ -145,13 +199,14 @@ func (m *diskManager) CreateVirtualDiskTask(ctx *simulator.Context, req *types.C
 	return &methods.CreateVirtualDisk_TaskBody{Res: &types.CreateVirtualDisk_TaskResponse{Returnval: task}}
 }
 
-// DeleteVirtualDiskTask deletes a disk that nothing uses.
+// DeleteVirtualDiskTask deletes a disk whose files nobody has locked.
 func (m *diskManager) DeleteVirtualDiskTask(ctx *simulator.Context, req *types.DeleteVirtualDisk_Task) soap.HasFault {
 	task := m.diskTask(ctx, "DeleteVirtualDisk_Task", func() error {
-		l, err := m.s.unused(req.Name)
+		l, release, err := m.s.claim(req.Name)
 		if err != nil {
 			return err
 		}
+		defer release()
 		err = m.s.store.remove(l)
 		m.s.account(m.s.newContext(), l)
 		return ioFault(l.file, err)
@@ -159,7 +214,7 @@ func (m *diskManager) DeleteVirtualDiskTask(ctx *simulator.Context, req *types.D
 	return &methods.DeleteVirtualDisk_TaskBody{Res: &types.DeleteVirtualDisk_TaskResponse{Returnval: task}}
 }
 
-// MoveVirtualDiskTask renames a disk that nothing uses.
+// MoveVirtualDiskTask renames a disk whose files nobody has locked.
 func (m *diskManager) MoveVirtualDiskTask(ctx *simulator.Context, req *types.MoveVirtualDisk_Task) soap.HasFault {
 	task := m.diskTask(ctx, "MoveVirtualDisk_Task", func() error {
 		return m.s.moveDisk(req.SourceName, req.DestName, req.Force != nil && *req.Force)

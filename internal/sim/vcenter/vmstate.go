@@ -3,6 +3,7 @@ package vcenter
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -119,6 +120,13 @@ func (s *Server) state(ref types.ManagedObjectReference) *vmState {
 	return s.vms[ref]
 }
 
+// states returns the states of all VMs.
+func (s *Server) states() []*vmState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.vms))
+}
+
 func (s *Server) mustState(ref types.ManagedObjectReference) (*vmState, error) {
 	if vs := s.state(ref); vs != nil {
 		return vs, nil
@@ -172,13 +180,7 @@ func (s *Server) vm(ref types.ManagedObjectReference) (*simulator.VirtualMachine
 // lockedBy tells whether a VM other than except that is not powered off uses
 // l: exclusively as a top, or shared below one.
 func (s *Server) lockedBy(l *layer, except *vmState) (exclusive, shared bool) {
-	s.mu.Lock()
-	all := make([]*vmState, 0, len(s.vms))
-	for _, vs := range s.vms {
-		all = append(all, vs)
-	}
-	s.mu.Unlock()
-	for _, vs := range all {
+	for _, vs := range s.states() {
 		if vs == except {
 			continue
 		}

@@ -1,0 +1,74 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/beevik/etree"
+
+	"github.com/vappvault/vappvault/internal/vcd"
+)
+
+// applyAccess sets the owner and the access list; last, because the owner
+// may be one who must not write the rest.
+func (r *run) applyAccess(ctx context.Context) error {
+	if r.plan.Owner.Href != "" && r.vapp.Owner.Name != r.plan.Owner.Name {
+		if err := r.VCD.SetOwner(ctx, r.vapp.Href, r.plan.Owner.Href); err != nil {
+			return fmt.Errorf("owner %s: %w", r.plan.Owner.Name, err)
+		}
+	}
+	doc, err := r.docs.tree("vcd/controlAccess.xml")
+	if err != nil || doc == nil {
+		return err
+	}
+	if err := r.mapSubjects(ctx, doc.Root()); err != nil {
+		return err
+	}
+	strip(doc.Root(), "Link")
+	removeAttribute(doc.Root(), "href")
+	removeAttribute(doc.Root(), "type")
+	body, err := encode(doc)
+	if err != nil {
+		return err
+	}
+	if err := r.VCD.SetControlAccess(ctx, r.vapp.Href, body); err != nil {
+		return fmt.Errorf("access list: %w", err)
+	}
+	return nil
+}
+
+// mapSubjects points the entries of an access list to the users that bear
+// the names now; an entry whose user is gone is left out, and said.
+func (r *run) mapSubjects(ctx context.Context, root *etree.Element) error {
+	settings := find(root, "AccessSettings")
+	if settings == nil {
+		return nil
+	}
+	for _, s := range findAll(settings, "AccessSetting") {
+		subject := find(s, "Subject")
+		if subject == nil {
+			continue
+		}
+		if !strings.Contains(attribute(subject, "href"), "/user/") {
+			continue // a group or an org: vCD knows it by its id
+		}
+		name := attribute(subject, "name")
+		user, err := r.VCD.UserByName(ctx, r.plan.Org.ID, name)
+		if errors.Is(err, vcd.ErrNoUser) {
+			r.warn("", fmt.Sprintf("user %s is gone, and so is the access of that user", name))
+			settings.RemoveChild(s)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("user %s: %w", name, err)
+		}
+		setAttribute(subject, "href", user.Href)
+		removeAttribute(subject, "id")
+	}
+	if len(settings.ChildElements()) == 0 {
+		root.RemoveChild(settings)
+	}
+	return nil
+}
