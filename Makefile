@@ -9,16 +9,16 @@ FUZZ    ?= .
 # `go test` can take its own deadline for a failure.
 FUZZRUNS ?= 50000
 
-# The race detector looks at everything but ciphers, hashes and compressors:
-# they share no memory between goroutines of their own accord, and take ten
-# times as long under it.
+# The race detector looks at everything but hashes, ciphers and compressors,
+# which would take ten times as long under it and are not ours.
 UNRACED := crypto/internal/fips140/... crypto/hmac crypto/pbkdf2 crypto/sha256 golang.org/x/crypto/... \
 	github.com/zeebo/blake3/... github.com/klauspost/compress/...
-RACE    := -race $(foreach p,$(UNRACED),-gcflags=$(p)=-race=false)
-# Programs under the detector would otherwise sleep for a second as they exit.
+RACE := -race $(foreach p,$(UNRACED),-gcflags=$(p)=-race=false)
+# Programs under it sleep for a second as they exit unless told otherwise.
 test-race: export GORACE ?= atexit_sleep_ms=50
-# The stock kopia command. Built on first use, which takes minutes.
-test-full e2e: export KOPIA_BIN ?= $(shell test/kopia/build.sh)
+
+# The stock kopia command, built when it is first needed: that takes minutes.
+WITH_KOPIA := KOPIA_BIN=$${KOPIA_BIN:-$$(test/kopia/build.sh)} && export KOPIA_BIN &&
 
 .PHONY: help
 help: ## this list
@@ -44,11 +44,11 @@ test-race: ## the packages' tests in small sizes, with the race detector
 
 .PHONY: test-full
 test-full: ## the packages' tests that are smaller above, in full
-	$(GO) test -timeout 15m ./internal/repository
+	$(WITH_KOPIA) $(GO) test -timeout 15m ./internal/repository
 
 .PHONY: e2e
 e2e: ## whole programs against the simulated cloud, and foreign tools against ours
-	$(GO) test -timeout 45m ./test/...
+	$(WITH_KOPIA) $(GO) test -timeout 45m ./test/...
 	cd test/conformance && $(GO) test -timeout 15m ./...
 
 .PHONY: bench

@@ -281,9 +281,7 @@ func (a *App) Reconcile(ctx context.Context) ([]reconcile.Settled, error) {
 	var errs []error
 	for _, s := range sites {
 		ids, err := a.suspects(ctx, s)
-		if err != nil {
-			return out, err
-		}
+		errs = append(errs, err)
 		for _, id := range ids {
 			settled, err := a.reconcileVApp(ctx, s, id)
 			out = append(out, settled...)
@@ -295,7 +293,8 @@ func (a *App) Reconcile(ctx context.Context) ([]reconcile.Settled, error) {
 
 // suspects lists the vApps that may need settling: those with open intents,
 // those in maintenance mode or with our mark, those with VMs that bear a
-// snapshot of ours.
+// snapshot of ours. What could not be looked at is in the error, beside what
+// was found.
 func (a *App) suspects(ctx context.Context, s *site) ([]string, error) {
 	intents, err := a.journal.OpenIntents(ctx, journal.Filter{Site: s.ID})
 	if err != nil {
@@ -314,10 +313,7 @@ func (a *App) suspects(ctx context.Context, s *site) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("site %s: list vApps: %w", s.ID, err)
 	}
-	marked, err := a.marked(ctx, s)
-	if err != nil {
-		return nil, err
-	}
+	marked, unseen := a.marked(ctx, s)
 	for _, v := range vapps {
 		if v.InMaintenance || marked[v.ID] {
 			add(v.ID)
@@ -330,30 +326,29 @@ func (a *App) suspects(ctx context.Context, s *site) ([]string, error) {
 	for _, v := range withMark {
 		add(v.ID)
 	}
-	return ids, nil
+	return ids, unseen
 }
 
-// marked returns the vApps with VMs in vSphere that bear marks of ours.
+// marked returns the vApps with VMs in vSphere that bear marks of ours. What
+// could not be looked at is in the error, beside what was found.
 func (a *App) marked(ctx context.Context, s *site) (map[string]bool, error) {
 	vms, err := s.vcd.VMs(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("site %s: list VMs: %w", s.ID, err)
 	}
-	out := map[string]bool{}
+	out, unseen := map[string]bool{}, map[string]error{}
 	for _, vm := range vms {
-		if vm.MoRef == "" {
+		if vm.MoRef == "" || unseen[vm.VCenterHref] != nil {
 			continue
 		}
 		client, err := a.vsphereByHref(ctx, s, vm.VCenterHref)
 		if err != nil {
-			return nil, err
-		}
-		snapshots, err := client.VM(vm.MoRef).ReadSnapshots(ctx)
-		if errors.Is(err, vsphere.ErrNotFound) {
+			unseen[vm.VCenterHref] = err
 			continue
 		}
-		if err != nil {
-			return nil, fmt.Errorf("vm %s: %w", vm.Name, err)
+		snapshots, err := client.VM(vm.MoRef).ReadSnapshots(ctx)
+		if err != nil && !errors.Is(err, vsphere.ErrNotFound) {
+			unseen[vm.Href] = fmt.Errorf("vm %s: %w", vm.Name, err)
 		}
 		for _, snapshot := range snapshots {
 			if _, ours := mark.Ours(snapshot.Name); ours {
@@ -361,7 +356,11 @@ func (a *App) marked(ctx context.Context, s *site) (map[string]bool, error) {
 			}
 		}
 	}
-	return out, nil
+	var errs []error
+	for _, err := range unseen {
+		errs = append(errs, fmt.Errorf("site %s: %w", s.ID, err))
+	}
+	return out, errors.Join(errs...)
 }
 
 // reconcileVApp settles one vApp, unless a run is alive on it.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/backup"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/repository"
@@ -102,6 +103,7 @@ func advice(err error) string {
 		{journal.ErrFenced, "Another run took over because this one was silent for too long; see vappvault reconcile."},
 		{restore.ErrConflict, "See the whole plan with --dry-run; --overwrite and --as NAME are other ways."},
 		{selection.ErrNoMatch, "See what there is with vappvault ls, or vappvault points."},
+		{backup.ErrLeft, "The next backup of that vApp, or vappvault reconcile, undoes it."},
 		{app.ErrPartial, "See what is missing, and why, with vappvault show POINT."},
 	} {
 		if errors.Is(err, known.err) {
