@@ -229,15 +229,9 @@ func image(seed uint64, size int) []byte {
 	return b
 }
 
-// writeImage writes the blocks of img that differ from old, which is what the
-// parent holds and may be shorter.
-func writeImage(t testing.TB, d *repository.DiskWriter, old, img []byte) restorepoint.DiskContent {
-	t.Helper()
-	return writeTail(t, d, 0, old, img)
-}
-
-// writeTail does what writeImage does to a disk of which img is what follows
-// from a multiple of block on. What comes before is zeros.
+// writeTail writes a disk that is zeros up to from, a multiple of block, and
+// then img: the blocks that differ from old, which is what the parent holds
+// there and may be shorter.
 func writeTail(t testing.TB, d *repository.DiskWriter, from int64, old, img []byte) restorepoint.DiskContent {
 	t.Helper()
 	for at := 0; at < len(img); at += block {
