@@ -2,11 +2,14 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/vappvault/vappvault/internal/progress"
+	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
 	"github.com/vappvault/vappvault/internal/vcd"
@@ -103,13 +106,14 @@ func pick(vapps []located, words []string) ([]located, error) {
 	return out, nil
 }
 
-// List returns the vApps that the selectors pick, and their VMs.
-func (a *App) List(ctx context.Context, selectors []string) ([]InventoryItem, error) {
-	vapps, err := a.vapps(ctx)
+// List returns the vApps and VMs that the selectors pick; all of them where
+// there is no selector.
+func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error) {
+	selectors, err := parseSelectors(words)
 	if err != nil {
 		return nil, err
 	}
-	vapps, err = pick(vapps, selectors)
+	vapps, err := a.vapps(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +131,8 @@ func (a *App) List(ctx context.Context, selectors []string) ([]InventoryItem, er
 			vms[vm.VAppID] = append(vms[vm.VAppID], vm)
 		}
 	}
-	var out []InventoryItem
+	var all []InventoryItem
+	var names []selection.Item
 	for _, v := range vapps {
 		point, protected := last[v.ID]
 		if !protected {
@@ -139,10 +144,24 @@ func (a *App) List(ctx context.Context, selectors []string) ([]InventoryItem, er
 			Site: v.site.ID, Org: v.OrgName, VDC: v.VDCName, VApp: v.Name, VAppID: v.ID, Status: v.Status,
 			InMaintenance: v.InMaintenance, Protected: protected, LastPoint: point.ID, LastTime: point.Started,
 		}
-		out = append(out, item)
+		all, names = append(all, item), append(names, v.item())
 		for _, vm := range vms[v.ID] {
 			item.VM, item.VMID, item.Status = vm.Name, vm.ID, vm.Status
-			out = append(out, item)
+			all = append(all, item)
+			names = append(names, selection.Item{Org: v.OrgName, VDC: v.VDCName, VApp: v.Name, VM: vm.Name, URN: vm.ID})
+		}
+	}
+	if len(words) == 0 {
+		return all, nil
+	}
+	picked, err := selection.Pick(names, selectors)
+	if err != nil {
+		return nil, err
+	}
+	var out []InventoryItem
+	for i, name := range names {
+		if slices.Contains(picked, name) {
+			out = append(out, all[i])
 		}
 	}
 	return out, nil
@@ -154,9 +173,12 @@ func (a *App) List(ctx context.Context, selectors []string) ([]InventoryItem, er
 func (a *App) lastPoints(ctx context.Context) (map[string]restorepoint.Summary, error) {
 	out := map[string]restorepoint.Summary{}
 	points, err := a.allPoints(ctx)
-	if err != nil {
-		a.Logger.InfoContext(ctx, "no restore points to show", "error", err)
+	if errors.Is(err, repository.ErrNotRepository) {
+		a.Progress.Emit(progress.Event{Kind: progress.Warn, Message: fmt.Sprintf("what is protected is not known: %v", err)})
 		return out, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	for _, p := range points {
 		for _, key := range []string{p.VApp.ID, pointPath(p)} {

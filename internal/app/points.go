@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -25,7 +27,7 @@ type OrgInfo struct {
 	Name   string `json:"name"`
 	Points int    `json:"points"`
 	Size   int64  `json:"size"`   // bytes, capacity of the disks of all points
-	Stored int64  `json:"stored"` // bytes that the points added
+	Stored int64  `json:"stored"` // bytes that the org's part takes up, garbage included
 	// Connect is what the stock kopia command needs; only where it was
 	// asked for, because it holds the password.
 	Connect *repository.ConnectInfo `json:"connect,omitempty"`
@@ -71,7 +73,10 @@ func (a *App) RepositoryShow(ctx context.Context, org string) (RepositoryInfo, e
 		}
 		out := OrgInfo{ID: o.ID, Name: o.Name, Points: len(points)}
 		for _, p := range points {
-			out.Size, out.Stored = out.Size+p.Size, out.Stored+p.Stored
+			out.Size += p.Size
+		}
+		if out.Stored, err = sizeOf(repo.Show().Path); err != nil {
+			return info, fmt.Errorf("org %s: %w", o.Name, err)
 		}
 		if org != "" {
 			connect := repo.Show()
@@ -83,6 +88,25 @@ func (a *App) RepositoryShow(ctx context.Context, org string) (RepositoryInfo, e
 		return info, fmt.Errorf("org %s: %w in the repository", org, repository.ErrNotFound)
 	}
 	return info, nil
+}
+
+// sizeOf adds up the files of a folder. One that vanishes meanwhile is not
+// counted.
+func sizeOf(dir string) (total int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			total += info.Size()
+		}
+		return err
+	})
+	return total, err
 }
 
 // allPoints lists the restore points of all orgs, oldest first.
@@ -236,7 +260,9 @@ func (a *App) referred(ctx context.Context, refs []string) ([]restorepoint.Summa
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, summary)
+		if !slices.ContainsFunc(out, func(s restorepoint.Summary) bool { return s.ID == summary.ID }) {
+			out = append(out, summary)
+		}
 	}
 	return out, nil
 }

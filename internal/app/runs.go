@@ -222,6 +222,8 @@ type RestoreRequest struct {
 	KeepOld   bool
 	DryRun    bool
 	PowerOn   bool
+	// Planned, where set, is handed the plan before it is applied.
+	Planned func(*restore.Plan) `json:"-"`
 }
 
 // Restore brings a restore point back, or with DryRun only plans it.
@@ -253,7 +255,7 @@ func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, e
 	}
 	var result *restore.Result
 	err = a.under(ctx, s, point.VApp.ID, "restore", func(ctx context.Context, claim *journal.Claim) (err error) {
-		deps.Claim = claim
+		deps.Claim, deps.Planned = claim, q.Planned
 		result, err = restore.Run(ctx, deps, point, options)
 		return err
 	})

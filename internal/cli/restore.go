@@ -38,6 +38,9 @@ differs is listed, with the reason where there is one.`,
 		ValidArgsFunction: e.completePoints,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
 			req.Point = args[0]
+			if req.As == "" && cmd.Flags().Changed("as") {
+				return usagef("--as wants a name")
+			}
 			if err := checkRestore(req); err != nil {
 				return err
 			}
@@ -83,17 +86,11 @@ func checkRestore(req app.RestoreRequest) error {
 func (e *env) restore(ctx context.Context, req app.RestoreRequest) error {
 	var planned, result *restore.Result
 	err := e.withApp(ctx, func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
-		dry := req
-		dry.DryRun = true
-		if planned, err = a.Restore(ctx, dry); req.DryRun {
+		if req.DryRun {
+			planned, err = a.Restore(ctx, req)
 			return err
 		}
-		if planned != nil && planned.Plan != nil {
-			drawPlan(e.stderr, planned.Plan)
-		}
-		if err != nil {
-			return err
-		}
+		req.Planned = func(p *restore.Plan) { drawPlan(e.stderr, p) }
 		result, err = a.Restore(ctx, req)
 		return err
 	})

@@ -56,7 +56,7 @@ func VApp(ctx context.Context, d Deps, site, vappID string) ([]Settled, error) {
 	if err != nil {
 		return out, err
 	}
-	found, err := fromOutside(ctx, d, vappID)
+	found, err := fromOutside(ctx, d, site, vappID)
 	return append(out, found...), err
 }
 
@@ -203,7 +203,7 @@ func (d Deps) settleVApp(ctx context.Context, i journal.Intent) (string, error) 
 // dead process of this machine did is settled; of another's, the mark is
 // left. A VM that cannot be looked at is reported, and is an error only where
 // the mark says that there is something to find.
-func fromOutside(ctx context.Context, d Deps, vappID string) ([]Settled, error) {
+func fromOutside(ctx context.Context, d Deps, site, vappID string) ([]Settled, error) {
 	vapp, err := d.VCD.VApp(ctx, vappID)
 	if vcd.IsNotFound(err) || vcd.IsForbidden(err) {
 		return nil, nil
@@ -221,6 +221,9 @@ func fromOutside(ctx context.Context, d Deps, vappID string) ([]Settled, error) 
 	}
 	if run != "" && !who.Dead(self) {
 		return nil, fmt.Errorf("vApp %s: %w: run %s on %s", vapp.Name, maintenance.ErrStolen, run, who)
+	}
+	if err := d.halfRestored(ctx, site, vapp, run); err != nil {
+		return nil, err
 	}
 	var out []Settled
 	var errs []error
@@ -248,6 +251,26 @@ func fromOutside(ctx context.Context, d Deps, vappID string) ([]Settled, error) 
 		note(Settled{Kind: mark.Maintenance, Object: vapp.Name, Action: "exit maintenance mode", Err: err}, true)
 	}
 	return out, errors.Join(errs...)
+}
+
+// ErrHalfRestored says that a vApp was made by a restore that died before it
+// was done.
+var ErrHalfRestored = errors.New("half restored by a run that died; settle it with reconcile")
+
+// halfRestored refuses a vApp that a dead restore made: what that run left is
+// in the journal under the vApp that it restored.
+func (d Deps) halfRestored(ctx context.Context, site string, vapp *vcd.VApp, run string) error {
+	intents, err := d.Journal.OpenIntents(ctx, journal.Filter{Site: site})
+	if err != nil {
+		return err
+	}
+	for _, i := range intents {
+		made := i.Kind == mark.Import && slices.ContainsFunc(vapp.VMs, func(vm vcd.VM) bool { return vm.VimInfo.VMMoRef == i.Object })
+		if i.VApp != vapp.ID && (made || run != "" && i.Run == run) {
+			return fmt.Errorf("vApp %s: %w", vapp.Name, ErrHalfRestored)
+		}
+	}
+	return nil
 }
 
 // strayOnVM removes snapshots of dead runs and enables relocation where we

@@ -93,6 +93,11 @@ func initRoot(ctx context.Context, path, password string) error {
 	if err := mustBeEmpty(path); err != nil {
 		return err
 	}
+	if orgs, err := os.ReadDir(filepath.Join(path, orgsDir)); err == nil && len(orgs) > 0 {
+		// A new key would not open what is there.
+		return fmt.Errorf("%w: %s is missing, and with it the key to the %d files under %s: bring it back from a copy",
+			ErrDamaged, rootFile, len(orgs), orgsDir)
+	}
 	info = rootInfo{
 		Format: rootFormat, Version: RootVersion, ID: ulid.Make().String(),
 		Created: time.Now().UTC().Truncate(time.Second), KDF: newKDF(),

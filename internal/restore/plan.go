@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
@@ -153,6 +155,11 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 			p.MAC = MACNew
 		}
 	}
+	if p.Mode == ModeCopy {
+		if err := checkName(o.As); err != nil {
+			return nil, err
+		}
+	}
 	if err := d.loadDocuments(ctx, point); err != nil {
 		return nil, err
 	}
@@ -168,6 +175,25 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 	}
 	p.Steps = p.steps()
 	return p, nil
+}
+
+// maxName is how many characters vCD takes in a name.
+const maxName = 128
+
+// checkName refuses what cannot be the name of a vApp before anything is
+// written.
+func checkName(name string) error {
+	switch {
+	case !utf8.ValidString(name):
+		return fmt.Errorf("name %q: not UTF-8", name)
+	case strings.TrimSpace(name) == "":
+		return fmt.Errorf("name %q: empty", name)
+	case utf8.RuneCountInString(name) > maxName:
+		return fmt.Errorf("name %q: %d characters, vCD takes %d", name, utf8.RuneCountInString(name), maxName)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("name %q: control characters", name)
+	}
+	return nil
 }
 
 // planPlace finds the org and VDC: those of the vApp that is overwritten, else

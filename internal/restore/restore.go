@@ -36,6 +36,8 @@ type Deps struct {
 	Site       string
 	Progress   progress.Func
 	Logger     *slog.Logger
+	// Planned, where set, is handed the plan before it is applied.
+	Planned func(*Plan)
 	// MaintenanceTimeout bounds the wait for tasks that were already running.
 	MaintenanceTimeout time.Duration
 	// Hook, where set, is called after each journalled or outside step.
@@ -162,6 +164,9 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o Options) (*Re
 	}
 	r := &run{Deps: d, id: ulid.Make().String(), plan: plan, point: point, places: map[string]vsphere.Place{},
 		result: &Result{Plan: plan, VAppName: plan.VAppName}}
+	if d.Planned != nil {
+		d.Planned(plan)
+	}
 	if err := plan.Refused(); err != nil {
 		return r.result, err
 	}

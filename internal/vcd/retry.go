@@ -3,6 +3,7 @@ package vcd
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -24,6 +25,7 @@ func (e *loginError) Unwrap() error { return e.error }
 // has passed, or ctx is done; the last result counts.
 func (c *Client) retry(ctx context.Context, r Request, attempt func() (*Response, error)) (*Response, error) {
 	wait := c.newBackoff()
+	announced := false
 	for {
 		answer, err := attempt()
 		after, again := retryable(r.Method, answer, err)
@@ -36,7 +38,12 @@ func (c *Client) retry(ctx context.Context, r Request, attempt func() (*Response
 			}
 			return answer, err
 		}
-		c.log.Debug("vcd request is repeated", "method", r.Method, "path", r.path())
+		level := slog.LevelDebug
+		if err != nil && !announced {
+			// Somebody waits in front of this: say why, once.
+			level, announced = slog.LevelWarn, true
+		}
+		c.log.Log(ctx, level, "vCD does not answer; trying again", "for", c.retryTimeout, "method", r.Method, "path", r.path(), "error", err)
 	}
 }
 

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/reconcile"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
 
@@ -310,4 +312,72 @@ func TestADiskThatNoSnapshotFreezesIsSaidToBeMissing(t *testing.T) {
 		t.Errorf("warnings: %q", result.Warnings)
 	}
 	e.tidy(e.vapp("copy"))
+}
+
+func TestAHalfRestoredVAppIsNotBackedUp(t *testing.T) {
+	e := newEnv(t, nil)
+	point := e.backup("wiki")
+	e.destroy(e.vapp("wiki"))
+	e.dieAt("restore "+point.ID, "apply VM settings")
+	_, err := e.app(nil).Backup(t.Context(), app.BackupRequest{Selectors: []string{"wiki"}, SamplePercent: -1})
+	if !errors.Is(err, reconcile.ErrHalfRestored) {
+		t.Errorf("backup of a half restored vApp: %v", err)
+	}
+	// The restore itself, run again, settles what it left and starts anew.
+	e.restore(app.RestoreRequest{Point: point.ID})
+	e.tidy(e.vapp("wiki"))
+	e.noOrphans()
+}
+
+func TestALostRootFileIsNotReplaced(t *testing.T) {
+	e := newEnv(t, nil)
+	e.backup("wiki")
+	root := filepath.Join(e.conf.Repository.URL, "vappvault.json")
+	kept, err := os.ReadFile(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(root); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.app(nil).Init(t.Context()); err == nil || !strings.Contains(err.Error(), "bring it back from a copy") {
+		t.Errorf("init: %v", err)
+	}
+	if _, err := os.Stat(root); !os.IsNotExist(err) {
+		t.Error("init made another one")
+	}
+	if err := os.WriteFile(root, kept, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.verified()
+}
+
+func TestAListSaysWhereItCannotKnow(t *testing.T) {
+	e := newEnv(t, nil)
+	e.backup("wiki")
+	items, err := e.app(nil).List(t.Context(), []string{"acme/acme-vdc1/wiki/wiki*"})
+	if err != nil || len(items) != 1 || items[0].VM != "wiki01" || !items[0].Protected {
+		t.Errorf("%+v, %v", items, err)
+	}
+	conf := *e.conf
+	conf.Repository.Password.File = file(t, t.TempDir(), "wrong")
+	a := app.New(app.Options{Config: &conf})
+	defer func() { _ = a.Close(t.Context()) }()
+	if _, err := a.List(t.Context(), nil); err == nil {
+		t.Error("with a wrong password nothing is protected, it seems")
+	}
+}
+
+func TestANameThatCannotBeIsRefusedBeforeAnythingIsWritten(t *testing.T) {
+	e := newEnv(t, nil)
+	point := e.backup("wiki")
+	for _, name := range []string{" ", strings.Repeat("x", 129), "a\nb", "a\xff"} {
+		_, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, As: name, DryRun: true})
+		if err == nil {
+			t.Errorf("%q was taken", name)
+		}
+	}
+	name := strings.Repeat("ü", 127) + "🚀"
+	e.restore(app.RestoreRequest{Point: point.ID, As: name})
+	e.tidy(e.vapp(name))
 }

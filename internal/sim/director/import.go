@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/view"
@@ -225,7 +226,7 @@ func (c *call) newShell(doc *node, v *vdc, name string) (*vapp, error) {
 	if !v.enabled {
 		return nil, badRequest("The VDC %s is disabled.", v.name)
 	}
-	if strings.TrimSpace(name) == "" || len(name) > 128 {
+	if strings.TrimSpace(name) == "" || utf8.RuneCountInString(name) > 128 { // characters, not bytes
 		return nil, badRequest("The name %q is empty or too long.", name)
 	}
 	if c.s.vappNamed(v.id, name, nil) {

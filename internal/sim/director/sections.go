@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // putVApp changes name and description of a vApp or a VM.
@@ -24,7 +25,7 @@ func (c *call) putVApp() (*answer, error) {
 		return nil, err
 	}
 	name, desc := attr(doc, "name"), child(doc, "Description")
-	if strings.TrimSpace(name) == "" || len(name) > 128 {
+	if strings.TrimSpace(name) == "" || utf8.RuneCountInString(name) > 128 { // characters, not bytes
 		return nil, badRequest("The name %q is empty or too long.", name)
 	}
 	if m != nil {
