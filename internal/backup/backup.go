@@ -19,7 +19,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/maintenance"
-	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/process"
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
@@ -86,7 +86,7 @@ type run struct {
 	Deps
 	opts   Options
 	id     string // and that of the restore point
-	self   mark.Process
+	self   process.Process
 	vapp   *vcd.VApp
 	hold   *maintenance.Hold
 	point  *restorepoint.Point
@@ -106,7 +106,7 @@ type run struct {
 // point in state partial the error is nil: the point's Problems say what is
 // missing. With ErrLeft there is a point as well.
 func Run(ctx context.Context, d Deps, o Options) (*restorepoint.Point, error) {
-	self, err := mark.This()
+	self, err := process.This()
 	if err != nil {
 		return nil, err
 	}

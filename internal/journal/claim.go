@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/vappvault/vappvault/internal/process"
 )
 
 // Claimed is the ErrClaimed that says who holds the vApp.
@@ -82,7 +84,7 @@ func (j *Journal) Claim(ctx context.Context, site, vapp, holder string) (*Claim,
 // holds it, and fails where the holder lives.
 func (j *Journal) holder(ctx context.Context, tx *sql.Tx, site, vapp string, now time.Time) (*Claimed, error) {
 	var (
-		p                process
+		p                process.Process
 		since, heartbeat int64
 	)
 	e := &Claimed{Site: site, VApp: vapp}
@@ -96,7 +98,7 @@ func (j *Journal) holder(ctx context.Context, tx *sql.Tx, site, vapp string, now
 		return nil, err
 	}
 	e.Host, e.PID, e.Since = p.Host, p.PID, fromMillis(since)
-	if !p.dead(j.self) && now.Sub(fromMillis(heartbeat)) < j.stale {
+	if !p.Dead(j.self) && now.Sub(fromMillis(heartbeat)) < j.stale {
 		return nil, e
 	}
 	return e, nil

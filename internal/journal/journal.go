@@ -23,6 +23,8 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/vappvault/vappvault/internal/process"
 )
 
 // Errors that callers can test for.
@@ -46,7 +48,7 @@ const StaleAfter = 60 * time.Second
 // processes too.
 type Journal struct {
 	db    *sql.DB
-	self  process
+	self  process.Process
 	stale time.Duration
 	now   func() time.Time
 }
@@ -78,7 +80,7 @@ func open(ctx context.Context, path string) (*Journal, error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	self, err := thisProcess()
+	self, err := process.This()
 	if err != nil {
 		return nil, err
 	}

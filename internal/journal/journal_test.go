@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vappvault/vappvault/internal/process"
 )
 
 func openAt(t *testing.T, path string) *Journal {
@@ -143,24 +145,24 @@ func TestClaimContextEndsWithoutLoss(t *testing.T) {
 }
 
 func TestDeadness(t *testing.T) {
-	self, err := thisProcess()
+	self, err := process.This()
 	if err != nil {
 		t.Fatal(err)
 	}
-	with := func(change func(*process)) process { p := self; change(&p); return p }
+	with := func(change func(*process.Process)) process.Process { p := self; change(&p); return p }
 	for _, tc := range []struct {
 		name string
-		p    process
+		p    process.Process
 		want bool
 	}{
 		{"this process lives", self, false},
-		{"a pid that cannot be", with(func(p *process) { p.PID = 1 << 30 }), true},
-		{"the pid was given to another process since", with(func(p *process) { p.Started = "1" }), true},
-		{"another host's process is unknown", with(func(p *process) { p.Host += "x"; p.PID = 1 << 30 }), false},
-		{"an earlier boot's process is unknown", with(func(p *process) { p.Boot += "x"; p.PID = 1 << 30 }), false},
-		{"nothing is known without a boot id", with(func(p *process) { p.Boot = ""; p.PID = 1 << 30 }), false},
+		{"a pid that cannot be", with(func(p *process.Process) { p.PID = 1 << 30 }), true},
+		{"the pid was given to another process since", with(func(p *process.Process) { p.Started = "1" }), true},
+		{"another host's process is unknown", with(func(p *process.Process) { p.Host += "x"; p.PID = 1 << 30 }), false},
+		{"an earlier boot's process is unknown", with(func(p *process.Process) { p.Boot += "x"; p.PID = 1 << 30 }), false},
+		{"nothing is known without a boot id", with(func(p *process.Process) { p.Boot = ""; p.PID = 1 << 30 }), false},
 	} {
-		if got := tc.p.dead(self); got != tc.want {
+		if got := tc.p.Dead(self); got != tc.want {
 			t.Errorf("%s: got %v, want %v", tc.name, got, tc.want)
 		}
 	}

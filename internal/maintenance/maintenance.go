@@ -15,6 +15,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/process"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
 
@@ -95,7 +96,7 @@ func (k *Keeper) holder(ctx context.Context, href string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the mark: %w", err)
 	}
-	self, err := mark.This()
+	self, err := process.This()
 	if err != nil {
 		return "", err
 	}
@@ -236,7 +237,7 @@ func leave(ctx context.Context, c *vcd.Client, vapp *vcd.VApp, run string, enter
 
 // SetMark writes the mark of a run, and of this process, on a vApp.
 func SetMark(ctx context.Context, c *vcd.Client, href, run string) error {
-	self, err := mark.This()
+	self, err := process.This()
 	if err != nil {
 		return err
 	}
@@ -247,10 +248,10 @@ func SetMark(ctx context.Context, c *vcd.Client, href, run string) error {
 
 // Mark returns the run that marked a vApp and the process that was at it, or
 // "" where none did.
-func Mark(ctx context.Context, c *vcd.Client, href string) (run string, who mark.Process, err error) {
+func Mark(ctx context.Context, c *vcd.Client, href string) (run string, who process.Process, err error) {
 	entries, err := c.Metadata(ctx, href)
 	if err != nil {
-		return "", mark.Process{}, err
+		return "", process.Process{}, err
 	}
 	for _, e := range entries {
 		if e.Key == mark.RunKey && strings.EqualFold(e.Domain, vcd.DomainSystem) {

@@ -19,6 +19,7 @@ import (
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/maintenance"
 	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/process"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
@@ -215,7 +216,7 @@ func fromOutside(ctx context.Context, d Deps, site, vappID string) ([]Settled, e
 	if err != nil {
 		return nil, fmt.Errorf("vApp %s: read the mark: %w", vapp.Name, err)
 	}
-	self, err := mark.This()
+	self, err := process.This()
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +277,7 @@ func (d Deps) halfRestored(ctx context.Context, site string, vapp *vcd.VApp, run
 // strayOnVM removes snapshots of dead runs and enables relocation where we
 // disabled it. A VM that vCenter does not have has nothing of ours. The error
 // is that of looking.
-func (d Deps) strayOnVM(ctx context.Context, vm vcd.VM, self mark.Process) ([]Settled, error) {
+func (d Deps) strayOnVM(ctx context.Context, vm vcd.VM, self process.Process) ([]Settled, error) {
 	if vm.VimInfo.VMMoRef == "" {
 		return nil, nil
 	}

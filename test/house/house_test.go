@@ -25,7 +25,8 @@ var layers = [][]string{
 	{"internal/selection", "internal/repository", "internal/transport/nfc", "internal/transport/datastore", "internal/transport/transporttest"},
 	{"internal/vcd", "internal/vsphere", "internal/vmdk", "internal/journal", "internal/config"},
 	{"internal/transport"},
-	{"internal/mark", "internal/progress", "internal/restorepoint", "internal/extent"},
+	{"internal/mark"},
+	{"internal/process", "internal/progress", "internal/restorepoint", "internal/extent"},
 }
 
 // simLayers are the packages of the simulated cloud, from the top down.

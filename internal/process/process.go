@@ -1,18 +1,22 @@
-package mark
+// Package process tells one process from another, on whatever machine, and
+// whether it still runs.
+//
+// It answers only what is certain: of another machine's processes, and of
+// those in another container, nothing is.
+package process
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 )
 
-// A Process is who made a change: enough for another process of the machine
-// to tell whether it still runs. Started tells it from a later process with
+// A Process is enough for another process of the machine to tell whether it
+// still runs. Started tells it from a later process with
 // the same id, Boot one boot and one namespace of process ids from another;
 // both are empty where the system does not say.
 type Process struct {
@@ -38,8 +42,8 @@ func (p Process) Dead(self Process) bool {
 	if p.Host != self.Host {
 		return false
 	}
-	if p.PID == 0 {
-		return true // a mark of a program that did not say more
+	if p.PID <= 0 {
+		return true // no process at all
 	}
 	was, _, _ := strings.Cut(p.Boot, "/")
 	is, _, _ := strings.Cut(self.Boot, "/")
@@ -64,12 +68,13 @@ func (p Process) String() string {
 	return fmt.Sprintf("%s (process %d)", p.Host, p.PID)
 }
 
-// fields writes a process as one line; parseFields reads it back.
-func (p Process) fields() string {
+// Line writes a process as one line of four words; Parse reads it back.
+func (p Process) Line() string {
 	return fmt.Sprintf("%s %d %s %s", p.Host, p.PID, or(p.Started, "-"), or(p.Boot, "-"))
 }
 
-func parseFields(f []string) (p Process) {
+// Parse reads the words of a Line. What is missing stays empty.
+func Parse(f []string) (p Process) {
 	if len(f) > 0 {
 		p.Host = f[0]
 	}
@@ -90,37 +95,6 @@ func or(s, other string) string {
 		return other
 	}
 	return s
-}
-
-// Value is what the entry under RunKey says: the run, and the process that
-// is at it, whose machine's journal has the rest.
-func Value(run string, p Process) string { return run + " " + p.fields() }
-
-// ParseValue is the inverse of Value. It reads as well what older programs
-// wrote: run and machine.
-func ParseValue(v string) (run string, p Process) {
-	f := strings.Fields(v)
-	if len(f) == 0 {
-		return "", Process{}
-	}
-	return f[0], parseFields(f[1:])
-}
-
-// Description is the description of a snapshot that a run makes.
-func Description(run string, p Process) string {
-	return fmt.Sprintf("made by vappvault and removed at the end of its run %s on %s", run, p.fields())
-}
-
-var described = regexp.MustCompile(`\brun \S+ on (\S+ \d+ \S+ \S+)$`)
-
-// ParseDescription returns the process that made a snapshot of ours. An
-// older program's snapshot does not tell.
-func ParseDescription(s string) (p Process, ok bool) {
-	m := described.FindStringSubmatch(s)
-	if m == nil {
-		return Process{}, false
-	}
-	return parseFields(strings.Fields(m[1])), true
 }
 
 func boot() string {
