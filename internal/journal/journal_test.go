@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -226,30 +225,6 @@ func TestIntents(t *testing.T) {
 	wrong := Intent{Claim: c1.Token, Site: "site", VApp: "v2", Kind: "k"}
 	if _, err := j.Intend(t.Context(), wrong); !errors.Is(err, ErrFenced) {
 		t.Errorf("another vApp's claim: got %v, want ErrFenced", err)
-	}
-}
-
-func TestRuns(t *testing.T) {
-	j := newJournal(t)
-	start := time.Now().Add(-time.Hour).Truncate(time.Millisecond).UTC()
-	for i := range 3 {
-		r := Run{ID: fmt.Sprint("r", i), Kind: "backup", Site: "site", VApp: "v1", Name: "a/b/c", Started: start.Add(time.Duration(i) * time.Minute)}
-		if err := j.Begin(t.Context(), r); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := j.Finish(t.Context(), "r1", "failed", "vm db01: disk 2000: refused"); err != nil {
-		t.Fatal(err)
-	}
-	runs, err := j.Runs(t.Context(), Filter{VApp: "v1"}, 2)
-	if err != nil || len(runs) != 2 || runs[0].ID != "r2" || runs[1].ID != "r1" {
-		t.Fatalf("got %+v, %v", runs, err)
-	}
-	if r := runs[0]; !r.Finished.IsZero() || !r.Started.Equal(start.Add(2*time.Minute)) {
-		t.Errorf("an open run: got %+v", r)
-	}
-	if r := runs[1]; r.Outcome != "failed" || r.Finished.IsZero() || !strings.Contains(r.Message, "db01") {
-		t.Errorf("a failed run: got %+v", r)
 	}
 }
 

@@ -43,19 +43,7 @@ var migrations = []string{
 		detail TEXT NOT NULL,
 		made   INTEGER NOT NULL
 	) STRICT;
-	CREATE INDEX intents_by_vapp ON intents (site, vapp, id);
-	CREATE TABLE runs (
-		id       TEXT PRIMARY KEY,
-		kind     TEXT NOT NULL,
-		site     TEXT NOT NULL,
-		vapp     TEXT NOT NULL,
-		name     TEXT NOT NULL,
-		started  INTEGER NOT NULL,
-		finished INTEGER NOT NULL,
-		outcome  TEXT NOT NULL,
-		message  TEXT NOT NULL
-	) STRICT;
-	CREATE INDEX runs_by_start ON runs (started);`,
+	CREATE INDEX intents_by_vapp ON intents (site, vapp, id);`,
 }
 
 // migrate brings the file to the newest schema, or refuses it.
