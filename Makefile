@@ -51,6 +51,10 @@ e2e: ## whole programs against the simulated cloud, and foreign tools against ou
 	$(WITH_KOPIA) $(GO) test -timeout 45m ./test/...
 	cd test/conformance && $(GO) test -count=1 -timeout 15m ./... # what it drives is no input that go test knows of
 
+.PHONY: e2e-long
+e2e-long: ## kills and power cuts after every step, not after a sample of them
+	VAPPVAULT_LONG=1 $(GO) test -timeout 60m -run 'Killed|PowerCut|AllOrNothing' ./test/e2e
+
 .PHONY: bench
 bench: ## benchmarks; BENCH=REGEXP picks
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./internal/...

@@ -255,10 +255,11 @@ func TestKilledWriter(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	r := newRoot(t)
 	before := saveImage(t, org(t, r), nil, nil, image(1, 3*block))
+	var o *repository.Repository
 	for i := range scale(3, 1) {
 		out := killWriter(t, r, time.Duration(i)*400*time.Millisecond)
 		committed := strings.Count(out, "committed")
-		o := org(t, openRoot(t, r.Path()))
+		o = org(t, openRoot(t, r.Path()))
 		points, err := o.Points(t.Context())
 		if err != nil || len(points) < 1+committed {
 			t.Fatalf("kill %d: got %d points, %v, the writer had committed %d\n%s", i, len(points), err, committed, out)
@@ -273,7 +274,6 @@ func TestKilledWriter(t *testing.T) {
 		}
 	}
 	// What the killed ones have left is garbage.
-	o := org(t, openRoot(t, r.Path()))
 	if err := o.Maintain(t.Context(), repository.MaintainOptions{Immediate: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -401,7 +401,7 @@ func TestMaintain(t *testing.T) {
 }
 
 func TestMaintainersExcludeEachOther(t *testing.T) {
-	o := newOrg(t)
+	o := sharedOrg(t)
 	var done, busy int
 	var mu sync.Mutex
 	var wg sync.WaitGroup

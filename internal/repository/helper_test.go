@@ -298,6 +298,16 @@ func readImage(t testing.TB, o *repository.Repository, c restorepoint.DiskConten
 	return readTail(t, o, c, int(c.Size))
 }
 
+// points lists what is committed.
+func points(t testing.TB, o *repository.Repository) []restorepoint.Summary {
+	t.Helper()
+	got, err := o.Points(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
 func mustVerify(t testing.TB, o *repository.Repository, id string) {
 	t.Helper()
 	damages, err := o.Verify(t.Context(), id, 100, nil)
