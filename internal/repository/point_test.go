@@ -278,7 +278,7 @@ func TestPointIsListedOnlyWhenCommitted(t *testing.T) {
 	before := points(t, o)
 	w := newWriter(t, o)
 	d := newDisk(t, w, 4*block, nil)
-	if err := d.WriteBlock(t.Context(), 1, noise(1, make([]byte, block))); err != nil {
+	if err := d.WriteBlock(t.Context(), 1, noise(4242, make([]byte, block))); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
