@@ -6,14 +6,6 @@ import (
 	"strings"
 )
 
-// paged is a page of /cloudapi with every value on it.
-func paged(values []any) map[string]any {
-	if values == nil {
-		values = []any{}
-	}
-	return map[string]any{"resultTotal": len(values), "pageCount": 1, "page": 1, "pageSize": max(len(values), 25), "associations": nil, "values": values}
-}
-
 func asJSON(v any) *answer { return &answer{status: http.StatusOK, json: v} }
 
 // site is the installation.
@@ -28,7 +20,7 @@ func (c *call) cloudOrgs() (*answer, error) {
 			out = append(out, map[string]any{"id": "urn:vcloud:org:" + o.id, "name": o.name, "displayName": o.fullName, "description": o.desc, "isEnabled": o.enabled})
 		}
 	}
-	return asJSON(paged(out)), nil
+	return c.list(out)
 }
 
 // quota is a quota policy. A quota of 0 is no limit.
@@ -84,7 +76,7 @@ func (c *call) computePolicies() (*answer, error) {
 			out = append(out, p.json())
 		}
 	}
-	return asJSON(paged(out)), nil
+	return c.list(out)
 }
 
 func (c *call) computePolicy() (*answer, error) {
@@ -151,5 +143,5 @@ func (c *call) cloudSnapshots() (*answer, error) {
 		out = append(out, map[string]any{"id": "urn:vcloud:snapshot:" + strings.ToLower(uuidOf(m.id, sn.Snapshot.Value)), "name": sn.Name,
 			"description": sn.Description, "created": stamp(sn.CreateTime), "isCurrent": true})
 	}
-	return asJSON(paged(out)), nil
+	return c.list(out)
 }

@@ -1,6 +1,7 @@
 package director
 
 import (
+	"maps"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -23,7 +24,19 @@ import (
 // allows the element at any place once (newer than the schemas), "~Section" is
 // any number of sections, "..." any element of another namespace. "@name" is an
 // attribute that must be there.
-var grammar = map[string]string{
+//
+// Each area of the API has its own part.
+var grammar = parts(coreGrammar)
+
+func parts(all ...map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, part := range all {
+		maps.Copy(out, part)
+	}
+	return out
+}
+
+var coreGrammar = map[string]string{
 	"Reference": "@href VCloudExtension*=any",
 	"Owner":     "VCloudExtension*=any Link*=any User=Reference",
 	"VApp": "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any Files?=any VAppParent?=Reference ~Section DateCreated?=d " +

@@ -1,6 +1,7 @@
 package director
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -32,7 +33,16 @@ type recordType struct {
 	slow  []string // attributes that come from vCenter
 }
 
+// recordTypes are the types by their names, those of each area together.
 func recordTypes() map[string]recordType {
+	all := map[string]recordType{}
+	for _, area := range []map[string]recordType{coreRecords()} {
+		maps.Copy(all, area)
+	}
+	return all
+}
+
+func coreRecords() map[string]recordType {
 	slow := []string{"status", "guestOs", "numberOfCpus", "memoryMB", "hardwareVersion", "hostName", "datastoreName", "isDeleted", "ipAddress"}
 	return map[string]recordType{
 		"vApp":                      {list: (*call).vappRecords, slow: []string{"status"}},

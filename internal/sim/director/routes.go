@@ -6,7 +6,9 @@ import "net/http"
 func (s *Server) routes() []route {
 	var all []route
 	for _, group := range [][]route{
-		sessionRoutes(), orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(), adminRoutes(), cloudRoutes(),
+		sessionRoutes(), orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
+		adminRoutes(),
+		cloudRoutes(),
 	} {
 		all = append(all, group...)
 	}
