@@ -22,6 +22,8 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 		AdminPassword: s.spec.Admin.Password,
 		TaskDelay:     time.Duration(s.spec.TaskDelay),
 		Recorder:      recorder,
+		Faults:        c.faults,
+		Site:          s.spec.ID,
 	}
 	for _, vc := range s.vcenters {
 		config.VCenters = append(config.VCenters, director.VCenter{

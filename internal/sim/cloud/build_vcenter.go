@@ -30,6 +30,8 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 		Hosts:        spec.Hosts,
 		Networks:     spec.Networks,
 		TaskDelay:    time.Duration(spec.TaskDelay),
+		Rules:        c.faults,
+		Label:        s.ID + "/" + spec.Name,
 	}
 	for _, d := range spec.Datastores {
 		config.Datastores = append(config.Datastores, vcenter.Datastore{Name: d.Name, Capacity: int64(d.Capacity), Type: d.Type})

@@ -24,6 +24,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // Versions are the API versions that /api/versions lists.
@@ -61,6 +63,10 @@ type Config struct {
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
+	// Faults, when set, makes calls and tasks go wrong, and remembers them.
+	// Site is the server's name there.
+	Faults *fault.Set
+	Site   string
 }
 
 // A VCenter is a vCenter that the installation has registered.
@@ -130,7 +136,7 @@ func Start(c Config) (*Server, error) {
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cfg.TLS}, MinVersion: tls.VersionTLS12},
+		TLSConfig:         s.cfg.Faults.TLSConfig(s.cfg.TLS, fault.VCD, s.cfg.Site),
 		ReadHeaderTimeout: 30 * time.Second,
 		// A client that does not trust the certificate is the client's
 		// news, not this program's.

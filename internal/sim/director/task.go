@@ -83,14 +83,18 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 		s.mu.Unlock()
 		err = pause(ctx, s.cfg.TaskDelay-s.cfg.TaskDelay/2)
 	}
+	var outcome string
 	if err == nil {
-		err = work(ctx)
+		outcome, err = s.performFor(ctx, t, work)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.end, t.progress = time.Now(), 100
 	var e *apiError
 	switch {
+	case outcome != "":
+		t.status = outcome
+		errors.As(err, &t.err)
 	case err == nil:
 		t.status = "success"
 	case t.cancelRequested:
