@@ -34,6 +34,7 @@ var simLayers = [][]string{
 	{"cmd/vcdsim"},
 	{"internal/sim/cloud/cli"},
 	{"internal/sim/cloud"},
+	{"internal/sim/record"},
 	{"internal/sim/director", "internal/sim/vcenter"},
 	{"internal/sim/fault"},
 }
