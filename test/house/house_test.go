@@ -31,7 +31,7 @@ var layers = [][]string{
 
 // simLayers are the packages of the simulated cloud, from the top down.
 var simLayers = [][]string{
-	{"cmd/vcdsim"},
+	{"cmd/vcdsim", "vcdsim"},
 	{"internal/sim/cloud/cli"},
 	{"internal/sim/cloud"},
 	{"internal/sim/record"},
