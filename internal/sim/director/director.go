@@ -60,6 +60,9 @@ type Config struct {
 	// pool are made into vApps; never when 0. A real installation does it
 	// about every three minutes.
 	DiscoveryInterval time.Duration
+	// TransferDir is the folder for uploads and downloads under way; a
+	// temporary one when empty.
+	TransferDir string
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
@@ -101,6 +104,8 @@ type Server struct {
 	stop     context.CancelFunc
 	work     sync.WaitGroup // tasks under way
 
+	spool spool // of transfers
+
 	mu sync.Mutex
 	inventory
 }
@@ -109,6 +114,7 @@ type Server struct {
 // system organization and the vCenters.
 func Start(c Config) (*Server, error) {
 	s := &Server{cfg: withDefaults(c), inventory: newInventory()}
+	s.spool.dir = c.TransferDir
 	if len(s.cfg.TLS.Certificate) == 0 {
 		cert, err := selfSigned()
 		if err != nil {
@@ -167,6 +173,7 @@ func (s *Server) Close() error {
 	s.stop()
 	s.work.Wait()
 	err := s.http.Close()
+	s.spool.close()
 	for _, vc := range s.vcenters {
 		vc.logout()
 	}

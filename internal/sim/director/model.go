@@ -25,6 +25,12 @@ type inventory struct {
 	seq      int               // of creation, for a stable order
 	macs     uint32            // last one given
 	revoked  map[string]bool
+
+	catalogs     map[string]*catalog
+	catalogItems map[string]*catalogItem
+	templates    map[string]*vappTemplate
+	media        map[string]*media
+	transfers    map[string]*transfer
 }
 
 func newInventory() inventory {
@@ -33,6 +39,8 @@ func newInventory() inventory {
 		vdcs: map[string]*vdc{}, profiles: map[string]*profile{}, nets: map[string]*orgNet{}, vapps: map[string]*vapp{},
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
+		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
+		media: map[string]*media{}, transfers: map[string]*transfer{},
 	}
 }
 
@@ -132,7 +140,8 @@ type vapp struct {
 	access      []grant
 	meta        metadata
 	products    []*node
-	status      int // -1, 0 while being made; else it follows from the VMs
+	status      int           // -1, 0 while being made; else it follows from the VMs
+	template    *vappTemplate // whose content this is; nil for a vApp
 }
 
 // A grant is one access setting of a vApp.

@@ -9,6 +9,7 @@ func (s *Server) routes() []route {
 		sessionRoutes(), orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
 		adminRoutes(),
 		cloudRoutes(),
+		catalogRoutes(), templateRoutes(),
 	} {
 		all = append(all, group...)
 	}
