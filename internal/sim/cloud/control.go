@@ -24,6 +24,7 @@ import (
 //	PUT  /disk?vm=&disk=&offset=                 writes the body
 //	GET  /sum?vm=&disk=                          SHA-256 of the disk, hex
 //	POST /power?vm=&state=                       on, off, suspended
+//	POST /time?advance=                          moves the clocks of the vCDs on, as 36h
 //	POST /scrub                                  list of datastore paths
 //
 // Errors are plain text.
@@ -122,6 +123,7 @@ func (c *Cloud) controlHandler() http.Handler {
 		return c.DeleteVApp(r.Context(), r.FormValue("vapp"))
 	})
 	handle("POST /scrub", c.answerScrub)
+	handle("POST /time", func(_ http.ResponseWriter, r *http.Request) error { return c.advance(r.FormValue("advance")) })
 	return mux
 }
 

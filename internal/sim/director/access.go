@@ -76,6 +76,9 @@ func (c *call) mayChange(a *vapp, m *vm, level int) error {
 		return refuse(http.StatusConflict, "INVALID_STATE",
 			"The requested operation could not be executed on vApp \"%s\". The vApp is in maintenance mode.", a.name)
 	}
+	if err := c.checkExpired(a); err != nil {
+		return err
+	}
 	if m != nil && c.s.occupied(a, m) {
 		return busy("com.vmware.vcloud.entity.vm", m.name)
 	}

@@ -234,9 +234,9 @@ func (s *Server) AddOrgNetwork(n OrgNetworkSpec) (string, error) {
 	return net.id, nil
 }
 
-func since(t time.Time) time.Time {
+func (s *Server) since(t time.Time) time.Time {
 	if t.IsZero() {
-		return time.Now()
+		return s.now()
 	}
 	return t
 }

@@ -3,7 +3,6 @@ package director
 import (
 	"context"
 	"net/http"
-	"time"
 )
 
 // A sourced is a VM that a vApp is composed of.
@@ -77,7 +76,7 @@ func (c *call) readItems(a *vapp, doc *node) ([]sourced, error) {
 		general := child(it, "VmGeneralParams")
 		m := &vm{
 			thing: thing{id: newID(), name: or(value(general, "Name"), attr(src, "name"), from.name), desc: or(raw(general, "Description"), from.desc), seq: c.s.next()},
-			vapp:  a, vc: from.vc, scopedID: or(value(it, "VAppScopedLocalId"), newID()), created: time.Now(), creating: true, guest: from.guest,
+			vapp:  a, vc: from.vc, scopedID: or(value(it, "VAppScopedLocalId"), newID()), created: c.s.now(), creating: true, guest: from.guest,
 			computer: from.computer, profile: from.profile, bootDelay: from.bootDelay, diskProfiles: map[int32]string{},
 			customize: truth(value(general, "NeedsCustomization")),
 		}

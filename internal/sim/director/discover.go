@@ -3,7 +3,6 @@ package director
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 // discoverAlways discovers until the server stops.
@@ -47,7 +46,7 @@ func (s *Server) discovered(ctx context.Context, v *vdc, moref, name string) err
 		}
 	}
 	a := &vapp{
-		thing: thing{id: newID(), name: name, seq: s.next()}, vdc: v.id, owner: s.systemUser().id, created: time.Now(), auto: true, discovered: true,
+		thing: thing{id: newID(), name: name, seq: s.next()}, vdc: v.id, owner: s.systemUser().id, created: s.now(), auto: true, discovered: true,
 		startup: map[string]StartupItem{}, status: stateResolved,
 	}
 	m, err := s.newVM(a, VMSpec{Name: name, MoRef: moref})
@@ -60,7 +59,7 @@ func (s *Server) discovered(ctx context.Context, v *vdc, moref, name string) err
 	}
 	m.deployed = m.state() == stateOn || m.state() == stateSuspended
 	a.deployed = m.deployed
-	a.renew()
+	s.renew(a)
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/vmware/govmomi/object"
@@ -149,7 +148,7 @@ func (c *call) readImport(vc *vcenter, doc *node, a *vapp) (*importing, error) {
 	id := newID()
 	m := &vm{
 		thing: thing{id: id, name: or(name, f.name), desc: raw(doc, "VmDescription"), seq: c.s.next()}, vapp: a, vc: vc, moref: moref,
-		scopedID: or(value(doc, "VAppScopedLocalId"), newID()), created: time.Now(), creating: true, diskProfiles: map[int32]string{},
+		scopedID: or(value(doc, "VAppScopedLocalId"), newID()), created: c.s.now(), creating: true, diskProfiles: map[int32]string{},
 	}
 	m.computer = or(value(doc, "ComputerName"), computerName(m.name))
 	if err := checkComputer(m.computer); err != nil {
@@ -234,7 +233,7 @@ func (c *call) newShell(doc *node, v *vdc, name string) (*vapp, error) {
 	}
 	lease := c.s.orgs[v.org].lease
 	a := &vapp{
-		thing: thing{id: newID(), name: name, desc: raw(doc, "Description"), seq: c.s.next()}, vdc: v.id, owner: c.login.user.id, created: time.Now(),
+		thing: thing{id: newID(), name: name, desc: raw(doc, "Description"), seq: c.s.next()}, vdc: v.id, owner: c.login.user.id, created: c.s.now(),
 		lease: Lease{lease.DeploymentSeconds, lease.StorageSeconds}, startup: map[string]StartupItem{},
 	}
 	if c.provider() {
@@ -243,7 +242,7 @@ func (c *call) newShell(doc *node, v *vdc, name string) (*vapp, error) {
 	if err := c.instantiate(a, child(doc, "InstantiationParams")); err != nil {
 		return nil, err
 	}
-	a.renew()
+	c.s.renew(a)
 	return a, nil
 }
 
@@ -257,12 +256,11 @@ func (c *call) instantiate(a *vapp, params *node) error {
 		a.nets = nets
 	}
 	if d := child(params, "LeaseSettingsSection"); d != nil {
-		if v := value(d, "DeploymentLeaseInSeconds"); v != "" {
-			a.lease.DeploymentSeconds = atoi(v)
+		lease, err := a.lease.read(d)
+		if err != nil {
+			return err
 		}
-		if v := value(d, "StorageLeaseInSeconds"); v != "" {
-			a.lease.StorageSeconds = atoi(v)
-		}
+		a.lease = c.s.orgOf(a).lease.cap(lease)
 	}
 	return nil
 }

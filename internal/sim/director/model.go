@@ -132,7 +132,9 @@ type vapp struct {
 	access      []grant
 	meta        metadata
 	products    []*node
-	status      int // -1, 0 while being made; else it follows from the VMs
+	status      int       // -1, 0 while being made; else it follows from the VMs
+	leaseTried  time.Time // when the end of a lease was last acted on
+	expired     bool      // its storage lease ran out, and it was not deleted
 }
 
 // A grant is one access setting of a vApp.

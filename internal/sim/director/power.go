@@ -142,7 +142,7 @@ func (s *Server) deployed(a *vapp, vms []*vm, yes bool) error {
 	if a.deployed == was {
 		return nil
 	}
-	a.renew()
+	s.renew(a)
 	if a.deployed {
 		return s.routeAll(a)
 	}

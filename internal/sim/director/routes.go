@@ -8,6 +8,7 @@ func (s *Server) routes() []route {
 	for _, group := range [][]route{
 		sessionRoutes(), orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
 		adminRoutes(),
+		leaseRoutes(),
 		cloudRoutes(),
 	} {
 		all = append(all, group...)
