@@ -160,6 +160,9 @@ func (c *call) putOwner() (*answer, error) {
 	if u == nil || u.org != c.s.vdcs[a.vdc].org && !(c.provider() && u.id == c.s.systemUser().id) {
 		return nil, badRequest("The user %s is not a member of the organization of vApp %s.", or(id, "without an id"), a.name)
 	}
+	if err := c.s.checkOwnerQuota(a, u); err != nil {
+		return nil, err
+	}
 	a.owner = u.id
 	return noContent(), nil
 }

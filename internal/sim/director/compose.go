@@ -91,9 +91,31 @@ func (c *call) readItems(a *vapp, doc *node) ([]sourced, error) {
 		if a.vmNamed(m.name) != nil {
 			return nil, refuse(http.StatusBadRequest, "DUPLICATE_NAME", "The vApp %q has a VM named %q already.", a.name, m.name)
 		}
+		if err := c.admitSourced(a, m, from, truth(attr(it, "sourceDelete")), len(out)); err != nil {
+			return nil, err
+		}
 		out = append(out, sourced{from, m, truth(attr(it, "sourceDelete")), child(child(it, "InstantiationParams"), "NetworkConnectionSection")})
 	}
 	return out, nil
+}
+
+// admitSourced refuses the copy of a VM that there is no room for, besides
+// those before it.
+func (c *call) admitSourced(a *vapp, m, from *vm, move bool, before int) error {
+	if from.facts == nil {
+		return nil
+	}
+	mb := from.facts.diskMB()
+	if move && from.vapp.vdc == a.vdc {
+		return nil
+	}
+	if err := c.s.checkStoredQuota(a, before+1, mb); err != nil {
+		return err
+	}
+	if err := c.s.checkNICQuota(c.s.vdcs[a.vdc], len(from.nics)); err != nil {
+		return err
+	}
+	return c.s.checkStorage(c.s.profiles[m.profile], mb)
 }
 
 // source copies or moves the VMs into their vApp. It runs in a task.

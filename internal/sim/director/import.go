@@ -172,7 +172,21 @@ func (c *call) readImport(vc *vcenter, doc *node, a *vapp) (*importing, error) {
 		return nil, badRequest("The VDC %s has no storage profile.", v.name)
 	}
 	m.profile = p.id
+	if err := c.s.admit(a, p, f); err != nil {
+		return nil, err
+	}
 	return &importing{m, truth(attr(doc, "sourceMove"))}, nil
+}
+
+// admit refuses a VM that VDC, organization or owner have no room for.
+func (s *Server) admit(a *vapp, p *profile, f *facts) error {
+	if err := s.checkStoredQuota(a, 1, f.diskMB()); err != nil {
+		return err
+	}
+	if err := s.checkNICQuota(s.vdcs[a.vdc], len(f.cards())); err != nil {
+		return err
+	}
+	return s.checkStorage(p, f.diskMB())
 }
 
 // bring moves or copies the VM into the cloud. It runs in a task.

@@ -25,6 +25,9 @@ type inventory struct {
 	seq      int               // of creation, for a stable order
 	macs     uint32            // last one given
 	revoked  map[string]bool
+
+	quotaPolicies map[string]*quotaPolicy
+	quotaOf       map[string]string // id of an organization, user or vApp -> quota policy
 }
 
 func newInventory() inventory {
@@ -33,6 +36,7 @@ func newInventory() inventory {
 		vdcs: map[string]*vdc{}, profiles: map[string]*profile{}, nets: map[string]*orgNet{}, vapps: map[string]*vapp{},
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
+		quotaPolicies: map[string]*quotaPolicy{}, quotaOf: map[string]string{},
 	}
 }
 
@@ -78,6 +82,9 @@ type vdc struct {
 	vmQuota       int
 	meta          metadata
 	defaultPolicy string // compute policy id
+
+	nicQuota, networkQuota int   // NICs: 0 is no limit; networks: 0 is none
+	vcpuMHz                int64 // 0: 1000
 }
 
 type profile struct {
