@@ -26,6 +26,7 @@ type inventory struct {
 	macs     uint32            // last one given
 	revoked  map[string]bool
 
+	discoveryOff  bool // VM discovery, for the whole installation
 	quotaPolicies map[string]*quotaPolicy
 	quotaOf       map[string]string // id of an organization, user or vApp -> quota policy
 }
@@ -56,6 +57,8 @@ type org struct {
 	lease                 OrgLease
 	meta                  metadata
 	system                bool
+
+	discovery string // true, false, or "" for what the installation has
 }
 
 type role struct {
@@ -83,8 +86,9 @@ type vdc struct {
 	meta          metadata
 	defaultPolicy string // compute policy id
 
-	nicQuota, networkQuota int   // NICs: 0 is no limit; networks: 0 is none
-	vcpuMHz                int64 // 0: 1000
+	nicQuota, networkQuota int    // NICs: 0 is no limit; networks: 0 is none
+	vcpuMHz                int64  // 0: 1000
+	discovery              string // true, false, or "" for what the organization has
 }
 
 type profile struct {

@@ -163,7 +163,7 @@ func (s *Server) generalSettings(tag string, o *org) *node {
 		link("edit", href, mediaAdmin+"organizationGeneralSettings+xml"),
 		boolean("CanPublishCatalogs", false), boolean("CanPublishExternally", false), boolean("CanSubscribe", false),
 		number("DeployedVMQuota", o.deployedQuota), number("StoredVmQuota", o.stored), boolean("UseServerBootSequence", false),
-		number("DelayAfterPowerOnSeconds", 0))
+		number("DelayAfterPowerOnSeconds", 0), opt("VmDiscoveryEnabled", o.discovery))
 }
 
 func (s *Server) leaseSettings(tag string, o *org) *node {

@@ -181,7 +181,7 @@ func TestStorageAndVDCLimits(t *testing.T) {
 
 // vmNamed is the address of a VM, whatever its vApp.
 func (u *user) vmNamed(name string) string {
-	return u.get("/api/query?type=vm&filter=name==" + name).FindElement("./VMRecord").SelectAttrValue("href", "")
+	return u.get("/api/query?type=vm&filter=name=="+name).FindElement("./VMRecord").SelectAttrValue("href", "")
 }
 
 // grow makes the disk of a VM so many MB.

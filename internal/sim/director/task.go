@@ -58,6 +58,7 @@ func (t *task) over() bool {
 // and takes it through the server where it touches the inventory.
 func (c *call) start(name, operation string, o taskOwner, work func(context.Context) error) *task {
 	s := c.s
+	work = s.adopting(name, o, work)
 	t := &task{
 		thing: thing{id: newID(), name: name, seq: s.next()}, operation: operation + " " + o.name + "(" + o.id + ")",
 		status: "queued", start: s.now(), owner: o, user: c.login.user, org: c.login.org, busy: []string{o.id}, done: make(chan struct{}),
