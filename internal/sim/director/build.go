@@ -127,7 +127,7 @@ func (s *Server) AddVDC(v VDCSpec) (string, error) {
 	s.mu.Lock()
 	n := &vdc{
 		thing: thing{id: idOr(v.ID), name: v.Name, desc: v.Description, seq: s.next()}, org: o.id, vc: vc, pool: pool, folder: folder,
-		model: or(v.AllocationModel, "Flex"), enabled: !v.Disabled, vmQuota: v.VMQuota,
+		model: or(v.AllocationModel, "Flex"), enabled: !v.Disabled, vmQuota: v.VMQuota, nicQuota: v.NICQuota, networkQuota: or(v.NetworkQuota, 1000),
 	}
 	p := &policy{thing: thing{id: newID(), name: "System Default", seq: s.next()}, vdc: n.id}
 	s.policies[p.id] = p
@@ -234,9 +234,9 @@ func (s *Server) AddOrgNetwork(n OrgNetworkSpec) (string, error) {
 	return net.id, nil
 }
 
-func since(t time.Time) time.Time {
+func (s *Server) since(t time.Time) time.Time {
 	if t.IsZero() {
-		return time.Now()
+		return s.now()
 	}
 	return t
 }

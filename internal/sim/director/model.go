@@ -26,11 +26,14 @@ type inventory struct {
 	macs     uint32            // last one given
 	revoked  map[string]bool
 
-	catalogs     map[string]*catalog
-	catalogItems map[string]*catalogItem
-	templates    map[string]*vappTemplate
-	media        map[string]*media
-	transfers    map[string]*transfer
+	catalogs      map[string]*catalog
+	catalogItems  map[string]*catalogItem
+	templates     map[string]*vappTemplate
+	media         map[string]*media
+	transfers     map[string]*transfer
+	discoveryOff  bool // VM discovery, for the whole installation
+	quotaPolicies map[string]*quotaPolicy
+	quotaOf       map[string]string // id of an organization, user or vApp -> quota policy
 }
 
 func newInventory() inventory {
@@ -41,6 +44,7 @@ func newInventory() inventory {
 		sessions: map[string]*login{}, revoked: map[string]bool{},
 		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
 		media: map[string]*media{}, transfers: map[string]*transfer{},
+		quotaPolicies: map[string]*quotaPolicy{}, quotaOf: map[string]string{},
 	}
 }
 
@@ -60,6 +64,8 @@ type org struct {
 	lease                 OrgLease
 	meta                  metadata
 	system                bool
+
+	discovery string // true, false, or "" for what the installation has
 }
 
 type role struct {
@@ -86,6 +92,10 @@ type vdc struct {
 	vmQuota       int
 	meta          metadata
 	defaultPolicy string // compute policy id
+
+	nicQuota, networkQuota int    // NICs: 0 is no limit; networks: 0 is none
+	vcpuMHz                int64  // 0: 1000
+	discovery              string // true, false, or "" for what the organization has
 }
 
 type profile struct {
@@ -142,6 +152,8 @@ type vapp struct {
 	products    []*node
 	status      int           // -1, 0 while being made; else it follows from the VMs
 	template    *vappTemplate // whose content this is; nil for a vApp
+	leaseTried  time.Time     // when the end of a lease was last acted on
+	expired     bool          // its storage lease ran out, and it was not deleted
 }
 
 // A grant is one access setting of a vApp.

@@ -165,7 +165,7 @@ func (s *Server) generalSettings(tag string, o *org) *node {
 		link("edit", href, mediaAdmin+"organizationGeneralSettings+xml"),
 		boolean("CanPublishCatalogs", false), boolean("CanPublishExternally", false), boolean("CanSubscribe", false),
 		number("DeployedVMQuota", o.deployedQuota), number("StoredVmQuota", o.stored), boolean("UseServerBootSequence", false),
-		number("DelayAfterPowerOnSeconds", 0))
+		number("DelayAfterPowerOnSeconds", 0), opt("VmDiscoveryEnabled", o.discovery))
 }
 
 func (s *Server) leaseSettings(tag string, o *org) *node {
@@ -260,7 +260,7 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 			add(profiles, s.profileRef("VdcStorageProfile", p.id))
 		}
 	}
-	add(d, entities, nets, add(el("Capabilities"), hw), number("NicQuota", 0), number("NetworkQuota", 1000), number("UsedNetworkCount", 0),
+	add(d, entities, nets, add(el("Capabilities"), hw), number("NicQuota", v.nicQuota), number("NetworkQuota", v.networkQuota), number("UsedNetworkCount", s.networkCount(v)),
 		number("VmQuota", v.vmQuota), boolean("IsEnabled", v.enabled), profiles, number("VCpuInMhz2", 1000))
 	if admin {
 		add(d, text("ResourceGuaranteedMemory", "0.0"), text("ResourceGuaranteedCpu", "0.0"), number("VCpuInMhz", 1000),
@@ -307,19 +307,6 @@ func (c *call) getProfile() (*answer, error) {
 		add(d, s.ref("ProviderVdcStorageProfile", "/api/admin/pvdcStorageProfile/", p.id, p.name, mediaAdmin+"pvdcStorageProfile+xml"))
 	}
 	return ok(media, d), nil
-}
-
-// usedMB is what the VMs of a profile take, as far as it is known.
-func (s *Server) usedMB(p *profile) int64 {
-	var used int64
-	for _, m := range s.vms {
-		if m.profile == p.id && m.facts != nil {
-			for _, d := range m.facts.disks() {
-				used += capacity(d) >> 20
-			}
-		}
-	}
-	return used
 }
 
 // scopeNode is an IpScope.

@@ -8,6 +8,7 @@ func (s *Server) routes() []route {
 	for _, group := range [][]route{
 		sessionRoutes(), orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
 		adminRoutes(),
+		leaseRoutes(), quotaRoutes(),
 		cloudRoutes(),
 		catalogRoutes(), templateRoutes(),
 	} {
@@ -177,9 +178,6 @@ func cloudRoutes() []route {
 	return []route{
 		{pattern: "GET /cloudapi/1.0.0/site", handle: (*call).site, provider: true},
 		{pattern: "GET /cloudapi/1.0.0/orgs", handle: (*call).cloudOrgs},
-		{pattern: "GET /cloudapi/{version}/orgs/{urn}/quotaPolicy", handle: (*call).orgQuota},
-		{pattern: "GET /cloudapi/{version}/users/{urn}/quotaPolicy", handle: (*call).userQuota},
-		{pattern: "GET /cloudapi/{version}/vapps/{urn}/quotaPolicy", handle: (*call).vappQuota},
 		{pattern: "GET /cloudapi/{version}/vdcs/{urn}/computePolicies", handle: (*call).computePolicies},
 		{pattern: "GET /cloudapi/{version}/vdcComputePolicies/{urn}", handle: (*call).computePolicy},
 		{pattern: "GET /cloudapi/{version}/vm/{urn}/snapshots", handle: (*call).cloudSnapshots},
