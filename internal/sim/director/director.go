@@ -1,5 +1,5 @@
 // Package director simulates a VMware Cloud Director: the vCloud API, versions
-// 37.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
+// 36.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
 // the real one does.
 //
 // It promises that every answer has the shape that the published schemas and
@@ -26,9 +26,6 @@ import (
 	"time"
 )
 
-// Versions are the API versions that /api/versions lists.
-var versions = []string{"37.0", "37.1", "37.2", "37.3", "38.0", "38.1", "39.0", "39.1"}
-
 // Config is what a Server starts from.
 type Config struct {
 	// Listen is the address to serve on; "127.0.0.1:0" when empty.
@@ -52,6 +49,12 @@ type Config struct {
 	// SessionTimeout is how long a session lives without being used; 30
 	// minutes when 0.
 	SessionTimeout time.Duration
+	// SessionLifetime is how long a session lives however much it is used;
+	// 24 hours when 0.
+	SessionLifetime time.Duration
+	// APIVersions are the versions that are served, in rising order; all
+	// that there are when empty.
+	APIVersions []string
 	// SnapshotsPerVM is the limit that API 39.0 and newer apply; 1 when 0.
 	SnapshotsPerVM int
 	// DiscoveryInterval is how often VMs that appeared in a VDC's resource
@@ -179,6 +182,12 @@ func withDefaults(c Config) Config {
 	}
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 30 * time.Minute
+	}
+	if c.SessionLifetime == 0 {
+		c.SessionLifetime = 24 * time.Hour
+	}
+	if len(c.APIVersions) == 0 {
+		c.APIVersions = versions
 	}
 	if c.SnapshotsPerVM == 0 {
 		c.SnapshotsPerVM = 1

@@ -25,6 +25,12 @@ type inventory struct {
 	seq      int               // of creation, for a stable order
 	macs     uint32            // last one given
 	revoked  map[string]bool
+
+	bundles  map[string]*rightsBundle // rights bundles and global roles, by id
+	groups   map[string]*userGroup
+	tokens   map[string]*apiToken // and clients that wait for theirs, by id
+	accounts map[string]*serviceAccount
+	events   []*event // the newest last
 }
 
 func newInventory() inventory {
@@ -33,6 +39,7 @@ func newInventory() inventory {
 		vdcs: map[string]*vdc{}, profiles: map[string]*profile{}, nets: map[string]*orgNet{}, vapps: map[string]*vapp{},
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
+		bundles: map[string]*rightsBundle{}, groups: map[string]*userGroup{}, tokens: map[string]*apiToken{}, accounts: map[string]*serviceAccount{},
 	}
 }
 
@@ -52,11 +59,15 @@ type org struct {
 	lease                 OrgLease
 	meta                  metadata
 	system                bool
+	settings              orgSettings
 }
 
 type role struct {
 	thing
-	org string // id
+	org      string   // id
+	rights   []string // names
+	global   string   // id of the global role that it follows; "" for a role of the organization's own
+	readOnly bool
 }
 
 type user struct {
@@ -66,6 +77,12 @@ type user struct {
 	password, role  string
 	enabled         bool
 	deployed, quota int
+	phone, im       string
+	external        bool
+	provider        string    // INTEGRATED, SAML, OAUTH; INTEGRATED when empty
+	failures        int       // wrong passwords in a row
+	lockedUntil     time.Time // by them
+	stranded        bool      // deleted while it owned things
 }
 
 type vdc struct {
