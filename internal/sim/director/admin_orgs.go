@@ -10,7 +10,7 @@ import (
 
 // orgAdminRoutes are what administrators do to organizations.
 func orgAdminRoutes() []route {
-	return []route{
+	routes := []route{
 		{pattern: "POST /api/admin/orgs", handle: (*call).createOrg, provider: true, takes: mediaAdmin + "organization"},
 		{pattern: "PUT /api/admin/org/{id}", handle: (*call).putOrg, takes: mediaAdmin + "organization"},
 		{pattern: "DELETE /api/admin/org/{id}", handle: (*call).deleteOrg, provider: true},
@@ -21,7 +21,16 @@ func orgAdminRoutes() []route {
 		{pattern: "GET /cloudapi/1.0.0/orgs/{id}", handle: (*call).cloudOrg},
 		{pattern: "PUT /cloudapi/1.0.0/orgs/{id}", handle: (*call).cloudPutOrg, provider: true, takes: "application/json"},
 		{pattern: "DELETE /cloudapi/1.0.0/orgs/{id}", handle: (*call).cloudDeleteOrg, provider: true},
+		{pattern: "GET /api/admin/org/{id}/metadata", handle: (*call).getMetadata},
+		{pattern: "POST /api/admin/org/{id}/metadata", handle: (*call).mergeMetadata, takes: mediaVCloud + "metadata"},
 	}
+	for _, key := range []string{"/{key}", "/{domain}/{key}"} {
+		at := " /api/admin/org/{id}/metadata" + key
+		routes = append(routes, route{pattern: "GET" + at, handle: (*call).getMetadataValue},
+			route{pattern: "PUT" + at, handle: (*call).putMetadataValue, takes: mediaVCloud + "metadata.value"},
+			route{pattern: "DELETE" + at, handle: (*call).deleteMetadata})
+	}
+	return routes
 }
 
 // orgNameOK is the pattern of the data structure Org (OpenAPI reference).
@@ -166,16 +175,29 @@ func (s *Server) hasVDCs(o *org) bool {
 	return false
 }
 
+// hasCatalogs tells whether catalogs do.
+func (s *Server) hasCatalogs(o *org) bool {
+	for _, k := range s.catalogs {
+		if k.org == o.id {
+			return true
+		}
+	}
+	return false
+}
+
 // removeOrg begins to delete an organization that is disabled and, unless
 // recursion is asked for, empty (DELETE-Organization: "you must disable it and
 // then delete or change ownership of all objects that the organization's users
-// own"). VDCs are never deleted with it here, which is the stricter reading.
+// own"). VDCs and catalogs are never deleted with it here, which is the stricter
+// reading.
 func (c *call) removeOrg(o *org) (*task, error) {
 	switch {
 	case o.system:
 		return nil, badRequest("The system organization cannot be deleted.")
 	case o.enabled && c.query("force") != "true":
 		return nil, badRequest("The organization %q must be disabled before it can be deleted.", o.name)
+	case c.s.hasCatalogs(o):
+		return nil, badRequest("The organization %q cannot be deleted, because it contains catalogs.", o.name)
 	case c.s.hasVDCs(o):
 		return nil, badRequest("The organization %q cannot be deleted, because it contains organization VDCs.", o.name)
 	}
@@ -246,7 +268,12 @@ func (c *call) deleteOrg() (*answer, error) {
 
 // orgJSON is the data structure Org of the OpenAPI.
 func (s *Server) orgJSON(o *org) map[string]any {
-	vdcs, vapps, running, users := 0, 0, 0, 0
+	vdcs, vapps, running, users, catalogs := 0, 0, 0, 0, 0
+	for _, k := range s.catalogs {
+		if k.org == o.id {
+			catalogs++
+		}
+	}
 	for _, v := range s.vdcs {
 		if v.org == o.id {
 			vdcs++
@@ -270,7 +297,7 @@ func (s *Server) orgJSON(o *org) map[string]any {
 	}
 	sys := s.systemOrg()
 	return map[string]any{"id": "urn:vcloud:org:" + o.id, "name": o.name, "displayName": o.fullName, "description": o.desc, "isEnabled": o.enabled,
-		"orgVdcCount": vdcs, "catalogCount": 0, "vappCount": vapps, "runningVMCount": running, "userCount": users, "diskCount": 0,
+		"orgVdcCount": vdcs, "catalogCount": catalogs, "vappCount": vapps, "runningVMCount": running, "userCount": users, "diskCount": 0,
 		"managedBy": orgRefJSON(sys), "canManageOrgs": o.system, "canPublish": o.settings.publishExternally,
 		"maskedEventTaskUsername": nil, "directlyManagedOrgCount": 0}
 }

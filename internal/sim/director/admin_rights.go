@@ -300,6 +300,15 @@ var rights = sync.OnceValue(func() []*right {
 	return out
 })
 
+// Rights are the names of all rights.
+func Rights() []string {
+	var out []string
+	for _, r := range rights() {
+		out = append(out, r.name)
+	}
+	return out
+}
+
 var rightsByName = sync.OnceValue(func() map[string]*right {
 	out := map[string]*right{}
 	for _, r := range rights() {

@@ -103,7 +103,7 @@ func (c *call) register() (*answer, error) {
 
 func created(v any) *answer { return &answer{status: http.StatusCreated, json: v} }
 
-// AddAPIToken gives a user an API token with that secret.
+// addAPIToken gives a user an API token with that secret.
 func (s *Server) addAPIToken(u *user, o *org, name, secret string) {
 	t := &apiToken{thing: thing{id: newID(), name: name, seq: s.next()}, user: u, org: o, secret: secret, created: time.Now()}
 	s.tokens[t.id] = t

@@ -207,11 +207,16 @@ func (s *Server) owns(u *user) bool {
 			return true
 		}
 	}
+	for _, k := range s.catalogs {
+		if k.owner == u.id {
+			return true
+		}
+	}
 	return false
 }
 
-// removeUser deletes a user who owns nothing and is disabled, as vCD demands
-// ("Delete a User": disable the user first).
+// removeUser deletes a user who owns nothing ("Delete a User": what the user
+// owns must be somebody else's before).
 func (c *call) removeUser(u *user) error {
 	switch {
 	case u == c.login.user:
@@ -275,6 +280,11 @@ func (c *call) takeOwnership() (*answer, error) {
 	for _, a := range c.s.vapps {
 		if a.owner == u.id {
 			a.owner = c.login.user.id
+		}
+	}
+	for _, k := range c.s.catalogs {
+		if k.owner == u.id {
+			k.owner = c.login.user.id
 		}
 	}
 	return noContent(), nil

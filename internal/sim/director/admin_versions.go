@@ -9,6 +9,9 @@ import (
 // versions are the API versions that there are. Alpha versions are not served.
 var versions = []string{"36.0", "36.1", "36.2", "36.3", "37.0", "37.1", "37.2", "37.3", "38.0", "38.1", "39.0", "39.1"}
 
+// Versions are the API versions that there are, in rising order.
+func Versions() []string { return slices.Clone(versions) }
+
 // deprecatedBefore is the first version that /api/versions does not mark: 10.6
 // (API 39) deprecates the versions of 10.4 and before ("VMware Cloud Director
 // 10.6 Release Notes", API versions).

@@ -20,6 +20,9 @@ func (s *Server) addSystem() {
 	} {
 		u.org, u.role, u.enabled, u.fullName = sys.id, RoleSysAdmin, true, u.name
 		s.users[u.id] = u
+		if u.password != "" && s.cfg.AdminAPIToken != "" {
+			s.addAPIToken(u, sys, "configured", s.cfg.AdminAPIToken)
+		}
 	}
 }
 

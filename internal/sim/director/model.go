@@ -26,6 +26,12 @@ type inventory struct {
 	macs     uint32            // last one given
 	revoked  map[string]bool
 
+	catalogs     map[string]*catalog
+	catalogItems map[string]*catalogItem
+	templates    map[string]*vappTemplate
+	media        map[string]*media
+	transfers    map[string]*transfer
+
 	bundles  map[string]*rightsBundle // rights bundles and global roles, by id
 	groups   map[string]*userGroup
 	tokens   map[string]*apiToken // and clients that wait for theirs, by id
@@ -40,6 +46,8 @@ func newInventory() inventory {
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
 		bundles: map[string]*rightsBundle{}, groups: map[string]*userGroup{}, tokens: map[string]*apiToken{}, accounts: map[string]*serviceAccount{},
+		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
+		media: map[string]*media{}, transfers: map[string]*transfer{},
 	}
 }
 
@@ -149,7 +157,8 @@ type vapp struct {
 	access      []grant
 	meta        metadata
 	products    []*node
-	status      int // -1, 0 while being made; else it follows from the VMs
+	status      int           // -1, 0 while being made; else it follows from the VMs
+	template    *vappTemplate // whose content this is; nil for a vApp
 }
 
 // A grant is one access setting of a vApp.

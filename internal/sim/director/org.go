@@ -69,6 +69,7 @@ func (c *call) getOrg() (*answer, error) {
 	}
 	add(d, link("down", s.href("/api/tasksList/"+o.id), mediaVCloud+"tasksList+xml"),
 		link("down", href+"/metadata", mediaVCloud+"metadata+xml"))
+	c.catalogsOf(d, o)
 	for _, n := range sorted(s.nets) {
 		if v := s.vdcs[n.vdc]; v != nil && v.org == o.id {
 			add(d, el("Link", "rel", "down", "href", s.href("/api/network/"+n.id), "name", n.name, "type", mediaVCloud+"orgNetwork+xml"))
@@ -121,6 +122,7 @@ func (c *call) adminOrgDoc(o *org) *node {
 	s := c.s
 	d := el("AdminOrg", "name", o.name, "id", "urn:vcloud:org:"+o.id, "href", s.href("/api/admin/org/"+o.id), "type", mediaAdmin+"organization+xml")
 	add(d, link("alternate", s.href("/api/org/"+o.id), mediaVCloud+"org+xml"),
+		link("add", s.href("/api/admin/org/"+o.id+"/catalogs"), mediaAdmin+"catalog+xml"),
 		link("down", s.href("/api/tasksList/"+o.id), mediaVCloud+"tasksList+xml"))
 	c.adminOrgLinks(d, o)
 	add(d, text("Description", o.desc), text("FullName", o.fullName), boolean("IsEnabled", o.enabled), c.settingsDoc("Settings", o))
@@ -140,7 +142,7 @@ func (c *call) adminOrgDoc(o *org) *node {
 			add(nets, s.ref("Network", "/api/admin/network/", n.id, n.name, mediaAdmin+"network+xml"))
 		}
 	}
-	return add(d, users, c.groupRefs(o), el("Catalogs"), vdcs, nets, c.rightRefsOf("RightReferences", o), c.roleRefs("RoleReferences", o))
+	return add(d, users, c.groupRefs(o), c.adminCatalogs(o), vdcs, nets, c.rightRefsOf("RightReferences", o), c.roleRefs("RoleReferences", o))
 }
 
 // theVDC is the VDC of the path, if the caller may see it.
@@ -177,6 +179,7 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 	d := el(tag, "status", "1", "name", v.name, "id", "urn:vcloud:vdc:"+v.id, "href", href, "type", media+"+xml")
 	add(d, link("up", s.href("/api/org/"+v.org), mediaVCloud+"org+xml"), link("down", s.href("/api/vdc/"+v.id)+"/metadata", mediaVCloud+"metadata+xml"),
 		link("add", s.href("/api/vdc/"+v.id)+"/action/composeVApp", mediaVCloud+"composeVAppParams+xml"))
+	add(d, s.catalogActions(v)...)
 	if admin {
 		add(d, link("alternate", s.href("/api/vdc/"+v.id), mediaVCloud+"vdc+xml"))
 	} else if c.orgAdmin(v.org) {
@@ -190,6 +193,7 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 			add(entities, s.vappRef("ResourceEntity", a))
 		}
 	}
+	c.catalogEntities(entities, v)
 	nets := el("AvailableNetworks")
 	for _, n := range s.netsOf(v) {
 		add(nets, s.ref("Network", "/api/network/", n.id, n.name, mediaVCloud+"network+xml"))

@@ -8,6 +8,7 @@ func (s *Server) routes() []route {
 		orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
 		adminRoutes(),
 		cloudRoutes(),
+		catalogRoutes(), templateRoutes(),
 	} {
 		all = append(all, group...)
 	}

@@ -39,13 +39,16 @@ func (c *call) orgAdmin(org string) bool {
 	return c.provider() || c.login.org.id == org && c.has("General: Administrator Control")
 }
 
-// tokenOf is the session token of a request: an access token, or the shorter
+// tokenOf is the token that a request brings: an access token, or the shorter
 // one that POST /api/sessions hands out as well.
-func (c *call) tokenOf() string {
-	if auth := c.r.Header.Get("Authorization"); len(auth) > 7 && strings.EqualFold(auth[:7], "Bearer ") {
+func tokenOf(r *http.Request) string {
+	if token := r.Header.Get("X-VMWARE-VCLOUD-ACCESS-TOKEN"); token != "" {
+		return token
+	}
+	if auth := r.Header.Get("Authorization"); len(auth) > 7 && strings.EqualFold(auth[:7], "Bearer ") {
 		return strings.TrimSpace(auth[7:])
 	}
-	return or(c.r.Header.Get("X-VMWARE-VCLOUD-ACCESS-TOKEN"), c.r.Header.Get("x-vcloud-authorization"))
+	return r.Header.Get("x-vcloud-authorization")
 }
 
 // unauthorized is the answer to whoever is not logged in. It never says why.
@@ -55,7 +58,7 @@ func unauthorized() *apiError {
 
 // authenticate finds the session of a request's token.
 func (c *call) authenticate() error {
-	l := c.s.sessionOf(c.tokenOf())
+	l := c.s.sessionOf(tokenOf(c.r))
 	if l == nil {
 		return unauthorized()
 	}
