@@ -69,6 +69,16 @@ type Org struct {
 	VDCs  []VDC    `yaml:"vdcs"`
 
 	Catalogs []Catalog `yaml:"catalogs"`
+
+	Roles    []Role `yaml:"roles"`    // beyond the predefined ones
+	Disabled bool   `yaml:"disabled"` // nobody of the org can log in
+}
+
+// A Role of an org has rights by vCD's names.
+type Role struct {
+	Name        string   `yaml:"name"`
+	Description string   `yaml:"description"`
+	Rights      []string `yaml:"rights"`
 }
 
 // An OrgLease is the longest lease that a vApp of the org may have, and what
