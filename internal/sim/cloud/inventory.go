@@ -20,12 +20,17 @@ type Site struct {
 	Orgs     []Org     `yaml:"orgs"`
 
 	TaskDelay Duration `yaml:"taskDelay"` // how long each vCD task runs at least
+
+	APIVersions     []string `yaml:"apiVersions"`     // default: all that there are
+	SessionTimeout  Duration `yaml:"sessionTimeout"`  // of a session that is not used
+	SessionLifetime Duration `yaml:"sessionLifetime"` // of any session
 }
 
 // A Login is an account of a vCD's system organization.
 type Login struct {
 	Name     string `yaml:"name"`
 	Password string `yaml:"password"`
+	APIToken string `yaml:"apiToken"`
 }
 
 // A VCenter is one vCenter with one datacenter and one cluster.
@@ -64,6 +69,16 @@ type Org struct {
 	VDCs  []VDC    `yaml:"vdcs"`
 
 	Catalogs []Catalog `yaml:"catalogs"`
+
+	Roles    []Role `yaml:"roles"`    // beyond the predefined ones
+	Disabled bool   `yaml:"disabled"` // nobody of the org can log in
+}
+
+// A Role of an org has rights by vCD's names.
+type Role struct {
+	Name        string   `yaml:"name"`
+	Description string   `yaml:"description"`
+	Rights      []string `yaml:"rights"`
 }
 
 // An OrgLease is the longest lease that a vApp of the org may have, and what
@@ -84,6 +99,9 @@ type User struct {
 
 	DeployedVMQuota int `yaml:"deployedVMQuota"`
 	StoredVMQuota   int `yaml:"storedVMQuota"`
+
+	APIToken string `yaml:"apiToken"` // logs in without a password
+	Disabled bool   `yaml:"disabled"`
 }
 
 // A VDC is an organization VDC. It lives in one vCenter, in a resource pool

@@ -1,5 +1,5 @@
 // Package director simulates a VMware Cloud Director: the vCloud API, versions
-// 37.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
+// 36.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
 // the real one does.
 //
 // It promises that every answer has the shape that the published schemas and
@@ -29,9 +29,6 @@ import (
 	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
-// Versions are the API versions that /api/versions lists.
-var versions = []string{"37.0", "37.1", "37.2", "37.3", "38.0", "38.1", "39.0", "39.1"}
-
 // Config is what a Server starts from.
 type Config struct {
 	// Listen is the address to serve on; "127.0.0.1:0" when empty.
@@ -45,6 +42,8 @@ type Config struct {
 	// AdminUser and AdminPassword are the system administrator's, who
 	// logs in as AdminUser@System. "administrator" when the name is empty.
 	AdminUser, AdminPassword string
+	// AdminAPIToken, when not empty, is an API token of that account's.
+	AdminAPIToken string
 	// VCenters are the vCenters behind this installation.
 	VCenters []VCenter
 	// TaskDelay is how long a task waits in the states queued and running,
@@ -55,6 +54,12 @@ type Config struct {
 	// SessionTimeout is how long a session lives without being used; 30
 	// minutes when 0.
 	SessionTimeout time.Duration
+	// SessionLifetime is how long a session lives however much it is used;
+	// 24 hours when 0.
+	SessionLifetime time.Duration
+	// APIVersions are the versions that are served, in rising order; all
+	// that there are when empty.
+	APIVersions []string
 	// SnapshotsPerVM is the limit that API 39.0 and newer apply; 1 when 0.
 	SnapshotsPerVM int
 	// DiscoveryInterval is how often VMs that appeared in a VDC's resource
@@ -208,6 +213,12 @@ func withDefaults(c Config) Config {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.SessionLifetime == 0 {
+		c.SessionLifetime = 24 * time.Hour
+	}
+	if len(c.APIVersions) == 0 {
+		c.APIVersions = versions
 	}
 	if c.SnapshotsPerVM == 0 {
 		c.SnapshotsPerVM = 1

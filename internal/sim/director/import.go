@@ -27,8 +27,10 @@ func (c *call) theVimServer() (*vcenter, error) {
 
 func (c *call) getExtension() (*answer, error) {
 	href := c.s.href("/api/admin/extension")
-	return ok(mediaAdmin+"vmwExtension", add(el("vmext:VMWExtension", "href", href, "type", mediaAdmin+"vmwExtension+xml"),
-		link("down", href+"/vimServerReferences", mediaAdmin+"vmwVimServerReferences+xml"))), nil
+	d := add(el("vmext:VMWExtension", "href", href, "type", mediaAdmin+"vmwExtension+xml"),
+		link("down", href+"/vimServerReferences", mediaAdmin+"vmwVimServerReferences+xml"))
+	c.extensionLinks(d)
+	return ok(mediaAdmin+"vmwExtension", d), nil
 }
 
 func (c *call) vimServers() (*answer, error) {

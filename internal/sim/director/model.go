@@ -33,7 +33,12 @@ type inventory struct {
 	transfers     map[string]*transfer
 	discoveryOff  bool // VM discovery, for the whole installation
 	quotaPolicies map[string]*quotaPolicy
-	quotaOf       map[string]string // id of an organization, user or vApp -> quota policy
+	quotaOf       map[string]string        // id of an organization, user or vApp -> quota policy
+	bundles       map[string]*rightsBundle // rights bundles and global roles, by id
+	groups        map[string]*userGroup
+	tokens        map[string]*apiToken // and clients that wait for theirs, by id
+	accounts      map[string]*serviceAccount
+	events        []*event // the newest last
 }
 
 func newInventory() inventory {
@@ -42,6 +47,7 @@ func newInventory() inventory {
 		vdcs: map[string]*vdc{}, profiles: map[string]*profile{}, nets: map[string]*orgNet{}, vapps: map[string]*vapp{},
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
+		bundles: map[string]*rightsBundle{}, groups: map[string]*userGroup{}, tokens: map[string]*apiToken{}, accounts: map[string]*serviceAccount{},
 		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
 		media: map[string]*media{}, transfers: map[string]*transfer{},
 		quotaPolicies: map[string]*quotaPolicy{}, quotaOf: map[string]string{},
@@ -64,13 +70,17 @@ type org struct {
 	lease                 OrgLease
 	meta                  metadata
 	system                bool
+	settings              orgSettings
 
 	discovery string // true, false, or "" for what the installation has
 }
 
 type role struct {
 	thing
-	org string // id
+	org      string   // id
+	rights   []string // names
+	global   string   // id of the global role that it follows; "" for a role of the organization's own
+	readOnly bool
 }
 
 type user struct {
@@ -80,6 +90,12 @@ type user struct {
 	password, role  string
 	enabled         bool
 	deployed, quota int
+	phone, im       string
+	external        bool
+	provider        string    // INTEGRATED, SAML, OAUTH; INTEGRATED when empty
+	failures        int       // wrong passwords in a row
+	lockedUntil     time.Time // by them
+	stranded        bool      // deleted while it owned things
 }
 
 type vdc struct {

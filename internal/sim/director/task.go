@@ -82,6 +82,7 @@ func (c *call) start(name, operation string, o taskOwner, work func(context.Cont
 	ctx, cancel := context.WithCancel(s.ctx)
 	t.cancel = cancel
 	s.tasks[t.id] = t
+	s.noteTask(t, "create")
 	s.work.Add(1)
 	go func() {
 		defer s.work.Done()
@@ -97,6 +98,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	if err == nil {
 		s.mu.Lock()
 		t.status = "running"
+		s.noteTask(t, "start")
 		s.mu.Unlock()
 		err = pause(ctx, s.cfg.TaskDelay-s.cfg.TaskDelay/2)
 	}
@@ -123,6 +125,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	default:
 		t.status, t.err = "error", refuse(http.StatusInternalServerError, "INTERNAL_SERVER_ERROR", "%s", err)
 	}
+	s.noteEnd(t)
 	close(t.done)
 }
 
