@@ -20,6 +20,10 @@ type Site struct {
 	Orgs     []Org     `yaml:"orgs"`
 
 	TaskDelay Duration `yaml:"taskDelay"` // how long each vCD task runs at least
+
+	NetworkPools     []NetworkPool     `yaml:"networkPools"`
+	NSXTManagers     []NSXTManager     `yaml:"nsxtManagers"`
+	ExternalNetworks []ExternalNetwork `yaml:"externalNetworks"`
 }
 
 // A Login is an account of a vCD's system organization.
@@ -97,6 +101,9 @@ type VDC struct {
 	Networks        []OrgNetwork     `yaml:"networks"`
 	VApps           []VApp           `yaml:"vapps"`
 	VMs             []VM             `yaml:"vms"` // standalone VMs
+
+	NetworkProvider string `yaml:"networkProvider"` // NSX_T, NSX_V
+	Edges           []Edge `yaml:"edges"`
 }
 
 // A StorageProfile of a VDC puts disks on one datastore.

@@ -41,6 +41,9 @@ func (c *call) deleteVApp() (*answer, error) {
 				return err
 			}
 		}
+		if err := c.s.lower(ctx, a); err != nil {
+			return err
+		}
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()
 		c.s.forget(a)

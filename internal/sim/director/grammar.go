@@ -26,7 +26,7 @@ import (
 // attribute that must be there.
 //
 // Each area of the API has its own part.
-var grammar = parts(coreGrammar)
+var grammar = parts(coreGrammar, netGrammar)
 
 func parts(all ...map[string]string) map[string]string {
 	out := map[string]string{}

@@ -29,7 +29,10 @@ func (c *call) theVimServer() (*vcenter, error) {
 func (c *call) getExtension() (*answer, error) {
 	href := c.s.href("/api/admin/extension")
 	return ok(mediaAdmin+"vmwExtension", add(el("vmext:VMWExtension", "href", href, "type", mediaAdmin+"vmwExtension+xml"),
-		link("down", href+"/vimServerReferences", mediaAdmin+"vmwVimServerReferences+xml"))), nil
+		link("down", href+"/vimServerReferences", mediaAdmin+"vmwVimServerReferences+xml"),
+		link("down", href+"/externalNetworkReferences", mediaAdmin+"vmwExternalNetworkReferences+xml"),
+		link("down", href+"/networkPoolReferences", mediaAdmin+"vmwNetworkPoolReferences+xml"),
+		link("add", href+"/externalnets", mediaAdmin+"vmwexternalnet+xml"))), nil
 }
 
 func (c *call) vimServers() (*answer, error) {

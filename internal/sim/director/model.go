@@ -25,6 +25,10 @@ type inventory struct {
 	seq      int               // of creation, for a stable order
 	macs     uint32            // last one given
 	revoked  map[string]bool
+
+	extNets map[string]*extNet // external networks
+	edges   map[string]*edge
+	netDocs map[string]*netDoc
 }
 
 func newInventory() inventory {
@@ -33,6 +37,7 @@ func newInventory() inventory {
 		vdcs: map[string]*vdc{}, profiles: map[string]*profile{}, nets: map[string]*orgNet{}, vapps: map[string]*vapp{},
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
+		extNets: map[string]*extNet{}, edges: map[string]*edge{}, netDocs: map[string]*netDoc{},
 	}
 }
 
@@ -78,6 +83,8 @@ type vdc struct {
 	vmQuota       int
 	meta          metadata
 	defaultPolicy string // compute policy id
+
+	networkProvider string // NSX_V; anything else is NSX-T
 }
 
 type profile struct {
@@ -105,12 +112,24 @@ type orgNet struct {
 	external, edge   string
 	externalID, edID string
 	meta             metadata
+
+	more       []ipScope // further subnets
+	connection string    // to the edge: INTERNAL, SUBINTERFACE, DISTRIBUTED, NON_DISTRIBUTED
+	service    *node     // ServiceConfig of an isolated network
+	guestVLAN  bool
+	group      string // id of the VDC group that owns it
+	extra      string // the JSON that it was last written as
+	dhcp       string // JSON of its DHCP, "" without
+	opaque     string // OPAQUE where it was imported; then backing is what it is
+	backing    string
 }
 
 // An ipScope is a subnet and the ranges of its pool.
 type ipScope struct {
 	gateway, netmask, dns1, dns2, suffix string
 	ranges                               []IPRange
+
+	bits int // prefix length, where there is no netmask: IPv6
 }
 
 type vapp struct {
@@ -144,6 +163,10 @@ type vappNet struct {
 	conf     *node // NetworkConfiguration, without RouterInfo
 	parent   string
 	routerIP string
+
+	external  map[string]string // addresses outside that NAT gave, by natKey
+	portgroup string            // of its own in vCenter, while deployed
+	meta      metadata
 }
 
 type vm struct {

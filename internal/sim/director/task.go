@@ -39,6 +39,21 @@ func ownerOf(a *vapp, m *vm) taskOwner {
 	return vappOwner(a)
 }
 
+// urn is the owner's id, as the OpenAPI names it.
+func (o taskOwner) urn() string {
+	switch o.kind {
+	case "externalNetwork":
+		return "urn:vcloud:network:" + o.id
+	case "edgeGateway":
+		return "urn:vcloud:gateway:" + o.id
+	case "vApp":
+		return "urn:vcloud:vapp:" + o.id
+	case "rule":
+		return o.id // has no URN
+	}
+	return "urn:vcloud:" + o.kind + ":" + o.id
+}
+
 // path is where the API serves the owner.
 func (o taskOwner) path() string {
 	switch o.kind {
@@ -46,6 +61,10 @@ func (o taskOwner) path() string {
 		return "/api/vApp/vapp-" + o.id
 	case "vm":
 		return "/api/vApp/vm-" + o.id
+	case "edgeGateway":
+		return "/api/admin/edgeGateway/" + o.id
+	case "externalNetwork":
+		return "/api/admin/extension/externalnet/" + o.id
 	}
 	return "/api/" + o.kind + "/" + o.id
 }
@@ -165,7 +184,7 @@ func (s *Server) taskNode(t *task) *node {
 	if !t.over() {
 		add(d, link("task:cancel", href+"/action/cancel", ""))
 	}
-	add(d, text("Description", ""), el("Owner", "href", s.href(t.owner.path()), "name", t.owner.name, "type", mediaVCloud+t.owner.kind+"+xml"))
+	add(d, text("Description", ""), el("Owner", "href", s.href(t.owner.path()), "id", t.owner.urn(), "name", t.owner.name, "type", mediaVCloud+t.owner.kind+"+xml"))
 	if t.err != nil {
 		add(d, t.err.node(t.id))
 	}
