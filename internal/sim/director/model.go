@@ -26,9 +26,14 @@ type inventory struct {
 	macs     uint32            // last one given
 	revoked  map[string]bool
 
-	extNets map[string]*extNet // external networks
-	edges   map[string]*edge
-	netDocs map[string]*netDoc
+	extNets      map[string]*extNet // external networks
+	edges        map[string]*edge
+	netDocs      map[string]*netDoc
+	catalogs     map[string]*catalog
+	catalogItems map[string]*catalogItem
+	templates    map[string]*vappTemplate
+	media        map[string]*media
+	transfers    map[string]*transfer
 }
 
 func newInventory() inventory {
@@ -38,6 +43,8 @@ func newInventory() inventory {
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
 		extNets: map[string]*extNet{}, edges: map[string]*edge{}, netDocs: map[string]*netDoc{},
+		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
+		media: map[string]*media{}, transfers: map[string]*transfer{},
 	}
 }
 
@@ -151,7 +158,8 @@ type vapp struct {
 	access      []grant
 	meta        metadata
 	products    []*node
-	status      int // -1, 0 while being made; else it follows from the VMs
+	status      int           // -1, 0 while being made; else it follows from the VMs
+	template    *vappTemplate // whose content this is; nil for a vApp
 }
 
 // A grant is one access setting of a vApp.

@@ -108,7 +108,7 @@ func (s *Server) vappNetDoc(n *vappNet) *node {
 		add(d, link("syncSyslogSettings", admin+"/action/syncSyslogServerSettings", mediaVCloud+"task+xml"))
 	}
 	add(d, link("up", s.vappHref(n.vapp), mediaVCloud+"vApp+xml"),
-		link("down", s.href("/api/network/"+n.id)+"/allocatedAddresses/", mediaVCloud+"allocatedNetworkAddress+xml"), text("Description", n.desc), s.tasksOn(n.id))
+		link("down", s.href("/api/network/"+n.id)+"/allocatedAddresses/", mediaVCloud+"allocatedNetworkAddress+xml"), text("Description", n.desc), s.tasksOn(n.id, false))
 	conf := s.configuration(n)
 	if n.mode() == "bridged" {
 		return add(d, conf)

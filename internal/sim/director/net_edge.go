@@ -62,7 +62,7 @@ func (c *call) edgeDoc(e *edge) *node {
 		}
 		add(d, link("edgeGateway:configureServices", href+"/action/configureServices", mediaAdmin+"edgeGatewayServiceConfiguration+xml"))
 	}
-	add(d, link("up", s.href("/api/admin/vdc/"+v.id), mediaAdmin+"vdc+xml"), text("Description", e.desc), s.tasksOn(e.id))
+	add(d, link("up", s.href("/api/admin/vdc/"+v.id), mediaAdmin+"vdc+xml"), text("Description", e.desc), s.tasksOn(e.id, false))
 	faces := el("GatewayInterfaces")
 	for i, u := range e.uplinks {
 		if n := s.extNets[u.net]; n != nil {

@@ -50,20 +50,6 @@ func (s *Server) underWay(id string) bool {
 	return false
 }
 
-// tasksOn are the tasks under way on an entity; nil when there are none.
-func (s *Server) tasksOn(id string) *node {
-	d := el("Tasks")
-	for _, t := range sorted(s.tasks) {
-		if !t.over() && t.owner.id == id {
-			add(d, s.taskNode(t))
-		}
-	}
-	if len(d.ChildElements()) == 0 {
-		return nil
-	}
-	return d
-}
-
 // getNetwork is an org network, a vApp network or an external network,
 // whichever has the id.
 func (c *call) getNetwork() (*answer, error) {
@@ -101,7 +87,7 @@ func (c *call) orgNetDoc(n *orgNet, admin bool) *node {
 	}
 	add(d, link("up", s.href("/api/vdc/"+v.id), mediaVCloud+"vdc+xml"), link("down", plain+"/metadata", mediaVCloud+"metadata+xml"),
 		link("down", href+"/allocatedAddresses/", mediaVCloud+"allocatedNetworkAddress+xml"),
-		text("Description", n.desc), s.tasksOn(n.id))
+		text("Description", n.desc), s.tasksOn(n.id, false))
 	scopes := el("IpScopes")
 	for _, sc := range n.scopes() {
 		add(scopes, scopeNode(sc, n.mode == "bridged", inScope(s.takenOn(n.id, ""), sc)))
