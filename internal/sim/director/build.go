@@ -226,23 +226,6 @@ func (s *Server) AddComputePolicy(vdcName, name, description string) (string, er
 	return p.id, nil
 }
 
-// AddOrgNetwork makes an organization VDC network and returns its UUID.
-func (s *Server) AddOrgNetwork(n OrgNetworkSpec) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := s.vdcNamed(n.VDC)
-	if v == nil {
-		return "", fmt.Errorf("org network %s: no VDC %s", n.Name, n.VDC)
-	}
-	net := &orgNet{
-		thing: thing{id: idOr(n.ID), name: n.Name, desc: n.Description, seq: s.next()}, vdc: v.id, mode: or(n.Mode, "bridged"),
-		scope:  ipScope{n.Gateway, or(n.Netmask, "255.255.255.0"), n.DNS1, n.DNS2, n.DNSSuffix, n.Ranges},
-		shared: n.Shared, portgroup: n.Portgroup, external: n.ExternalName, edge: n.EdgeGateway, externalID: newID(), edID: newID(),
-	}
-	s.nets[net.id] = net
-	return net.id, nil
-}
-
 func (s *Server) since(t time.Time) time.Time {
 	if t.IsZero() {
 		return s.now()

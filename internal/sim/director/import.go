@@ -28,7 +28,10 @@ func (c *call) theVimServer() (*vcenter, error) {
 func (c *call) getExtension() (*answer, error) {
 	href := c.s.href("/api/admin/extension")
 	d := add(el("vmext:VMWExtension", "href", href, "type", mediaAdmin+"vmwExtension+xml"),
-		link("down", href+"/vimServerReferences", mediaAdmin+"vmwVimServerReferences+xml"))
+		link("down", href+"/vimServerReferences", mediaAdmin+"vmwVimServerReferences+xml"),
+		link("down", href+"/externalNetworkReferences", mediaAdmin+"vmwExternalNetworkReferences+xml"),
+		link("down", href+"/networkPoolReferences", mediaAdmin+"vmwNetworkPoolReferences+xml"),
+		link("add", href+"/externalnets", mediaAdmin+"vmwexternalnet+xml"))
 	c.extensionLinks(d)
 	return ok(mediaAdmin+"vmwExtension", d), nil
 }

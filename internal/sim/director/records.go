@@ -194,23 +194,6 @@ func (c *call) userRecords() []*record {
 	return out
 }
 
-func (c *call) networkRecords() []*record {
-	s := c.s
-	kinds := map[string]string{"bridged": "0", "natRouted": "1", "isolated": "2"}
-	var out []*record
-	for _, n := range sorted(s.nets) {
-		v := s.vdcs[n.vdc]
-		if !c.provider() && v.org != c.login.org.id {
-			continue
-		}
-		out = append(out, &record{tag: "OrgVdcNetworkRecord", meta: n.meta, attrs: []string{"href", s.href("/api/network/" + n.id), "name", n.name,
-			"defaultGateway", n.scope.gateway, "netmask", n.scope.netmask, "dns1", n.scope.dns1, "dns2", n.scope.dns2, "dnsSuffix", n.scope.suffix,
-			"linkType", kinds[n.mode], "connectedTo", or(n.edge, n.external), "vdc", s.href("/api/vdc/" + v.id), "vdcName", v.name, "isBusy", "false",
-			"isShared", yes(n.shared), "isIpScopeInherited", yes(n.mode == "bridged"), "usedIpCount", num(len(s.takenOn(n.id, "")))}})
-	}
-	return out
-}
-
 func (c *call) profileRecords() []*record {
 	s := c.s
 	var out []*record

@@ -9,6 +9,7 @@ func (s *Server) routes() []route {
 		adminRoutes(),
 		leaseRoutes(), quotaRoutes(),
 		cloudRoutes(),
+		netRoutes(), netCloudRoutes(),
 		catalogRoutes(), templateRoutes(),
 	} {
 		all = append(all, group...)
@@ -22,9 +23,6 @@ func orgRoutes() []route {
 		{pattern: "GET /api/org/{id}", handle: (*call).getOrg},
 		{pattern: "GET /api/vdc/{id}", handle: func(c *call) (*answer, error) { return c.getVDC(false) }},
 		{pattern: "GET /api/vdcStorageProfile/{id}", handle: (*call).getProfile},
-		{pattern: "GET /api/network/{id}", handle: (*call).getNetwork},
-		{pattern: "PUT /api/network/{id}", handle: (*call).putVAppNetwork, takes: mediaVCloud + "vAppNetwork"},
-		{pattern: "DELETE /api/network/{id}", handle: (*call).deleteVAppNetwork},
 		{pattern: "GET /api/query", handle: (*call).runQuery},
 		{pattern: "GET /api/vApps/query", handle: func(c *call) (*answer, error) { return c.queryType("vApp") }},
 		{pattern: "GET /api/vms/query", handle: func(c *call) (*answer, error) { return c.queryType("vm") }},
@@ -46,7 +44,6 @@ func adminRoutes() []route {
 		{pattern: "GET /api/admin/org/{id}/settings/{part}", handle: func(c *call) (*answer, error) { return c.orgSettings(c.path("part")) }},
 		{pattern: "GET /api/admin/vdc/{id}", handle: func(c *call) (*answer, error) { return c.getVDC(true) }},
 		{pattern: "GET /api/admin/vdcStorageProfile/{id}", handle: (*call).getProfile},
-		{pattern: "GET /api/admin/network/{id}", handle: (*call).getNetwork},
 		{pattern: "GET /api/admin/extension", handle: (*call).getExtension, provider: true},
 		{pattern: "GET /api/admin/extension/vimServerReferences", handle: (*call).vimServers, provider: true},
 		{pattern: "GET /api/admin/extension/vimServer/{id}", handle: (*call).vimServer, provider: true},

@@ -51,6 +51,25 @@ func ownerOf(a *vapp, m *vm) taskOwner {
 	return vappOwner(a)
 }
 
+// urn is the owner's id, as the OpenAPI names it.
+func (o taskOwner) urn() string {
+	switch o.kind {
+	case "externalNetwork":
+		return "urn:vcloud:network:" + o.id
+	case "edgeGateway":
+		return "urn:vcloud:gateway:" + o.id
+	case "vApp":
+		return "urn:vcloud:vapp:" + o.id
+	case "vAppTemplate":
+		return "urn:vcloud:vapptemplate:" + o.id
+	case "templateVm":
+		return "urn:vcloud:vm:" + o.id
+	case "rule":
+		return o.id // has no URN
+	}
+	return "urn:vcloud:" + o.kind + ":" + o.id
+}
+
 // path is where the API serves the owner.
 func (o taskOwner) path() string {
 	switch o.kind {
@@ -58,6 +77,10 @@ func (o taskOwner) path() string {
 		return "/api/vApp/vapp-" + o.id
 	case "vm":
 		return "/api/vApp/vm-" + o.id
+	case "edgeGateway":
+		return "/api/admin/edgeGateway/" + o.id
+	case "externalNetwork":
+		return "/api/admin/extension/externalnet/" + o.id
 	case "vAppTemplate":
 		return "/api/vAppTemplate/vappTemplate-" + o.id
 	case "templateVm":
@@ -189,7 +212,8 @@ func (s *Server) taskNode(t *task) *node {
 	if !t.over() {
 		add(d, link("task:cancel", href+"/action/cancel", ""))
 	}
-	add(d, text("Description", ""), el("Owner", "href", s.href(t.owner.path()), "name", t.owner.name, "type", mediaVCloud+strings.TrimPrefix(t.owner.kind, "template")+"+xml"))
+	add(d, text("Description", ""), el("Owner", "href", s.href(t.owner.path()), "id", t.owner.urn(), "name", t.owner.name,
+		"type", mediaVCloud+strings.TrimPrefix(t.owner.kind, "template")+"+xml"))
 	if t.err != nil {
 		add(d, t.err.node(t.id))
 	}
