@@ -22,6 +22,7 @@ type Faults struct {
 	cutAfter     int64
 	cutTimes     int
 	timeout      time.Duration
+	thumbprint   bool
 }
 
 type planned struct {
@@ -196,6 +197,20 @@ func (f *Faults) leaseTimeout() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.timeout
+}
+
+// ForgeThumbprint makes leases name a certificate that their host does not
+// have, as they do when it was replaced and vCenter has not noticed.
+func (f *Faults) ForgeThumbprint(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.thumbprint = on
+}
+
+func (f *Faults) forgesThumbprint() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.thumbprint
 }
 
 // CutNFC breaks the connection of the next NFC downloads after so many

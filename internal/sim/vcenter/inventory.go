@@ -20,6 +20,7 @@ type inventory struct {
 	hosts      []types.ManagedObjectReference
 	datastores map[string]*simulator.Datastore
 	networks   map[string]types.BaseVirtualDeviceBackingInfo
+	esx        map[types.ManagedObjectReference]*esxHost // by host
 
 	mu      sync.Mutex
 	folders map[string]types.ManagedObjectReference // by path below the vm folder
@@ -52,13 +53,17 @@ func (s *Server) build() error {
 	s.inv = inventory{
 		datastores: map[string]*simulator.Datastore{},
 		networks:   map[string]types.BaseVirtualDeviceBackingInfo{},
+		esx:        map[types.ManagedObjectReference]*esxHost{},
 		folders:    map[string]types.ManagedObjectReference{},
 		pools:      map[string]types.ManagedObjectReference{},
 		names:      map[string]string{},
 		used:       map[string]int64{}, sizes: map[*layer]int64{},
 	}
 	ctx := s.newContext()
-	return errors.Join(s.buildCluster(ctx), s.buildDatastores(ctx), s.buildNetworks(ctx), s.buildPools(ctx))
+	calls := &sessionCalls{s: s}
+	calls.Self = sessionCallsRef
+	s.model.Map().Put(calls)
+	return errors.Join(s.buildPermissions(), s.buildCluster(ctx), s.buildDatastores(ctx), s.buildNetworks(ctx), s.buildPools(ctx), s.startHosts(ctx))
 }
 
 func (s *Server) buildCluster(ctx *simulator.Context) error {

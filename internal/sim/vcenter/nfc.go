@@ -47,7 +47,7 @@ func (s *Server) export(ctx *simulator.Context, vmref types.ManagedObjectReferen
 		return vmref, err
 	}
 	l := s.newLease(ctx, false)
-	l.vm = vmref
+	l.vm, l.host = vmref, s.hostOf(ctx, vmref)
 	var name string
 	var home dsPath
 	var devices []types.BaseVirtualDevice
@@ -148,8 +148,9 @@ func (s *Server) startImport(ctx *simulator.Context, l *lease, req *types.Create
 	if err != nil {
 		return err
 	}
+	host := s.hostOf(ctx, ref)
 	l.mu.Lock()
-	l.vm = ref
+	l.vm, l.host = ref, host
 	over := l.over
 	l.mu.Unlock()
 	if over {
@@ -180,8 +181,9 @@ func (s *Server) startImport(ctx *simulator.Context, l *lease, req *types.Create
 }
 
 // serveNFC transfers a leased device. The secret in the URL is all that it
-// asks for, as on a host.
-func (s *Server) serveNFC(w http.ResponseWriter, r *http.Request) {
+// asks for, as on a host. Only the host that the VM was on when the lease was
+// made has it; at is nil for the vCenter itself.
+func (s *Server) serveNFC(w http.ResponseWriter, r *http.Request, at *esxHost) {
 	id, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, nfcPath), "/")
 	s.mu.Lock()
 	l := s.leases[id]
@@ -191,6 +193,11 @@ func (s *Server) serveNFC(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	l.mu.Lock()
+	if l.direct() && l.host != at {
+		l.mu.Unlock()
+		http.NotFound(w, r)
+		return
+	}
 	d := l.devices[name]
 	if d != nil && !l.over {
 		d.active++
