@@ -139,6 +139,10 @@ func (s *Server) folderGet(w http.ResponseWriter, r *http.Request, p dsPath, loc
 		listFolder(w, f)
 		return
 	}
+	if err := s.accessible(p.datastore); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	if exclusive, _ := s.extentLocks(p); exclusive {
 		http.Error(w, fmt.Sprintf("Unable to access file %s since it is locked", p), http.StatusInternalServerError)
 		return
@@ -185,7 +189,10 @@ func (s *Server) folderPut(w http.ResponseWriter, r *http.Request, p dsPath, loc
 		http.Error(w, fmt.Sprintf("Unable to access file %s since it is locked", p), http.StatusInternalServerError)
 		return
 	}
-	err = os.MkdirAll(filepath.Dir(local), 0o700)
+	err = s.room(p, p.datastore, max(r.ContentLength, 0))
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(local), 0o700)
+	}
 	if err == nil {
 		err = receiveFile(local, r.Body, r.ContentLength)
 	}

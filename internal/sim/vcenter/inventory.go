@@ -28,6 +28,8 @@ type inventory struct {
 	names   map[string]string // moref by name of VMs that AddVM made
 	used    map[string]int64  // bytes by datastore
 	sizes   map[*layer]int64
+	usage   map[string]*usage // by datastore
+	swaps   map[types.ManagedObjectReference]swapFile
 }
 
 // locking calls one of vcsim's methods as its dispatcher does.
@@ -58,6 +60,7 @@ func (s *Server) build() error {
 		pools:      map[string]types.ManagedObjectReference{},
 		names:      map[string]string{},
 		used:       map[string]int64{}, sizes: map[*layer]int64{},
+		usage: map[string]*usage{}, swaps: map[types.ManagedObjectReference]swapFile{},
 	}
 	ctx := s.newContext()
 	calls := &sessionCalls{s: s}
@@ -281,13 +284,18 @@ func (s *Server) account(ctx *simulator.Context, layers ...*layer) {
 	s.inv.mu.Lock()
 	touched := map[string]int64{}
 	for _, l := range layers {
-		size := allocated(l.extentPath())
+		size := l.takes()
 		s.inv.used[l.file.datastore] += size - s.inv.sizes[l]
 		s.inv.sizes[l] = size
 		if size == 0 {
 			delete(s.inv.sizes, l)
 		}
-		touched[l.file.datastore] = s.inv.used[l.file.datastore]
+		touched[l.file.datastore] = 0
+	}
+	for name := range touched {
+		touched[name] = s.inv.taken(name)
+		u := s.inv.use(name)
+		u.left, u.stale = s.capacityOf(name)-touched[name], false
 	}
 	s.inv.mu.Unlock()
 	s.space.Lock()

@@ -363,7 +363,11 @@ func (l *lease) receive(w http.ResponseWriter, r *http.Request, d *leaseDevice) 
 	l.transferred(d, err == nil, in.n, h.Sum(nil))
 	if err != nil {
 		err = fmt.Errorf("%s: %w", d.name, err)
-		l.fail(l.s.newContext(), refuse(&types.FileFault{File: d.layer.file.String()}, "%v", err))
+		failure := refuse(&types.FileFault{File: d.layer.file.String()}, "%v", err)
+		if r := (*refusal)(nil); errors.As(err, &r) {
+			failure = err
+		}
+		l.fail(l.s.newContext(), failure)
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -379,7 +383,15 @@ func (l *lease) store(r io.Reader, d *leaseDevice) error {
 	size := d.layer.capacity()
 	err = errors.Join(f.Truncate(0), f.Truncate(size)) // a second try starts afresh
 	if err == nil {
-		err = decodeVMDK(r, size, func(off int64, data []byte) error { return writeSparse(f, data, off) })
+		err = decodeVMDK(r, size, func(off int64, data []byte) error {
+			if d.layer.thin {
+				err := l.s.charge(d.layer.file, int64(len(data)), func() int64 { return d.layer.fresh(off, int64(len(data))) })
+				if err != nil {
+					return err
+				}
+			}
+			return writeSparse(f, data, off)
+		})
 	}
 	return errors.Join(err, f.Close())
 }
