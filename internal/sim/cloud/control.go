@@ -25,6 +25,9 @@ import (
 //	GET  /sum?vm=&disk=                          SHA-256 of the disk, hex
 //	POST /power?vm=&state=                       on, off, suspended
 //	POST /scrub                                  list of datastore paths
+//	POST /vmotion?vm=&host=&datastore=           names; empty: where it is
+//	POST /datastore?name=&fill=&state=           bytes; normal, maintenance, inaccessible
+//	POST /answer?vm=&choice=                     what the VM asks
 //
 // Errors are plain text.
 
@@ -122,6 +125,7 @@ func (c *Cloud) controlHandler() http.Handler {
 		return c.DeleteVApp(r.Context(), r.FormValue("vapp"))
 	})
 	handle("POST /scrub", c.answerScrub)
+	c.vsphereHandlers(handle)
 	return mux
 }
 
