@@ -32,6 +32,11 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 		TaskDelay:    time.Duration(spec.TaskDelay),
 		Rules:        c.faults,
 		Label:        s.ID + "/" + spec.Name,
+
+		MaxSessions: spec.MaxSessions, SessionTimeout: time.Duration(spec.SessionTimeout), NFCProxy: spec.NFCProxy,
+	}
+	for _, u := range spec.Users {
+		config.Accounts = append(config.Accounts, vcenter.User(u))
 	}
 	for _, d := range spec.Datastores {
 		config.Datastores = append(config.Datastores, vcenter.Datastore{Name: d.Name, Capacity: int64(d.Capacity), Type: d.Type})

@@ -36,6 +36,7 @@ type Server struct {
 	store  *store
 	stats  counters
 	inv    inventory
+	perms  permissions
 
 	create  sync.Mutex   // vcsim's VM creation shares device templates between VMs
 	space   sync.RWMutex // vcsim reads datastores without their locks: nobody writes to them meanwhile
@@ -52,6 +53,8 @@ type Server struct {
 	background context.Context // ends with Close
 	stop       context.CancelFunc
 
+	// tickets are for one request each, see AcquireGenericServiceTicket.
+	tickets map[string]*ticket
 	// wrappers are the sessions that have a wrapper of an object.
 	wrappers map[types.ManagedObjectReference]map[*simulator.Registry]bool
 }
@@ -78,6 +81,7 @@ func Start(c Config) (*Server, error) {
 		faults:   newFaults(),
 		vms:      map[types.ManagedObjectReference]*vmState{},
 		leases:   map[string]*lease{},
+		tickets:  map[string]*ticket{},
 		wrappers: map[types.ManagedObjectReference]map[*simulator.Registry]bool{},
 	}
 	s.background, s.stop = context.WithCancel(context.Background())
@@ -184,7 +188,9 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	case isFolder(r):
 		s.serveFolder(w, r)
 	case strings.HasPrefix(r.URL.Path, nfcPath):
-		s.serveNFC(w, r)
+		s.serveNFC(w, r, nil)
+	case s.full(r):
+		http.Error(w, "503 Service Unavailable", http.StatusServiceUnavailable)
 	case s.methodToggle(w, r):
 	default:
 		s.model.Service.ServeMux.ServeHTTP(w, r)
@@ -232,6 +238,7 @@ func (s *Server) Close() error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.http.Close() // a stream that nobody reads does not end by itself
 	}
+	err = errors.Join(err, s.closeHosts(ctx))
 	s.tasks.Wait()
 	s.model.Remove()
 	return err
@@ -241,8 +248,13 @@ func (s *Server) validUser(user, password string) bool {
 	if user == "" || password == "" {
 		return false
 	}
-	if len(s.cfg.Users) == 0 {
+	if len(s.cfg.Users) == 0 && len(s.cfg.Accounts) == 0 {
 		return true
+	}
+	for _, u := range s.cfg.Accounts {
+		if u.Name == user {
+			return u.Password == password
+		}
 	}
 	want, ok := s.cfg.Users[user]
 	return ok && want == password
