@@ -11,6 +11,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // An inventory holds the objects that the server is built from.
@@ -306,7 +308,7 @@ func (s *Server) account(ctx *simulator.Context, layers ...*layer) {
 	s.inv.mu.Lock()
 	touched := map[string]int64{}
 	for _, l := range layers {
-		size := allocated(l.extentPath())
+		size := vdisk.Allocated(l.extentPath())
 		s.inv.used[l.file.datastore] += size - s.inv.sizes[l]
 		s.inv.sizes[l] = size
 		if size == 0 {
