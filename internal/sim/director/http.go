@@ -138,6 +138,10 @@ func (c *call) run(rt route) (*answer, error) {
 	if err := c.checkType(rt); err != nil {
 		return nil, err
 	}
+	if writes(c.r) {
+		// Handlers may let go of the mutex and change things after that.
+		defer c.s.touch()
+	}
 	return rt.handle(c)
 }
 

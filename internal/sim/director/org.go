@@ -309,10 +309,8 @@ func (c *call) getProfile() (*answer, error) {
 func (s *Server) usedMB(p *profile) int64 {
 	var used int64
 	for _, m := range s.vms {
-		if m.profile == p.id && m.facts != nil {
-			for _, d := range m.facts.disks() {
-				used += capacity(d) >> 20
-			}
+		if m.profile == p.id {
+			used += m.seen.disks >> 20
 		}
 	}
 	return used

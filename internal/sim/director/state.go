@@ -41,10 +41,12 @@ func (s *Server) refresh(ctx context.Context, vms ...*vm) error {
 		f := got[m.vc][m.moref]
 		m.lost = f == nil
 		if f != nil && (m.facts == nil || !f.read.Before(m.facts.read)) {
-			m.facts = f
+			m.facts, m.seen = f, f.sight()
 			m.syncCards()
+			s.remember(m)
 		}
 	}
+	s.dropFacts()
 	return nil
 }
 

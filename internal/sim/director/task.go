@@ -80,6 +80,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	if err == nil {
 		s.mu.Lock()
 		t.status = "running"
+		s.touch()
 		s.mu.Unlock()
 		err = pause(ctx, s.cfg.TaskDelay-s.cfg.TaskDelay/2)
 	}
@@ -89,6 +90,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.end, t.progress = time.Now(), 100
+	s.touch()
 	var e *apiError
 	switch {
 	case err == nil:
@@ -145,7 +147,7 @@ func (s *Server) tasksNode(a *vapp, m *vm) *node {
 	var d *node
 	for _, t := range sorted(s.tasks) {
 		// An entity that could not be made shows why, for ever.
-		failed := a != nil && a.status == stateFailed && t.status == "error" && t.owner.id == id
+		failed := a != nil && a.status == stateFailed && slices.Contains([]string{"error", "aborted"}, t.status) && t.owner.id == id
 		if (!t.over() || failed) && t.owner.id == id {
 			if d == nil {
 				d = el("Tasks")

@@ -26,12 +26,12 @@ type vcenter struct {
 	thing
 	cfg VCenter
 
-	mu      sync.Mutex // of what follows; never held with the server's
-	client  *vim25.Client
-	about   types.AboutInfo
-	stores  map[string]types.ManagedObjectReference // datastores by name
-	names   map[types.ManagedObjectReference]string // of datastores, hosts, networks
-	storage []mo.Datastore
+	mu      sync.Mutex                              // of what follows; never held with the server's
+	client  *vim25.Client                           `graph:"-"`
+	about   types.AboutInfo                         `graph:"-"`
+	stores  map[string]types.ManagedObjectReference `graph:"-"` // datastores by name
+	names   map[types.ManagedObjectReference]string `graph:"-"` // of datastores, hosts, networks
+	storage []mo.Datastore                          `graph:"-"`
 }
 
 // uuid is the vCenter's instance UUID.
@@ -41,9 +41,20 @@ func (vc *vcenter) uuid() string {
 	return vc.about.InstanceUuid
 }
 
+// addVCenter connects to a vCenter. One that was there before the restart may
+// answer at another address by now.
 func (s *Server) addVCenter(c VCenter) error {
-	vc := &vcenter{thing: thing{id: idOr(c.ID), name: c.Name, seq: s.next()}, cfg: c}
-	if _, err := vc.connect(s.ctx); err != nil {
+	vc := s.vcenters[c.ID] // by the name where nobody chose an id
+	if vc == nil && s.restored {
+		vc = s.vcenterNamed(c.Name)
+	}
+	if vc == nil {
+		vc = &vcenter{thing: thing{id: idOr(c.ID), name: c.Name, seq: s.next()}}
+	}
+	vc.cfg = c
+	// Names are asked for once: after a restart too nothing has a moref
+	// where it had a name.
+	if err := vc.learn(s.ctx); err != nil {
 		return err
 	}
 	s.vcenters[vc.id] = vc
@@ -76,7 +87,7 @@ func (vc *vcenter) connect(ctx context.Context) (*vim25.Client, error) {
 	if err := session.NewManager(client).Login(ctx, u.User); err != nil {
 		return nil, fmt.Errorf("log in: %w", err)
 	}
-	vc.client, vc.about, vc.stores, vc.names = client, client.ServiceContent.About, nil, nil
+	vc.client, vc.about = client, client.ServiceContent.About
 	return client, nil
 }
 
