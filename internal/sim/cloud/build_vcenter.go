@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // startVCenter starts a vCenter and makes the VMs that live in it. It returns
@@ -125,7 +126,7 @@ func finishVM(p place, vc *runningVCenter, vm *VM, moref string) error {
 		if err != nil {
 			return fmt.Errorf("disk %d: %w", i, err)
 		}
-		if err := fill(disk, disk.Size(), int64(d.Fill), fmt.Sprintf("%s disk %d", p.path(vm), i)); err != nil {
+		if err := vdisk.Fill(disk, disk.Size(), int64(d.Fill), fmt.Sprintf("%s disk %d", p.path(vm), i)); err != nil {
 			return fmt.Errorf("disk %d: %w", i, err)
 		}
 	}

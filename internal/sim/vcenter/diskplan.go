@@ -174,7 +174,7 @@ func (p *diskPlan) fresh(index int, disk *types.VirtualDisk, b *types.VirtualDis
 		return nil, invalidDevice(index, "capacity %d", size)
 	}
 	thin := b.ThinProvisioned != nil && *b.ThinProvisioned
-	l, err := p.s.store.newLayer(file, size, thin, nil)
+	l, err := p.newBase(file, size, thin)
 	if err != nil {
 		return nil, err
 	}
@@ -186,6 +186,13 @@ func (p *diskPlan) fresh(index int, disk *types.VirtualDisk, b *types.VirtualDis
 	}
 	p.created = append(p.created, l)
 	return l, nil
+}
+
+func (p *diskPlan) newBase(file dsPath, size int64, thin bool) (*layer, error) {
+	if p.vs.unmade == nil || p.vs.unmade.made.Load() {
+		return p.s.store.newLayer(file, size, thin, nil)
+	}
+	return p.s.store.lazyLayer(file, size, thin, p.s.diskID(p.vs.ref.Value, file))
 }
 
 func (p *diskPlan) linked(file dsPath, parent string) (*layer, error) {

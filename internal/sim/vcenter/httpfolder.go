@@ -126,6 +126,10 @@ func (s *Server) folderGet(w http.ResponseWriter, r *http.Request, p dsPath, loc
 		return
 	}
 	if fi.IsDir() {
+		if p.path == "" && s.store.makeFolders(p.datastore) != nil {
+			http.Error(w, "cannot read", http.StatusInternalServerError)
+			return
+		}
 		listFolder(w, f)
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 )
 
 // A layer is one link of a disk's chain: a descriptor and the extent file
@@ -23,6 +24,10 @@ type layer struct {
 	// refs and children are guarded by store.mu.
 	refs     int // disks and snapshots that use the layer itself
 	children int // layers on top
+
+	unmade  atomic.Bool // its files are not there yet
+	making  sync.Mutex
+	content content // of files that are to be made
 
 	mu   sync.RWMutex
 	size int64
@@ -46,6 +51,10 @@ func (l *layer) capacity() int64 {
 }
 
 func (l *layer) writeDescriptor() error {
+	return os.WriteFile(l.descriptorPath(), l.describe().encode(), 0o600)
+}
+
+func (l *layer) describe() descriptor {
 	d := descriptor{size: l.capacity(), extent: l.extentName(), kind: "vmfs", thin: l.thin, uuid: l.uuid, cid: l.cid}
 	if l.parent != nil {
 		d.kind, d.parent = "vmfsSparse", l.parent.file.base()
@@ -53,7 +62,7 @@ func (l *layer) writeDescriptor() error {
 			d.parent = l.parent.file.String()
 		}
 	}
-	return os.WriteFile(l.descriptorPath(), d.encode(), 0o600)
+	return d
 }
 
 // ReadAt reads the disk as it looks with l as its top.
@@ -106,6 +115,9 @@ func (l *layer) run(off int64, n int) (int, bool) {
 }
 
 func (l *layer) readOwn(p []byte, off int64) error {
+	if err := l.make(); err != nil {
+		return err
+	}
 	f, err := os.Open(l.extentPath())
 	if err != nil {
 		return err
@@ -118,6 +130,9 @@ func (l *layer) readOwn(p []byte, off int64) error {
 func (l *layer) WriteAt(p []byte, off int64) (int, error) {
 	if size := l.capacity(); off < 0 || off+int64(len(p)) > size {
 		return 0, fmt.Errorf("disk %s: write of %d bytes at %d: past the end at %d", l.file, len(p), off, size)
+	}
+	if err := l.make(); err != nil {
+		return 0, err
 	}
 	f, err := os.OpenFile(l.extentPath(), os.O_WRONLY, 0)
 	if err != nil {
@@ -170,6 +185,9 @@ func (l *layer) copyUp(f *os.File, off, n int64) error {
 func (l *layer) data() ([]Range, error) {
 	size := l.capacity()
 	if l.parent == nil {
+		if err := l.make(); err != nil {
+			return nil, err
+		}
 		f, err := os.Open(l.extentPath())
 		if err != nil {
 			return nil, err

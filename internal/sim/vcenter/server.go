@@ -35,6 +35,8 @@ type Server struct {
 	stats  counters
 	inv    inventory
 
+	direct  sync.Mutex // one AddVMs at a time; guards pattern
+	pattern *simulator.VirtualMachine
 	create  sync.Mutex   // vcsim's VM creation shares device templates between VMs
 	space   sync.RWMutex // vcsim reads datastores without their locks: nobody writes to them meanwhile
 	taskSeq atomic.Int64
@@ -78,6 +80,7 @@ func Start(c Config) (*Server, error) {
 		s.macBase = s.macBase*31 + b // vCenters side by side give out different MACs
 	}
 	s.store = newStore(c)
+	s.store.touch = s.touch
 	creating.Lock()
 	defer creating.Unlock()
 	if err := s.makeModel(); err != nil {

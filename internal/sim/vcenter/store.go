@@ -59,23 +59,36 @@ type store struct {
 
 	mu     sync.Mutex
 	layers map[dsPath]*layer // by descriptor
+
+	touch  func(dsPath) error // makes what is put off
+	lazyMu sync.Mutex
+	lazy   map[dsPath]*unmade // by folder
 }
 
 func newStore(c Config) *store {
-	st := &store{dirs: map[string]string{}, layers: map[dsPath]*layer{}}
+	st := &store{dirs: map[string]string{}, layers: map[dsPath]*layer{}, lazy: map[dsPath]*unmade{}}
 	for _, d := range c.Datastores {
 		st.dirs[d.Name] = filepath.Join(c.Dir, d.Name)
 	}
 	return st
 }
 
-// local returns where a file of a datastore lies in the host's file system.
+// local returns where a file of a datastore lies in the host's file system,
+// and sees to it that what is put off is there.
 func (st *store) local(p dsPath) (string, error) {
-	dir, ok := st.dirs[p.datastore]
-	if !ok {
+	if _, ok := st.dirs[p.datastore]; !ok {
 		return "", refuse(&types.InvalidDatastore{Name: p.datastore}, "datastore %q: not found", p.datastore)
 	}
-	return filepath.Join(dir, filepath.FromSlash(p.path)), nil
+	if err := st.touch(p); err != nil {
+		return "", err
+	}
+	return st.host(p), nil
+}
+
+// host is where a file of a datastore that exists lies in the host's file
+// system.
+func (st *store) host(p dsPath) string {
+	return filepath.Join(st.dirs[p.datastore], filepath.FromSlash(p.path))
 }
 
 func fileFault(p dsPath) types.FileFault { return types.FileFault{File: p.String()} }
@@ -112,9 +125,7 @@ func (st *store) newLayer(p dsPath, size int64, thin bool, parent *layer) (*laye
 	if err != nil {
 		return nil, err
 	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(uuid.NewString()))
-	l := &layer{file: p, dir: filepath.Dir(local), parent: parent, thin: thin, size: size, uuid: newDiskUUID(), cid: h.Sum32()}
+	l := &layer{file: p, dir: filepath.Dir(local), parent: parent, thin: thin, size: size, uuid: newDiskUUID(), cid: cidOf(uuid.NewString())}
 	if parent != nil {
 		l.have, l.size, l.uuid, l.thin = blockSet{}, parent.capacity(), parent.uuid, true
 	}
@@ -262,6 +273,12 @@ func removeFile(p string) error {
 		return err
 	}
 	return nil
+}
+
+func cidOf(seed string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(seed))
+	return h.Sum32()
 }
 
 // newDiskUUID is what vSphere writes as ddb.uuid and backing.uuid.

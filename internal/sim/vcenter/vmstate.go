@@ -22,6 +22,8 @@ type vmState struct {
 	ref types.ManagedObjectReference
 	op  sync.Mutex // one operation at a time
 
+	unmade *unmade // the files that AddVMs put off, never changed
+
 	io       sync.RWMutex // guards what follows
 	disks    map[int32]*vmDisk
 	snaps    map[types.ManagedObjectReference]*snapshot
@@ -144,6 +146,9 @@ func gone(ref types.ManagedObjectReference) error {
 func (s *Server) begin(ref types.ManagedObjectReference, touchesDisks bool) (vs *vmState, end func(), err error) {
 	vs, err = s.mustState(ref)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.touchVM(vs); err != nil {
 		return nil, nil, err
 	}
 	vs.op.Lock()
