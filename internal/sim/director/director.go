@@ -23,6 +23,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
 	"time"
@@ -109,6 +110,9 @@ type Server struct {
 
 	mu      sync.Mutex
 	changed bool // since it was saved
+	// book has the addresses in use by org network while vApps are added; nil
+	// after any other change. See booked.
+	book map[string]map[netip.Addr]bool
 	// remembered are the VMs whose facts are in memory, the first read first.
 	remembered []*vm
 	inventory

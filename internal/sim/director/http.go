@@ -139,7 +139,8 @@ func (c *call) run(rt route) (*answer, error) {
 		return nil, err
 	}
 	if writes(c.r) {
-		// Handlers may let go of the mutex and change things after that.
+		// Before and after: handlers may let go of the mutex in between.
+		c.s.touch()
 		defer c.s.touch()
 	}
 	return rt.handle(c)

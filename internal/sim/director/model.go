@@ -173,7 +173,8 @@ type vm struct {
 	diskProfiles map[int32]string // device key -> profile id, where it is not the VM's
 	lost         bool             // not in vCenter any more
 	seen         sight
-	held         bool `graph:"-"` // in Server.remembered
+	diskOrder    []string // profile ids by disk, until the keys of the devices are known
+	held         bool     `graph:"-"` // in Server.remembered
 }
 
 // A nic is what vCD knows about a network device.

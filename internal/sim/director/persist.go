@@ -143,7 +143,7 @@ func (s *Server) saveAlways() {
 }
 
 // touch notes that the inventory is not what it was. The mutex is held.
-func (s *Server) touch() { s.changed = true }
+func (s *Server) touch() { s.changed, s.book = true, nil }
 
 // writes tells the requests that change something.
 func writes(r *http.Request) bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }
