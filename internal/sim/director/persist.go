@@ -88,6 +88,11 @@ func (s *Server) restore() error {
 		return nil
 	}
 	path := filepath.Join(s.cfg.StateDir, stateFile)
+	// What a kill left half written.
+	old, _ := filepath.Glob(path + ".*.tmp")
+	for _, name := range old {
+		_ = os.Remove(name) // stays where it does no harm
+	}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

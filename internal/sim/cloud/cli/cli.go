@@ -33,6 +33,8 @@ func Main(args []string) int {
 	switch {
 	case errors.As(err, &usage):
 		return 2
+	case errors.Is(err, cloud.ErrAnotherCloud):
+		_, _ = fmt.Fprintln(os.Stderr, "Go on with it without --inventory, or remove it and start anew with --fresh")
 	case errors.Is(err, cloud.ErrNotRunning):
 		_, _ = fmt.Fprintln(os.Stderr, "Start one with: vcdsim serve --dir DIR")
 	}
