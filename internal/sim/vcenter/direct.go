@@ -176,7 +176,7 @@ func (b *batch) origin(v VMSpec) (*origin, error) {
 	v.Disks, v.NICs = slices.Clone(v.Disks), slices.Clone(v.NICs)
 	o := &origin{
 		Home: path, Folder: folder.Value, Pool: pool.Value,
-		Host: s.inv.hosts[int(s.taskSeq.Add(1))%len(s.inv.hosts)].Value, Made: time.Now(),
+		Host: s.inv.hosts[int(s.taskSeq.Add(1))%len(s.inv.hosts)].Value, Made: time.Now().UTC().Round(0),
 	}
 	for _, n := range v.NICs {
 		mac := ""
@@ -277,9 +277,14 @@ func (b *batch) blank(o *origin) *simulator.VirtualMachine {
 	vm.Guest.GuestFamily = guestFamily(v.GuestID)
 	vm.Guest.Net, vm.Network, vm.Datastore = nil, nil, nil
 	summarize(vm)
-	setUnexported(vm, "log", filepath.Join(b.s.store.host(home.dir()), "vmware.log"))
-	setUnexported(vm, "uid", uuid.MustParse(uuidOf("bios", o.Home)))
+	b.s.inner(vm, home)
 	return vm
+}
+
+// inner sets what vcsim keeps of a VM beside vSphere's properties.
+func (s *Server) inner(vm *simulator.VirtualMachine, home dsPath) {
+	setUnexported(vm, "log", filepath.Join(s.store.host(home.dir()), "vmware.log"))
+	setUnexported(vm, "uid", uuid.MustParse(uuidOf("bios", home.String())))
 }
 
 // summarize brings the summary in line with the rest.
@@ -402,8 +407,14 @@ func (b *batch) power(d *directVM) {
 	}
 	d.Runtime.PowerState, d.Summary.Runtime.PowerState = state, state
 	d.vs.on = state != types.VirtualMachinePowerStatePoweredOff
-	if d.vs.on {
-		b.s.stun(d.vs)
+	if !d.vs.on {
+		return
+	}
+	b.s.turn(d.vs)
+	for key, disk := range d.vs.disks {
+		if disk.tracker != nil {
+			disk.tracker.epoch = epochOf(uuidOf("epoch", b.s.cfg.InstanceUUID, d.origin.Ref, strconv.Itoa(int(key)), strconv.FormatInt(d.origin.Made.UnixNano(), 10)))
+		}
 	}
 }
 
@@ -449,7 +460,9 @@ func (b *batch) insert() []string {
 	s.inv.mu.Unlock()
 	for _, d := range b.vms {
 		refs = append(refs, d.Self.Value)
-		s.store.later(d.vs.unmade)
+		if !d.vs.unmade.made.Load() {
+			s.store.later(d.vs.unmade)
+		}
 		for _, at := range append([]types.ManagedObjectReference{*d.Parent, *d.ResourcePool, *d.Runtime.Host}, append(d.Datastore, d.Network...)...) {
 			lists[at] = append(lists[at], d.Self)
 		}
@@ -459,6 +472,7 @@ func (b *batch) insert() []string {
 	}
 	for _, d := range b.vms {
 		reg.Put(d.VirtualMachine)
+		d.vs.origin.Store(d.origin)
 	}
 	return refs
 }
@@ -536,8 +550,8 @@ func clone(v reflect.Value) reflect.Value {
 
 // setUnexported sets a field that vcsim fills only in its own way of making
 // VMs, and misses in others.
-func setUnexported(vm *simulator.VirtualMachine, name string, value any) {
-	f := reflect.ValueOf(vm).Elem().FieldByName(name)
+func setUnexported(obj any, name string, value any) {
+	f := reflect.ValueOf(obj).Elem().FieldByName(name)
 	if !f.IsValid() || f.Type() != reflect.TypeOf(value) {
 		return // another vcsim: it will say what it lacks
 	}
@@ -558,6 +572,15 @@ func guestFamily(id string) string {
 		return string(types.VirtualMachineGuestOsFamilyDarwinGuestFamily)
 	}
 	return string(types.VirtualMachineGuestOsFamilyLinuxGuest)
+}
+
+// unexported reads a field of vcsim's that has no other way out.
+func unexported(obj any, name string) any {
+	f := reflect.ValueOf(obj).Elem().FieldByName(name)
+	if !f.IsValid() {
+		return nil
+	}
+	return reflect.NewAt(f.Type(), unsafe.Pointer(f.UnsafeAddr())).Elem().Interface() // #nosec: see setUnexported
 }
 
 // uuidOf makes the same UUID of the same words every time.

@@ -78,7 +78,19 @@ func blind(vm mo.VirtualMachine, name string) string {
 	if err := types.NewJSONEncoder(&buf).Encode(vm); err != nil {
 		return err.Error()
 	}
-	return strings.ReplaceAll(strings.ReplaceAll(buf.String(), name, "NAME"), ",", ",\n")
+	return strings.ReplaceAll(buf.String(), name, "NAME")
+}
+
+// differ says where two texts of JSON begin to differ.
+func differ(t *testing.T, what, got, want string) {
+	t.Helper()
+	x, y := strings.Split(got, ","), strings.Split(want, ",")
+	for i := range max(len(x), len(y)) {
+		if i >= len(x) || i >= len(y) || x[i] != y[i] {
+			t.Errorf("%s: got\n%s\nwant\n%s", what, strings.Join(x[max(i-5, 0):min(i+5, len(x))], "\n"), strings.Join(y[max(i-5, 0):min(i+5, len(y))], "\n"))
+			return
+		}
+	}
 }
 
 func TestDirectVMsAreLikeOthers(t *testing.T) {
@@ -89,12 +101,7 @@ func TestDirectVMsAreLikeOthers(t *testing.T) {
 	if err := s.MakeFiles(); err != nil {
 		t.Fatal(err)
 	}
-	x, y := strings.Split(blind(props(t, a), "vm-a1"), "\n"), strings.Split(blind(props(t, b), "vm-b1"), "\n")
-	for i := range max(len(x), len(y)) {
-		if i >= len(x) || i >= len(y) || x[i] != y[i] {
-			t.Fatalf("they differ: by a task\n%s\ndirectly\n%s", strings.Join(x[max(i-5, 0):min(i+5, len(x))], "\n"), strings.Join(y[max(i-5, 0):min(i+5, len(y))], "\n"))
-		}
-	}
+	differ(t, "made directly, not by a task", blind(props(t, b), "vm-b1"), blind(props(t, a), "vm-a1"))
 	for n := range 3 {
 		p, q := make([]byte, 4*mib), make([]byte, 4*mib)
 		_, _ = guest(t, s, a, n).ReadAt(p, 0)
@@ -292,5 +299,49 @@ func BenchmarkManyVMs(b *testing.B) {
 		}
 		b.ReportMetric(time.Since(at).Seconds(), "s/list")
 		_ = s.Close()
+	}
+}
+
+// BenchmarkManyVMsComeBack is a restart of the same installation.
+func BenchmarkManyVMsComeBack(b *testing.B) {
+	conf := vcenter.Config{Dir: b.TempDir(), StateDir: b.TempDir(), Users: map[string]string{user: password}, Hosts: 8, Networks: []string{"web"}}
+	s, err := vcenter.Start(conf)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := s.AddVMs(many(30_000)); err != nil {
+		b.Fatal(err)
+	}
+	at := time.Now()
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(time.Since(at).Seconds(), "s/save")
+	for b.Loop() {
+		s, err := vcenter.Start(conf)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := s.PowerOff(must(s.MoRef("vm 2"))(b)); err != nil {
+			b.Error(err)
+		}
+		at := time.Now()
+		if err := s.Save(); err != nil {
+			b.Error(err)
+		}
+		b.ReportMetric(time.Since(at).Seconds(), "s/savesmall")
+		_ = s.Close()
+		b.StartTimer()
+	}
+}
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(tb testing.TB) T {
+		tb.Helper()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return v
 	}
 }

@@ -134,9 +134,12 @@ func (s *Server) makeFiles(u *unmade) error {
 	var text []byte
 	s.newContext().WithLock(vm, func() { text = encodeVMX(vm.Config, u.home.dir()) })
 	stem := strings.TrimSuffix(u.home.base(), ".vmx")
-	for name, bytes := range map[string][]byte{u.home.base(): text, stem + ".nvram": nvramContent(), "vmware.log": nil} {
-		p := u.home.dir().join(name)
-		if err := os.WriteFile(s.store.host(p), bytes, 0o600); err != nil {
+	for _, f := range []struct { // the .vmx last: where that is, the rest is too
+		name  string
+		bytes []byte
+	}{{stem + ".nvram", nvramContent()}, {"vmware.log", nil}, {u.home.base(), text}} {
+		p := u.home.dir().join(f.name)
+		if err := os.WriteFile(s.store.host(p), f.bytes, 0o600); err != nil {
 			return ioFault(p, err)
 		}
 	}

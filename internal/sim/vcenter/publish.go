@@ -1,6 +1,7 @@
 package vcenter
 
 import (
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -173,8 +174,8 @@ func (s *Server) layout(vs *vmState, v *view, home dsPath) {
 	for _, n := range sortedSnapshots(vs) {
 		shot := types.VirtualMachineFileLayoutExSnapshotLayout{Key: n.ref, DataKey: l.small(n.memory, "snapshotData"), MemoryKey: -1}
 		files := []string{n.memory.String()}
-		for key, d := range n.disks {
-			a, b := l.chain(key, d.layer)
+		for _, key := range slices.Sorted(maps.Keys(n.disks)) {
+			a, b := l.chain(key, n.disks[key].layer)
 			shot.Disk = append(shot.Disk, a)
 			files = append(files, b.DiskFile...)
 		}

@@ -34,6 +34,8 @@ type Server struct {
 	store  *store
 	stats  counters
 	inv    inventory
+	keeper *keeper // nil: no state is kept
+	built  metaRecord
 
 	direct  sync.Mutex // one AddVMs at a time; guards pattern
 	pattern *simulator.VirtualMachine
@@ -66,9 +68,6 @@ func Start(c Config) (*Server, error) {
 	if err := c.setDefaults(); err != nil {
 		return nil, err
 	}
-	if c.InstanceUUID == "" {
-		c.InstanceUUID = uuid.NewString()
-	}
 	s := &Server{
 		cfg:      c,
 		faults:   newFaults(),
@@ -76,7 +75,14 @@ func Start(c Config) (*Server, error) {
 		leases:   map[string]*lease{},
 		wrappers: map[types.ManagedObjectReference]map[*simulator.Registry]bool{},
 	}
-	for _, b := range []byte(c.InstanceUUID) {
+	old, meta, err := s.recall()
+	if err != nil {
+		return nil, fmt.Errorf("vcenter simulator: %w", err)
+	}
+	if s.cfg.InstanceUUID == "" {
+		s.cfg.InstanceUUID = uuid.NewString()
+	}
+	for _, b := range []byte(s.cfg.InstanceUUID) {
 		s.macBase = s.macBase*31 + b // vCenters side by side give out different MACs
 	}
 	s.store = newStore(c)
@@ -90,7 +96,7 @@ func Start(c Config) (*Server, error) {
 		s.model.Remove()
 		return nil, fmt.Errorf("vcenter simulator: %w", err)
 	}
-	if err := s.build(); err != nil {
+	if err := s.rebuild(old, meta); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("vcenter simulator: inventory: %w", err)
 	}
@@ -228,6 +234,9 @@ func (s *Server) Close() error {
 		err = s.http.Close() // a stream that nobody reads does not end by itself
 	}
 	s.tasks.Wait()
+	if s.keeper != nil && s.keeper.log != nil {
+		err = errors.Join(err, s.save(true), s.keeper.log.close())
+	}
 	s.model.Remove()
 	return err
 }

@@ -152,7 +152,10 @@ func (st *store) newLayer(p dsPath, size int64, thin bool, parent *layer) (*laye
 }
 
 // open returns the layer of an existing descriptor.
-func (st *store) open(p dsPath) (*layer, error) {
+func (st *store) open(p dsPath) (*layer, error) { return st.openAt(p, 0) }
+
+// openAt opens the layer that lies so many under the one asked for.
+func (st *store) openAt(p dsPath, depth int) (*layer, error) {
 	local, err := st.local(p)
 	if err != nil {
 		return nil, err
@@ -176,10 +179,10 @@ func (st *store) open(p dsPath) (*layer, error) {
 	if err != nil {
 		return nil, bad("%v", err)
 	}
-	if d.parent != "" {
-		return nil, bad("its parent's blocks are unknown") // deltas live as long as the server
-	}
 	l = &layer{file: p, dir: filepath.Dir(local), size: d.size, thin: d.thin, uuid: d.uuid, cid: d.cid}
+	if l.parent, err = st.openParent(p, d, depth); err != nil {
+		return nil, err
+	}
 	if d.extent != l.extentName() {
 		return nil, bad("extent %s is not beside it", d.extent)
 	}
@@ -189,13 +192,46 @@ func (st *store) open(p dsPath) (*layer, error) {
 	if l.uuid == "" {
 		l.uuid = newDiskUUID()
 	}
+	if l.parent != nil {
+		if l.have, err = l.readMap(); err != nil {
+			return nil, bad("%v", err)
+		}
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if other := st.layers[p]; other != nil {
 		return other, nil
 	}
 	st.layers[p] = l
+	if l.parent != nil {
+		l.parent.children++
+	}
 	return l, nil
+}
+
+// openParent opens the disk that a delta lies on; nil for a base.
+func (st *store) openParent(p dsPath, d descriptor, depth int) (*layer, error) {
+	if d.parent == "" {
+		return nil, nil
+	}
+	at := p.dir().join(d.parent)
+	if strings.HasPrefix(d.parent, "[") {
+		var err error
+		if at, err = parseDS(d.parent); err != nil {
+			return nil, err
+		}
+	}
+	if depth > 2*maxChain {
+		return nil, refuse(&types.InvalidDiskFormat{}, "disk %s: too many disks lie under it, or itself does", p)
+	}
+	parent, err := st.openAt(at, depth+1)
+	if err != nil {
+		return nil, fmt.Errorf("parent of %s: %w", p, err)
+	}
+	if parent.capacity() != d.size {
+		return nil, refuse(&types.InvalidDiskFormat{}, "disk %s: its parent has %d bytes, itself %d", p, parent.capacity(), d.size)
+	}
+	return parent, nil
 }
 
 // forFile returns the layer that a descriptor or extent file belongs to, if
@@ -236,11 +272,16 @@ func (st *store) remove(l *layer) error {
 		return nil // removed before
 	}
 	err := errors.Join(removeFile(l.extentPath()), removeFile(l.descriptorPath()))
+	st.drop(l)
+	return err
+}
+
+// drop forgets a layer; mu is held.
+func (st *store) drop(l *layer) {
 	delete(st.layers, l.file)
 	if l.parent != nil {
 		l.parent.children--
 	}
-	return err
 }
 
 // forget drops what is known of a disk whose file was replaced or deleted
@@ -249,7 +290,7 @@ func (st *store) forget(p dsPath) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if l := st.layers[p]; l != nil && l.refs == 0 && l.children == 0 {
-		delete(st.layers, p)
+		st.drop(l)
 	}
 }
 

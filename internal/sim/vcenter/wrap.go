@@ -60,6 +60,7 @@ func (s *Server) intercept(c *simulator.Context, m *simulator.Method) (mo.Refere
 	if own == nil {
 		return nil, nil
 	}
+	s.touched(own)
 	if err := s.touchCall(own, m); err != nil {
 		fault, _ := faultOf(err)
 		return nil, fault
