@@ -84,6 +84,11 @@ func newCloud(t *testing.T, change func(*director.Config)) *cloud {
 		}
 	})
 	t.Cleanup(c.validate)
+	t.Cleanup(func() {
+		if err := d.CheckSaved(); err != nil {
+			t.Errorf("state: %v", err)
+		}
+	})
 	c.fill()
 	return c
 }

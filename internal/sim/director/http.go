@@ -160,6 +160,11 @@ func (c *call) run(rt route) (*answer, error) {
 	if err := c.checkType(rt); err != nil {
 		return nil, err
 	}
+	if writes(c.r) {
+		// Before and after: handlers may let go of the mutex in between.
+		c.s.touch()
+		defer c.s.touch()
+	}
 	return rt.handle(c)
 }
 

@@ -61,10 +61,10 @@ func (c *call) admitSourced(a *vapp, items []sourced) error {
 		return err
 	}
 	for i, it := range items {
-		if it.from.facts == nil || a.template != nil || it.move && it.from.vapp.vdc == a.vdc {
+		if !it.from.seen.known || a.template != nil || it.move && it.from.vapp.vdc == a.vdc {
 			continue
 		}
-		mb := it.from.facts.diskMB()
+		mb := it.from.seen.bytes() >> 20
 		if err := c.s.checkStoredQuota(a, i+1, mb); err != nil {
 			return err
 		}
