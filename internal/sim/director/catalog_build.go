@@ -157,6 +157,10 @@ func (s *Server) AddTemplate(spec TemplateSpec) (string, error) {
 	}
 	t.profile = p.id
 	a.storedAt = a.created
+	for _, n := range a.nets {
+		// The networks of templates are none that anything is on.
+		delete(s.vappNets, n.id)
+	}
 	for _, m := range a.vms {
 		if m.deployed {
 			return "", fmt.Errorf("template %s: VM %s is not off", spec.Name, m.name)

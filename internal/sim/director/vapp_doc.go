@@ -214,7 +214,11 @@ func (c *call) networkConfigSection(a *vapp) (string, *node) {
 	d := section("NetworkConfigSection", href, typ, "The configuration parameters for logical networks")
 	add(d, link("edit", href, typ+"+xml"))
 	for _, n := range a.nets {
-		add(d, add(el("NetworkConfig", "networkName", n.name), link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), ""),
+		var repair *node
+		if a.template == nil {
+			repair = link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), "")
+		}
+		add(d, add(el("NetworkConfig", "networkName", n.name), repair,
 			text("Description", n.desc), c.s.configuration(n), boolean("IsDeployed", a.deployed)))
 	}
 	if a.onNone() {
