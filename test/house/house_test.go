@@ -35,6 +35,7 @@ var simLayers = [][]string{
 	{"internal/sim/cloud/cli"},
 	{"internal/sim/cloud"},
 	{"internal/sim/director", "internal/sim/vcenter"},
+	{"internal/sim/ovf"},
 }
 
 // reserved are foreign packages that only some of ours may import.

@@ -260,7 +260,8 @@ func (s *Server) storeMedia(ctx context.Context, m *media, content io.Reader) (s
 	at := path.Join("media", org.id, v.id, "media-"+m.id+"."+m.image)
 	u := soap.DefaultUpload
 	u.ContentLength = m.size
-	if err := ds.Upload(ctx, content, at, &u); err != nil {
+	// Who opened the content closes it; an upload would do so too.
+	if err := ds.Upload(ctx, io.NopCloser(content), at, &u); err != nil {
 		return "", fmt.Errorf("store in datastore %s: %w", ds.Name(), err)
 	}
 	return ds.Path(at), nil

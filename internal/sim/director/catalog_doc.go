@@ -96,7 +96,7 @@ func (c *call) catalogLinks(k *catalog, admin bool) []*node {
 		at = adm
 	}
 	if level >= accessChange {
-		out = append(out, link("add", href+"/catalogItems", mediaVCloud+"catalogItem+xml"),
+		out = append(out, link("add", at+"/metadata", mediaVCloud+"metadata+xml"), link("add", href+"/catalogItems", mediaVCloud+"catalogItem+xml"),
 			link("add", href+"/action/upload", mediaVCloud+"media+xml"),
 			link("add", href+"/action/upload", mediaVCloud+"uploadVAppTemplateParams+xml"),
 			link("copy", href+"/action/copy", mediaVCloud+"copyOrMoveCatalogItemParams+xml"),

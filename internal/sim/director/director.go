@@ -61,6 +61,9 @@ type Config struct {
 	// TransferDir is the folder for uploads and downloads under way; a
 	// temporary one when empty.
 	TransferDir string
+	// TransferTimeout is how long a transfer lives without progress; an
+	// hour when 0.
+	TransferTimeout time.Duration
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
@@ -98,7 +101,9 @@ type Server struct {
 	stop     context.CancelFunc
 	work     sync.WaitGroup // tasks under way
 
-	spool spool // of transfers
+	spool     spool                  // of transfers
+	arrivals  map[string]arrival     // by transfer, for the tasks that wait
+	receiving map[*transferFile]bool // by a request at this moment
 
 	mu sync.Mutex
 	inventory
@@ -108,7 +113,7 @@ type Server struct {
 // system organization and the vCenters.
 func Start(c Config) (*Server, error) {
 	s := &Server{cfg: withDefaults(c), inventory: newInventory()}
-	s.spool.dir = c.TransferDir
+	s.spool.dir, s.arrivals, s.receiving = c.TransferDir, map[string]arrival{}, map[*transferFile]bool{}
 	if len(s.cfg.TLS.Certificate) == 0 {
 		cert, err := selfSigned()
 		if err != nil {
@@ -186,6 +191,9 @@ func withDefaults(c Config) Config {
 	}
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 30 * time.Minute
+	}
+	if c.TransferTimeout == 0 {
+		c.TransferTimeout = time.Hour
 	}
 	if c.SnapshotsPerVM == 0 {
 		c.SnapshotsPerVM = 1

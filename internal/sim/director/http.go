@@ -64,6 +64,7 @@ func (s *Server) handler() http.Handler {
 	for _, rt := range s.routes() {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, rt) })
 	}
+	mux.HandleFunc("/transfer/{id}/{name}", s.serveTransfer)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.serve(w, r, route{public: true, noAccept: true, handle: func(*call) (*answer, error) {
 			return nil, notFound("The requested resource %s was not found.", r.URL.Path)

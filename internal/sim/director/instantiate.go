@@ -215,5 +215,6 @@ func (s *Server) endTransfer(t *transfer) {
 		return
 	}
 	delete(s.transfers, t.id)
+	delete(s.arrivals, t.id)
 	s.spool.remove(t)
 }

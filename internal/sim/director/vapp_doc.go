@@ -47,6 +47,9 @@ func (a *vapp) state() int {
 		return a.status
 	}
 	if len(a.vms) == 0 {
+		if a.deployed {
+			return stateOn // it has nothing that could be off
+		}
 		return stateResolved
 	}
 	st := a.vms[0].state()
