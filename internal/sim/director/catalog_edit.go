@@ -125,7 +125,7 @@ func (c *call) deleteCatalog() (*answer, error) {
 	}
 	recursive, force := c.query("recursive") == "true", c.query("force") == "true"
 	if len(k.items) > 0 && !recursive {
-		return nil, badRequest("The catalog %q is not empty and cannot be deleted.", k.name)
+		return nil, badRequest("The catalog %q cannot be deleted. You must remove all its items first.", k.name)
 	}
 	for _, it := range k.items {
 		if (c.s.working(it.id) || c.s.working(it.entityID())) && !force {
@@ -216,12 +216,12 @@ func (c *call) publishExternally() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := add(el("PublishExternalCatalogParams"), boolean("IsCacheEnabled", truth(value(doc, "IsCacheEnabled"))),
-		boolean("IsPublishedExternally", truth(value(doc, "IsPublishedExternally"))),
-		boolean("PreserveIdentityInfoFlag", truth(value(doc, "PreserveIdentityInfoFlag"))))
+	d := add(el("PublishExternalCatalogParams"), boolean("IsPublishedExternally", truth(value(doc, "IsPublishedExternally"))))
 	if truth(value(doc, "IsPublishedExternally")) {
 		add(d, text("catalogPublishedUrl", "/vcsp/lib/"+k.id))
 	}
+	add(d, boolean("IsCacheEnabled", truth(value(doc, "IsCacheEnabled"))),
+		boolean("PreserveIdentityInfoFlag", truth(value(doc, "PreserveIdentityInfoFlag"))))
 	k.external, k.password = d, raw(doc, "Password")
 	return noContent(), nil
 }

@@ -23,6 +23,8 @@ func catalogRoutes() []route {
 		{pattern: "DELETE /api/catalogItem/{id}", handle: (*call).deleteItem},
 		{pattern: "PUT /api/media/{id}", handle: (*call).putMedia, takes: mediaVCloud + "media"},
 		{pattern: "DELETE /api/media/{id}", handle: (*call).deleteMedia},
+		{pattern: "POST /api/media/{id}/action/enableDownload", handle: (*call).enableMedia},
+		{pattern: "POST /api/media/{id}/action/disableDownload", handle: (*call).disableMedia},
 		{pattern: "GET /api/media/{id}/owner", handle: (*call).getMediaOwner},
 		{pattern: "PUT /api/media/{id}/owner", handle: (*call).putMediaOwner, takes: mediaVCloud + "owner"},
 		{pattern: "GET /api/catalogs/query", handle: func(c *call) (*answer, error) { return c.queryType("catalog") }},
@@ -68,7 +70,13 @@ func templateRoutes() []route {
 	put := func(name, typ string, h handler) route {
 		return route{pattern: "PUT /api/vAppTemplate/{id}/" + name, handle: h, takes: mediaVCloud + typ}
 	}
-	return append(metadataRoutes("vAppTemplate/{id}"), []route{
+	all := metadataRoutes("vAppTemplate/{id}")
+	for _, at := range []string{"/api/vApp/{id}", "/api/vAppTemplate/{id}"} {
+		all = append(all, route{pattern: "GET " + at + "/ovf", handle: (*call).getOVF},
+			route{pattern: "POST " + at + "/action/enableDownload", handle: (*call).enableDownload},
+			route{pattern: "POST " + at + "/action/disableDownload", handle: (*call).disableDownload})
+	}
+	return append(all, []route{
 		{pattern: "GET /api/vAppTemplate/{id}", handle: (*call).getTemplate},
 		{pattern: "PUT /api/vAppTemplate/{id}", handle: (*call).putTemplate, takes: mediaVCloud + "vAppTemplate"},
 		{pattern: "DELETE /api/vAppTemplate/{id}", handle: (*call).deleteTemplate},

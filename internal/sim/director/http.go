@@ -30,6 +30,7 @@ type answer struct {
 	typ    string // media type without "+xml"
 	doc    *node
 	json   any
+	raw    []byte // a document that is written already
 	header map[string]string
 }
 
@@ -207,6 +208,8 @@ func (c *call) failed(err error) *answer {
 
 func (c *call) render(a *answer) (typ string, body []byte) {
 	switch {
+	case a.raw != nil:
+		typ, body = a.typ, a.raw
 	case a.doc != nil:
 		b, err := document(a.doc)
 		if err != nil {

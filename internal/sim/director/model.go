@@ -142,6 +142,7 @@ type vapp struct {
 	products    []*node
 	status      int           // -1, 0 while being made; else it follows from the VMs
 	template    *vappTemplate // whose content this is; nil for a vApp
+	download    *transfer
 }
 
 // A grant is one access setting of a vApp.

@@ -153,6 +153,9 @@ func (c *call) transferFile(w http.ResponseWriter) error {
 	case c.r.Method == http.MethodPut && t.upload:
 		return c.receive(t, f)
 	case (c.r.Method == http.MethodGet || c.r.Method == http.MethodHead) && !t.upload:
+		if strings.HasSuffix(f.name, ".ova") {
+			return c.sendOVA(w, t, f)
+		}
 		return c.handOut(w, f)
 	}
 	return refuse(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "%s is not allowed here.", c.r.Method)
@@ -321,6 +324,9 @@ func (c *call) handOut(w http.ResponseWriter, f *transferFile) error {
 	}
 	defer file.Close()
 	w.Header().Set("Content-Type", "application/octet-stream")
+	if strings.HasSuffix(f.name, ".ovf") {
+		w.Header().Set("Content-Type", "text/xml")
+	}
 	http.ServeContent(w, c.r, "", time.Time{}, file)
 	return nil
 }

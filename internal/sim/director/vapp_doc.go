@@ -131,6 +131,7 @@ func (c *call) vappLinks(a *vapp) []*node {
 	if a.maintenance && c.provider() {
 		out = append(out, link("exitMaintenanceMode", href+"/action/exitMaintenanceMode", ""))
 	}
+	out = append(out, append(c.s.downloadLinks(a.download, href), link("ovf", href+"/ovf", "text/xml"))...)
 	if !a.auto {
 		out = append(out, link("recompose", href+"/action/recomposeVApp", mediaVCloud+"recomposeVAppParams+xml"))
 	}
