@@ -84,7 +84,7 @@ func (u *user) settled(template string) *etree.Element {
 	u.c.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		d := u.get(template)
-		if d.SelectAttrValue("status", "") != "0" {
+		if d.SelectAttrValue("status", "") != "0" && d.FindElement("./Tasks/Task[@status='running']") == nil {
 			return d
 		}
 	}
