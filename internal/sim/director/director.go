@@ -81,6 +81,9 @@ type Config struct {
 	// StateDir is where the inventory is kept, so that the next server with
 	// that directory goes on where this one ended; "" keeps nothing.
 	StateDir string
+	// TransferTimeout is how long a transfer lives without progress; an
+	// hour when 0.
+	TransferTimeout time.Duration
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
@@ -122,7 +125,9 @@ type Server struct {
 	stop     context.CancelFunc
 	work     sync.WaitGroup // tasks under way
 
-	spool spool // of transfers
+	spool     spool                  // of transfers
+	arrivals  map[string]arrival     // by transfer, for the tasks that wait
+	receiving map[*transferFile]bool // by a request at this moment
 
 	codec    *graph.Codec
 	restored bool       // from StateDir
@@ -149,7 +154,7 @@ func Start(c Config) (*Server, error) {
 	if err := s.restore(); err != nil {
 		return nil, fmt.Errorf("director: %w", err)
 	}
-	s.spool.dir = c.TransferDir
+	s.spool.dir, s.arrivals, s.receiving = c.TransferDir, map[string]arrival{}, map[*transferFile]bool{}
 	if len(s.cfg.TLS.Certificate) == 0 {
 		cert, err := selfSigned()
 		if err != nil {
@@ -248,6 +253,9 @@ func withDefaults(c Config) Config {
 	}
 	if len(c.APIVersions) == 0 {
 		c.APIVersions = versions
+	}
+	if c.TransferTimeout == 0 {
+		c.TransferTimeout = time.Hour
 	}
 	if c.SnapshotsPerVM == 0 {
 		c.SnapshotsPerVM = 1

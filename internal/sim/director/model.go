@@ -188,6 +188,7 @@ type vapp struct {
 	template    *vappTemplate // whose content this is; nil for a vApp
 	leaseTried  time.Time     // when the end of a lease was last acted on
 	expired     bool          // its storage lease ran out, and it was not deleted
+	download    *transfer
 }
 
 // A grant is one access setting of a vApp.

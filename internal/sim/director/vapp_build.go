@@ -398,7 +398,7 @@ func (s *Server) placeNICs(m *vm, spec VMSpec) error {
 			return fmt.Errorf("NIC %d: no network %s", i, want.Network)
 		}
 		n.network, n.mode, n.connected, n.ip = want.Network, or(want.Mode, "DHCP"), !want.Disconnected, ""
-		if n.mode != "POOL" && n.mode != "MANUAL" {
+		if n.mode != "POOL" && n.mode != "MANUAL" || n.mode == "POOL" && m.vapp.template != nil {
 			continue
 		}
 		taken := s.booked(net)
