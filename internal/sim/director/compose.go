@@ -35,15 +35,17 @@ func (c *call) compose() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	blanks, err := c.readBlanks(a, doc)
+	if err != nil {
+		return nil, err
+	}
 	c.s.begin(a)
 	t := c.start("vdcComposeVapp", "Composing Virtual Application", vappOwner(a), func(ctx context.Context) error {
 		err := c.source(ctx, a, items)
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		if a.status = stateResolved; err != nil {
-			a.status = stateFailed
+		if err == nil {
+			err = c.makeBlanks(ctx, a, blanks)
 		}
-		return err
+		return c.finish(a, err)
 	})
 	occupySources(t, items)
 	return c.created(a), nil
@@ -58,9 +60,6 @@ func occupySources(t *task, items []sourced) {
 
 // readItems reads the SourcedItems of a body.
 func (c *call) readItems(a *vapp, doc *node) ([]sourced, error) {
-	if len(childrenOf(doc, "CreateItem")) > 0 {
-		return nil, refuse(http.StatusNotImplemented, "NOT_IMPLEMENTED", "This simulated cloud makes no VMs from nothing.")
-	}
 	var out []sourced
 	for _, it := range childrenOf(doc, "SourcedItem") {
 		src := child(it, "Source")
@@ -79,7 +78,7 @@ func (c *call) readItems(a *vapp, doc *node) ([]sourced, error) {
 			thing: thing{id: newID(), name: or(value(general, "Name"), attr(src, "name"), from.name), desc: or(raw(general, "Description"), from.desc), seq: c.s.next()},
 			vapp:  a, vc: from.vc, scopedID: or(value(it, "VAppScopedLocalId"), newID()), created: time.Now(), creating: true, guest: from.guest,
 			computer: from.computer, profile: from.profile, bootDelay: from.bootDelay, diskProfiles: map[int32]string{},
-			customize: truth(value(general, "NeedsCustomization")),
+			customize: truth(value(general, "NeedsCustomization")), noTools: from.noTools, cpuType: from.cpuType,
 		}
 		if sp := c.s.profiles[uuidIn(attr(child(it, "StorageProfile"), "href"))]; sp != nil {
 			m.profile = sp.id
@@ -148,6 +147,14 @@ func (c *call) recompose() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	blanks, err := c.readBlanks(a, doc)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := c.readReconfigureItems(a, doc)
+	if err != nil {
+		return nil, err
+	}
 	var remove []*vm
 	for _, d := range childrenOf(doc, "DeleteItem") {
 		m := c.s.vms[uuidIn(attr(d, "href"))]
@@ -184,7 +191,13 @@ func (c *call) recompose() (*answer, error) {
 			}
 		}
 		c.s.mu.Unlock()
-		return c.source(ctx, a, items)
+		if err := c.source(ctx, a, items); err != nil {
+			return err
+		}
+		if err := c.makeBlanks(ctx, a, blanks); err != nil {
+			return err
+		}
+		return c.s.reconfigureAll(ctx, changes)
 	})
 	occupySources(t, items)
 	return c.accepted(t), nil

@@ -58,6 +58,12 @@ type Config struct {
 	// pool are made into vApps; never when 0. A real installation does it
 	// about every three minutes.
 	DiscoveryInterval time.Duration
+	// StartupSecond is how long a second of a startup section's delays lasts
+	// here; 0 does not wait.
+	StartupSecond time.Duration
+	// CustomizationTime is how long a guest customizes itself after its VM
+	// was started; two seconds when 0.
+	CustomizationTime time.Duration
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
@@ -179,6 +185,9 @@ func withDefaults(c Config) Config {
 	}
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 30 * time.Minute
+	}
+	if c.CustomizationTime == 0 {
+		c.CustomizationTime = 2 * time.Second
 	}
 	if c.SnapshotsPerVM == 0 {
 		c.SnapshotsPerVM = 1

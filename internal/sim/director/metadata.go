@@ -60,6 +60,12 @@ func (c *call) metadataOf() (*metadata, string, error) {
 			return nil, "", err
 		}
 		return &v.meta, s.href("/api/vdc/" + v.id), nil
+	case "disk":
+		d, err := c.theDisk()
+		if err != nil {
+			return nil, "", err
+		}
+		return &d.meta, s.diskHref(d), nil
 	case "network":
 		if n := s.nets[id]; n != nil && (c.provider() || s.vdcs[n.vdc].org == c.login.org.id) {
 			return &n.meta, s.href("/api/network/" + n.id), nil
@@ -187,6 +193,9 @@ func (c *call) checkEntry(e entry) error {
 
 // changeMetadata runs change in a task on the path's vApp or VM.
 func (c *call) changeMetadata(what string, change func(*metadata) error) (*answer, error) {
+	if strings.HasPrefix(c.r.URL.Path, "/api/disk/") {
+		return c.changeDiskMetadata(what, change)
+	}
 	a, m, err := c.change(accessChange)
 	if err != nil {
 		return nil, err
@@ -204,7 +213,7 @@ func (c *call) changeMetadata(what string, change func(*metadata) error) (*answe
 }
 
 func (c *call) mergeMetadata() (*answer, error) {
-	if _, _, err := c.target(); err != nil {
+	if _, _, err := c.metadataOf(); err != nil {
 		return nil, err
 	}
 	doc, err := c.parse(nsVCloud, "Metadata")
@@ -228,7 +237,7 @@ func (c *call) mergeMetadata() (*answer, error) {
 }
 
 func (c *call) putMetadataValue() (*answer, error) {
-	if _, _, err := c.target(); err != nil {
+	if _, _, err := c.metadataOf(); err != nil {
 		return nil, err
 	}
 	domain, err := c.domain()

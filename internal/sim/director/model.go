@@ -25,6 +25,8 @@ type inventory struct {
 	seq      int               // of creation, for a stable order
 	macs     uint32            // last one given
 	revoked  map[string]bool
+	disks    map[string]*disk
+	rules    map[string]*affinityRule
 }
 
 func newInventory() inventory {
@@ -33,6 +35,7 @@ func newInventory() inventory {
 		vdcs: map[string]*vdc{}, profiles: map[string]*profile{}, nets: map[string]*orgNet{}, vapps: map[string]*vapp{},
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
+		disks: map[string]*disk{}, rules: map[string]*affinityRule{},
 	}
 }
 
@@ -171,6 +174,12 @@ type vm struct {
 	toolsSync    bool
 	diskProfiles map[int32]string // device key -> profile id, where it is not the VM's
 	lost         bool             // not in vCenter any more
+	placement    string           // id of the placement policy
+	cpuType      string           // VirtualCpuType
+	noTools      bool             // VMware Tools is not installed in the guest
+	customized   time.Time        // until when the guest customizes itself
+	checked      time.Time        // its compliance
+	inserted     map[int32]string // device key of a drive -> media id
 }
 
 // A nic is what vCD knows about a network device.

@@ -229,6 +229,7 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 	d := el(tag, "status", "1", "name", v.name, "id", "urn:vcloud:vdc:"+v.id, "href", href, "type", media+"+xml")
 	add(d, link("up", s.href("/api/org/"+v.org), mediaVCloud+"org+xml"), link("down", s.href("/api/vdc/"+v.id)+"/metadata", mediaVCloud+"metadata+xml"),
 		link("add", s.href("/api/vdc/"+v.id)+"/action/composeVApp", mediaVCloud+"composeVAppParams+xml"))
+	add(d, c.vdcVMLinks(v)...)
 	if admin {
 		add(d, link("alternate", s.href("/api/vdc/"+v.id), mediaVCloud+"vdc+xml"))
 	} else if c.orgAdmin(v.org) {

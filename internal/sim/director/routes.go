@@ -9,6 +9,7 @@ func (s *Server) routes() []route {
 		sessionRoutes(), orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
 		adminRoutes(),
 		cloudRoutes(),
+		vmRoutes(),
 	} {
 		all = append(all, group...)
 	}
@@ -181,7 +182,6 @@ func cloudRoutes() []route {
 		{pattern: "GET /cloudapi/{version}/vapps/{urn}/quotaPolicy", handle: (*call).vappQuota},
 		{pattern: "GET /cloudapi/{version}/vdcs/{urn}/computePolicies", handle: (*call).computePolicies},
 		{pattern: "GET /cloudapi/{version}/vdcComputePolicies/{urn}", handle: (*call).computePolicy},
-		{pattern: "GET /cloudapi/{version}/vm/{urn}/snapshots", handle: (*call).cloudSnapshots},
 		{pattern: "GET /cloudapi/{version}/securityTags/vm/{urn}", handle: (*call).securityTags},
 		{pattern: "PUT /cloudapi/{version}/securityTags/vm/{urn}", handle: (*call).setSecurityTags, takes: "application/json"},
 	}

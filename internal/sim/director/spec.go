@@ -236,6 +236,7 @@ type VMSpec struct {
 	EnterBIOSSetup     bool
 	Metadata           []MetadataSpec
 	ProductSections    []ProductSection
+	NoTools            bool // VMware Tools is not installed in its guest
 }
 
 // A NICSpec connects a network device of a VM.
