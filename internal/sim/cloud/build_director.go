@@ -22,6 +22,8 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 		AdminPassword: s.spec.Admin.Password,
 		TaskDelay:     time.Duration(s.spec.TaskDelay),
 		Recorder:      recorder,
+		Faults:        c.faults,
+		Site:          s.spec.ID,
 	}
 	for _, vc := range s.vcenters {
 		config.VCenters = append(config.VCenters, director.VCenter{
@@ -35,6 +37,12 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 	}
 	for i := range s.spec.Orgs {
 		if err := addOrg(s.director, place{site: s.spec, org: &s.spec.Orgs[i]}, morefs); err != nil {
+			return fmt.Errorf("org %s: %w", s.spec.Orgs[i].Name, err)
+		}
+	}
+	// Catalogs may be shared with any org.
+	for i := range s.spec.Orgs {
+		if err := addCatalogs(s.director, s.spec, &s.spec.Orgs[i], morefs); err != nil {
 			return fmt.Errorf("org %s: %w", s.spec.Orgs[i].Name, err)
 		}
 	}
@@ -77,7 +85,7 @@ func addVDC(d *director.Server, org string, p place, morefs map[*VM]string) erro
 		ID: p.uuid("vdc"), Org: org, Name: v.Name, Description: v.Description, VCenter: v.VCenter,
 		ResourcePool: v.ResourcePool, AllocationModel: v.AllocationModel, VMQuota: v.VMQuota,
 	}
-	if len(v.VApps)+len(v.VMs) > 0 {
+	if len(v.VApps)+len(v.VMs) > 0 || p.hasTemplates() {
 		spec.Folder = p.folder() // made with the first VM
 	}
 	for _, profile := range v.StorageProfiles {
@@ -146,10 +154,7 @@ func vappSpec(p place, vdc string, morefs map[*VM]string) director.VAppSpec {
 		spec.Lease = &director.Lease{DeploymentSeconds: a.Lease.Deployment.Seconds(), StorageSeconds: a.Lease.Storage.Seconds()}
 	}
 	if a.Access != nil {
-		spec.Access = director.AccessSpec{Everyone: a.Access.Everyone, Users: map[string]string{}}
-		for _, grant := range a.Access.Users {
-			spec.Access.Users[grant.User] = grant.Level
-		}
+		spec.Access = access(a.Access)
 	}
 	for i := range a.Networks {
 		spec.Networks = append(spec.Networks, vappNetwork(p, &a.Networks[i]))

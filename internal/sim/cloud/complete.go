@@ -129,6 +129,7 @@ func (c *checker) org(thing string, s *Site, o *Org) {
 	for i := range o.VDCs {
 		c.vdc(thing, s, o, &o.VDCs[i])
 	}
+	c.catalogs(thing, s, o)
 }
 
 func (c *checker) vdc(thing string, s *Site, o *Org, v *VDC) {

@@ -25,6 +25,11 @@ import (
 //	GET  /sum?vm=&disk=                          SHA-256 of the disk, hex
 //	POST /power?vm=&state=                       on, off, suspended
 //	POST /scrub                                  list of datastore paths
+//	POST /faults                                 a fault.Rule; its id
+//	GET  /faults                                 fault.Rule list
+//	DELETE /faults?id=                           one rule, or all of them
+//	GET  /calls?after=&service=&operation=&…     fault.Call list
+//	DELETE /calls                                empties the log
 //
 // Errors are plain text.
 
@@ -122,6 +127,7 @@ func (c *Cloud) controlHandler() http.Handler {
 		return c.DeleteVApp(r.Context(), r.FormValue("vapp"))
 	})
 	handle("POST /scrub", c.answerScrub)
+	c.handleFaults(handle)
 	return mux
 }
 

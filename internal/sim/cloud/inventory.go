@@ -62,6 +62,8 @@ type Org struct {
 	Lease OrgLease `yaml:"lease"`
 	Users []User   `yaml:"users"`
 	VDCs  []VDC    `yaml:"vdcs"`
+
+	Catalogs []Catalog `yaml:"catalogs"`
 }
 
 // An OrgLease is the longest lease that a vApp of the org may have, and what

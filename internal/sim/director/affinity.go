@@ -163,10 +163,8 @@ func (c *call) deleteRule() (*answer, error) {
 
 // ruleTask replaces one rule by another, in vCenter first; nil is none.
 func (c *call) ruleTask(name, operation string, shown, old, now *affinityRule) (*answer, error) {
-	for _, t := range c.s.tasks {
-		if !t.over() && slices.Contains(t.busy, shown.id) {
-			return nil, busy("com.vmware.vcloud.entity.vmAffinityRule", shown.name)
-		}
+	if c.s.working(shown.id) {
+		return nil, busy("com.vmware.vcloud.entity.vmAffinityRule", shown.name)
 	}
 	v := c.s.vdcs[shown.vdc]
 	return c.accepted(c.start(name, operation, ruleOwner(shown), func(ctx context.Context) error {

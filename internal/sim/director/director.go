@@ -24,6 +24,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // Versions are the API versions that /api/versions lists.
@@ -64,9 +66,16 @@ type Config struct {
 	// CustomizationTime is how long a guest customizes itself after its VM
 	// was started; two seconds when 0.
 	CustomizationTime time.Duration
+	// TransferDir is the folder for uploads and downloads under way; a
+	// temporary one when empty.
+	TransferDir string
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
+	// Faults, when set, makes calls and tasks go wrong, and remembers them.
+	// Site is the server's name there.
+	Faults *fault.Set
+	Site   string
 }
 
 // A VCenter is a vCenter that the installation has registered.
@@ -101,6 +110,8 @@ type Server struct {
 	stop     context.CancelFunc
 	work     sync.WaitGroup // tasks under way
 
+	spool spool // of transfers
+
 	mu sync.Mutex
 	inventory
 }
@@ -109,6 +120,7 @@ type Server struct {
 // system organization and the vCenters.
 func Start(c Config) (*Server, error) {
 	s := &Server{cfg: withDefaults(c), inventory: newInventory()}
+	s.spool.dir = c.TransferDir
 	if len(s.cfg.TLS.Certificate) == 0 {
 		cert, err := selfSigned()
 		if err != nil {
@@ -136,7 +148,7 @@ func Start(c Config) (*Server, error) {
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cfg.TLS}, MinVersion: tls.VersionTLS12},
+		TLSConfig:         s.cfg.Faults.TLSConfig(s.cfg.TLS, fault.VCD, s.cfg.Site),
 		ReadHeaderTimeout: 30 * time.Second,
 		// A client that does not trust the certificate is the client's
 		// news, not this program's.
@@ -167,6 +179,7 @@ func (s *Server) Close() error {
 	s.stop()
 	s.work.Wait()
 	err := s.http.Close()
+	s.spool.close()
 	for _, vc := range s.vcenters {
 		vc.logout()
 	}

@@ -107,10 +107,8 @@ func (c *call) seesDisk(d *disk) bool {
 
 // idle refuses to change a disk that a task occupies.
 func (c *call) idle(d *disk) error {
-	for _, t := range c.s.tasks {
-		if !t.over() && slices.Contains(t.busy, d.id) {
-			return busy("com.vmware.vcloud.entity.disk", d.name)
-		}
+	if c.s.working(d.id) {
+		return busy("com.vmware.vcloud.entity.disk", d.name)
 	}
 	return nil
 }
@@ -380,22 +378,8 @@ func (c *call) diskNode(d *disk) *node {
 	if d.status == stateResolved {
 		add(n, link("edit", href, mediaVCloud+"disk+xml"), link("remove", href, ""))
 	}
-	add(n, text("Description", d.desc), s.tasksOn(d.id))
+	add(n, text("Description", d.desc), s.tasksOn(d.id, d.status == stateFailed))
 	return add(n, s.profileRef("StorageProfile", d.profile), c.diskOwnerNode(d))
-}
-
-// tasksOn are the tasks under way on an entity; nil when there are none.
-func (s *Server) tasksOn(id string) *node {
-	var d *node
-	for _, t := range sorted(s.tasks) {
-		if t.owner.id == id && !t.over() {
-			if d == nil {
-				d = el("Tasks")
-			}
-			add(d, s.taskNode(t))
-		}
-	}
-	return d
 }
 
 func (c *call) diskOwnerNode(d *disk) *node {

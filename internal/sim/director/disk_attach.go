@@ -251,3 +251,13 @@ func (s *Server) detachAll(ctx context.Context, m *vm) error {
 	}
 	return nil
 }
+
+// follow hands what hangs from a VM to the one that takes its place.
+func (s *Server) follow(from, to *vm) {
+	for _, d := range s.disks {
+		if i := slices.Index(d.vms, from); i >= 0 {
+			d.vms[i] = to
+		}
+	}
+	to.inserted, to.placement, to.customized, to.noTools, to.cpuType = from.inserted, from.placement, from.customized, from.noTools, from.cpuType
+}

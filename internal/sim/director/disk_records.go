@@ -1,6 +1,6 @@
 package director
 
-import "context"
+import "strings"
 
 // vmAreaRecords are the query types of what hangs from VMs.
 func vmAreaRecords() map[string]recordType {
@@ -51,18 +51,18 @@ func (c *call) diskRecord(d *disk) *record {
 	return r
 }
 
-// changeDiskMetadata runs change in a task on the path's disk.
-func (c *call) changeDiskMetadata(what string, change func(*metadata) error) (*answer, error) {
+// diskMetadata is the metadata of the path's disk for a write; is tells whether
+// the path is a disk's.
+func (c *call) diskMetadata() (meta *metadata, owner taskOwner, is bool, err error) {
+	if !strings.HasPrefix(c.r.URL.Path, "/api/disk/") {
+		return nil, owner, false, nil
+	}
 	d, err := c.theDisk()
+	if err == nil {
+		err = c.idle(d)
+	}
 	if err != nil {
-		return nil, err
+		return nil, owner, true, err
 	}
-	if err := c.idle(d); err != nil {
-		return nil, err
-	}
-	return c.accepted(c.start("metadata"+what, "Updating metadata for", diskOwner(d), func(context.Context) error {
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		return change(&d.meta)
-	})), nil
+	return &d.meta, diskOwner(d), true, nil
 }

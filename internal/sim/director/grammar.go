@@ -26,7 +26,7 @@ import (
 // attribute that must be there.
 //
 // Each area of the API has its own part.
-var grammar = parts(coreGrammar, vmGrammar)
+var grammar = parts(coreGrammar, catalogGrammar, vmGrammar)
 
 func parts(all ...map[string]string) map[string]string {
 	out := map[string]string{}
@@ -322,7 +322,8 @@ func checkSimple(e *node, typ string) error {
 	case "d":
 		err = dateTime(v)
 	case "ip":
-		if v != "" {
+		// "A valid IPv4 address or Any" (IpAddressType).
+		if v != "" && !strings.EqualFold(v, "any") {
 			_, err = netip.ParseAddr(v)
 		}
 	case "s":

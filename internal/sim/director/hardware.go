@@ -370,7 +370,7 @@ func (c *call) mediaSettings(m *vm, t *types.VirtualCdrom, b bus, unit int32) *n
 	d, state := add(el("MediaSettings"), number("DeviceId", t.Key)), "DISCONNECTED"
 	if id := m.inserted[t.Key]; id != "" {
 		state = "CONNECTED"
-		add(d, el("MediaImage", "href", c.s.href("/api/media/"+id), "id", "urn:vcloud:media:"+id, "type", mediaVCloud+"media+xml"))
+		add(d, c.s.driveRef("MediaImage", id))
 	}
 	return add(d, text("MediaType", "ISO"), text("MediaState", state), number("UnitNumber", unit), number("BusNumber", b.number),
 		text("AdapterType", or(adapterTypes[b.subType], "1")))

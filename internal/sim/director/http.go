@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // maxBody bounds a request's body, in bytes.
@@ -83,8 +85,15 @@ func trimSlash(p string) string {
 	return p
 }
 
-// serve answers one request and tells the recorder.
+// serve answers one request as the rules of faults have it.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route) {
+	f := s.faultCall(r, rt)
+	s.cfg.Faults.Serve(w, r, &f, func(w http.ResponseWriter, h *fault.Hit) { s.refuseFor(w, r, h) },
+		func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, rt) })
+}
+
+// answer answers one request and tells the recorder.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, rt route) {
 	c := &call{s: s, r: r, id: newID()}
 	a, err := c.run(rt)
 	if err != nil {

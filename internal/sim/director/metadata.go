@@ -37,9 +37,9 @@ func (c *call) visible(e entry) bool {
 // metadataOf is the metadata of the path's entity, and its address.
 func (c *call) metadataOf() (*metadata, string, error) {
 	s, id := c.s, uuidIn(c.path("id"))
-	kind, _, _ := strings.Cut(strings.TrimPrefix(c.r.URL.Path, "/api/"), "/")
+	kind, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(c.r.URL.Path, "/api/"), "admin/"), "/")
 	switch kind {
-	case "vApp":
+	case "vApp", "vAppTemplate":
 		a, m, err := c.target()
 		if err != nil {
 			return nil, "", err
@@ -48,6 +48,24 @@ func (c *call) metadataOf() (*metadata, string, error) {
 			return &m.meta, s.vmHref(m), nil
 		}
 		return &a.meta, s.vappHref(a), nil
+	case "catalog":
+		k, err := c.theCatalog()
+		if err != nil {
+			return nil, "", err
+		}
+		return &k.meta, s.catalogHref(k), nil
+	case "catalogItem":
+		it, err := c.theItem()
+		if err != nil {
+			return nil, "", err
+		}
+		return &it.meta, s.itemHref(it), nil
+	case "media":
+		m, err := c.theMedia()
+		if err != nil {
+			return nil, "", err
+		}
+		return &m.meta, s.mediaHref(m), nil
 	case "org":
 		o, err := c.theOrg()
 		if err != nil {
@@ -78,7 +96,11 @@ func (c *call) metadataOf() (*metadata, string, error) {
 	return nil, "", missing(kind, or(id, c.path("id")))
 }
 
+// domainNode is left out for the domain GENERAL, as the real one does.
 func domainNode(e entry) *node {
+	if e.domain == "GENERAL" {
+		return nil
+	}
 	return text("Domain", e.domain, "visibility", e.visibility)
 }
 
@@ -191,20 +213,32 @@ func (c *call) checkEntry(e entry) error {
 	return nil
 }
 
-// changeMetadata runs change in a task on the path's vApp or VM.
-func (c *call) changeMetadata(what string, change func(*metadata) error) (*answer, error) {
-	if strings.HasPrefix(c.r.URL.Path, "/api/disk/") {
-		return c.changeDiskMetadata(what, change)
+// changedMetadata is the metadata of the path's entity for a write, and whose it
+// is.
+func (c *call) changedMetadata() (*metadata, taskOwner, error) {
+	if meta, owner, is, err := c.catalogMetadata(); is {
+		return meta, owner, err
+	}
+	if meta, owner, is, err := c.diskMetadata(); is {
+		return meta, owner, err
 	}
 	a, m, err := c.change(accessChange)
 	if err != nil {
+		return nil, taskOwner{}, err
+	}
+	if m != nil {
+		return &m.meta, vmOwner(m), nil
+	}
+	return &a.meta, vappOwner(a), nil
+}
+
+// changeMetadata runs change in a task on the path's entity.
+func (c *call) changeMetadata(what string, change func(*metadata) error) (*answer, error) {
+	meta, owner, err := c.changedMetadata()
+	if err != nil {
 		return nil, err
 	}
-	meta := &a.meta
-	if m != nil {
-		meta = &m.meta
-	}
-	t := c.start("metadata"+what, "Updating metadata for", ownerOf(a, m), func(context.Context) error {
+	t := c.start("metadata"+what, "Updating metadata for", owner, func(context.Context) error {
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()
 		return change(meta)

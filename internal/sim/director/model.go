@@ -27,6 +27,12 @@ type inventory struct {
 	revoked  map[string]bool
 	disks    map[string]*disk
 	rules    map[string]*affinityRule
+
+	catalogs     map[string]*catalog
+	catalogItems map[string]*catalogItem
+	templates    map[string]*vappTemplate
+	media        map[string]*media
+	transfers    map[string]*transfer
 }
 
 func newInventory() inventory {
@@ -36,6 +42,8 @@ func newInventory() inventory {
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
 		disks: map[string]*disk{}, rules: map[string]*affinityRule{},
+		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
+		media: map[string]*media{}, transfers: map[string]*transfer{},
 	}
 }
 
@@ -135,7 +143,8 @@ type vapp struct {
 	access      []grant
 	meta        metadata
 	products    []*node
-	status      int // -1, 0 while being made; else it follows from the VMs
+	status      int           // -1, 0 while being made; else it follows from the VMs
+	template    *vappTemplate // whose content this is; nil for a vApp
 }
 
 // A grant is one access setting of a vApp.

@@ -69,6 +69,7 @@ func (c *call) getOrg() (*answer, error) {
 	}
 	add(d, link("down", s.href("/api/tasksList/"+o.id), mediaVCloud+"tasksList+xml"),
 		link("down", href+"/metadata", mediaVCloud+"metadata+xml"))
+	c.catalogsOf(d, o)
 	for _, n := range sorted(s.nets) {
 		if v := s.vdcs[n.vdc]; v != nil && v.org == o.id {
 			add(d, el("Link", "rel", "down", "href", s.href("/api/network/"+n.id), "name", n.name, "type", mediaVCloud+"orgNetwork+xml"))
@@ -115,6 +116,7 @@ func (c *call) getAdminOrg() (*answer, error) {
 	s := c.s
 	d := el("AdminOrg", "name", o.name, "id", "urn:vcloud:org:"+o.id, "href", s.href("/api/admin/org/"+o.id), "type", mediaAdmin+"organization+xml")
 	add(d, link("alternate", s.href("/api/org/"+o.id), mediaVCloud+"org+xml"),
+		link("add", s.href("/api/admin/org/"+o.id+"/catalogs"), mediaAdmin+"catalog+xml"),
 		link("down", s.href("/api/tasksList/"+o.id), mediaVCloud+"tasksList+xml"),
 		text("Description", o.desc), text("FullName", o.fullName), boolean("IsEnabled", o.enabled), s.settings(o))
 	users, vdcs, nets, roles := el("Users"), el("Vdcs"), el("Networks"), el("RoleReferences")
@@ -138,7 +140,7 @@ func (c *call) getAdminOrg() (*answer, error) {
 			add(roles, s.ref("RoleReference", "/api/admin/role/", r.id, r.name, mediaAdmin+"role+xml"))
 		}
 	}
-	return ok(mediaAdmin+"organization", add(d, users, el("Groups"), el("Catalogs"), vdcs, nets, roles)), nil
+	return ok(mediaAdmin+"organization", add(d, users, el("Groups"), c.adminCatalogs(o), vdcs, nets, roles)), nil
 }
 
 // settings is the OrgSettings of an organization.
@@ -230,6 +232,7 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 	add(d, link("up", s.href("/api/org/"+v.org), mediaVCloud+"org+xml"), link("down", s.href("/api/vdc/"+v.id)+"/metadata", mediaVCloud+"metadata+xml"),
 		link("add", s.href("/api/vdc/"+v.id)+"/action/composeVApp", mediaVCloud+"composeVAppParams+xml"))
 	add(d, c.vdcVMLinks(v)...)
+	add(d, s.catalogActions(v)...)
 	if admin {
 		add(d, link("alternate", s.href("/api/vdc/"+v.id), mediaVCloud+"vdc+xml"))
 	} else if c.orgAdmin(v.org) {
@@ -243,6 +246,8 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 			add(entities, s.vappRef("ResourceEntity", a))
 		}
 	}
+	c.catalogEntities(entities, v)
+	c.diskEntities(entities, v)
 	nets := el("AvailableNetworks")
 	for _, n := range s.netsOf(v) {
 		add(nets, s.ref("Network", "/api/network/", n.id, n.name, mediaVCloud+"network+xml"))

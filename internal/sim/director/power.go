@@ -223,6 +223,9 @@ func (s *Server) deployed(a *vapp, vms []*vm, yes bool) error {
 	was := a.deployed
 	for _, m := range vms {
 		m.deployed = yes
+		if yes {
+			m.enterBIOS = false // for one start only (BootOptionsType)
+		}
 		if yes && m.customize {
 			m.customize, m.customized = false, time.Now().Add(s.cfg.CustomizationTime)
 		}

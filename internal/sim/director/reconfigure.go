@@ -129,11 +129,18 @@ func (m *vm) cold(what string) error {
 }
 
 func (m *vm) planCapabilities(d *node, p *vmPlan) error {
+	if d == nil {
+		return nil
+	}
+	var now types.VirtualMachineConfigInfo
+	if m.facts != nil {
+		now = m.facts.config
+	}
 	for name, at := range map[string]struct {
 		now *bool
 		to  **bool
-	}{"MemoryHotAddEnabled": {m.facts.config.MemoryHotAddEnabled, &p.spec.MemoryHotAddEnabled},
-		"CpuHotAddEnabled": {m.facts.config.CpuHotAddEnabled, &p.spec.CpuHotAddEnabled}} {
+	}{"MemoryHotAddEnabled": {now.MemoryHotAddEnabled, &p.spec.MemoryHotAddEnabled},
+		"CpuHotAddEnabled": {now.CpuHotAddEnabled, &p.spec.CpuHotAddEnabled}} {
 		v := value(d, name)
 		if v == "" || truth(v) == isTrue(at.now) {
 			continue

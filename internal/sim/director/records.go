@@ -56,7 +56,7 @@ func (c *call) vappRecord(a *vapp) *record {
 
 func (c *call) vmRecords() []*record {
 	var out []*record
-	for _, a := range sorted(c.s.vapps) {
+	for _, a := range append(sorted(c.s.vapps), c.templateContents()...) {
 		if c.level(a) == accessNone {
 			continue
 		}
@@ -75,8 +75,11 @@ func (c *call) vmRecord(m *vm) *record {
 		profileName = p.name
 	}
 	r.attrs = []string{"href", s.vmHref(m), "name", m.name, "containerName", a.name, "container", s.vappHref(a), "vdc", s.href("/api/vdc/" + v.id),
-		"isVAppTemplate", "false", "isDeployed", yes(m.deployed), "isPublished", "false", "isAutoNature", yes(a.auto),
+		"isVAppTemplate", yes(a.template != nil), "isDeployed", yes(m.deployed), "isPublished", "false", "isAutoNature", yes(a.auto),
 		"storageProfileName", profileName}
+	if t := a.template; t != nil && t.item != nil {
+		r.attrs = append(r.attrs, "catalogName", t.item.catalog.name)
+	}
 	if c.adminQuery() {
 		r.tag = "AdminVMRecord"
 		r.attrs = append(r.attrs, "isVdcEnabled", yes(v.enabled), "vc", s.href("/api/admin/extension/vimServer/"+m.vc.id), "moref", m.moref,

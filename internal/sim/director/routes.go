@@ -10,6 +10,7 @@ func (s *Server) routes() []route {
 		adminRoutes(),
 		cloudRoutes(),
 		vmRoutes(),
+		catalogRoutes(), templateRoutes(),
 	} {
 		all = append(all, group...)
 	}

@@ -39,13 +39,7 @@ func (c *call) orgAdmin(org string) bool {
 // authenticate finds the session of a request's token.
 func (c *call) authenticate() error {
 	bad := refuse(http.StatusUnauthorized, "UNAUTHORIZED", "Unauthorized")
-	token := c.r.Header.Get("X-VMWARE-VCLOUD-ACCESS-TOKEN")
-	if auth := c.r.Header.Get("Authorization"); token == "" && len(auth) > 7 && strings.EqualFold(auth[:7], "Bearer ") {
-		token = strings.TrimSpace(auth[7:])
-	}
-	if token == "" {
-		token = c.r.Header.Get("x-vcloud-authorization")
-	}
+	token := tokenOf(c.r)
 	l := c.s.sessions[token]
 	if l == nil {
 		return bad
@@ -57,6 +51,17 @@ func (c *call) authenticate() error {
 	l.used = time.Now()
 	c.login = l
 	return nil
+}
+
+// tokenOf is the session's token that a request brings.
+func tokenOf(r *http.Request) string {
+	if token := r.Header.Get("X-VMWARE-VCLOUD-ACCESS-TOKEN"); token != "" {
+		return token
+	}
+	if auth := r.Header.Get("Authorization"); len(auth) > 7 && strings.EqualFold(auth[:7], "Bearer ") {
+		return strings.TrimSpace(auth[7:])
+	}
+	return r.Header.Get("x-vcloud-authorization")
 }
 
 // ExpireSessions ends every session, as a restart of all cells does.

@@ -9,8 +9,19 @@ func (s *Server) vappRef(tag string, a *vapp) *node {
 	return el(tag, "href", s.vappHref(a), "id", "urn:vcloud:vapp:"+a.id, "name", a.name, "type", mediaVCloud+"vApp+xml")
 }
 
-func (s *Server) vappHref(a *vapp) string { return s.href("/api/vApp/vapp-" + a.id) }
-func (s *Server) vmHref(m *vm) string     { return s.href("/api/vApp/vm-" + m.id) }
+func (s *Server) vappHref(a *vapp) string {
+	if a.template != nil {
+		return s.href("/api/vAppTemplate/vappTemplate-" + a.id)
+	}
+	return s.href("/api/vApp/vapp-" + a.id)
+}
+
+func (s *Server) vmHref(m *vm) string {
+	if m.vapp.template != nil {
+		return s.href("/api/vAppTemplate/vm-" + m.id)
+	}
+	return s.href("/api/vApp/vm-" + m.id)
+}
 
 // The states of vApps and VMs.
 const (

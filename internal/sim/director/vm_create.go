@@ -210,7 +210,7 @@ func (c *call) createVM() (*answer, error) {
 	b.powerOn = truth(attr(doc, "powerOn"))
 	c.s.begin(a)
 	t := c.start("vdcCreateVm", "Creating Virtual Machine", vappOwner(a), func(ctx context.Context) error {
-		return c.finish(a, c.makeBlanks(ctx, a, []blank{b}))
+		return c.s.settle(a, c.makeBlanks(ctx, a, []blank{b}))
 	})
 	return c.accepted(t), nil
 }
@@ -232,10 +232,10 @@ func (c *call) standalone(v *vdc, name string) (*vapp, error) {
 	return a, nil
 }
 
-// finish settles the state of a vApp that was being made.
-func (c *call) finish(a *vapp, err error) error {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
+// settle ends the making of a standalone VM.
+func (s *Server) settle(a *vapp, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if a.status = stateResolved; err != nil {
 		a.status = stateFailed
 	}

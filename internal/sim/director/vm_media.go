@@ -75,8 +75,19 @@ func (s *Server) mount(ctx context.Context, m *vm, wishes []mediaWish) error {
 }
 
 // mediaOf is the media file that a reference names.
-func (c *call) mediaOf(_ *vm, ref *node) (mediaWish, error) {
-	return mediaWish{}, badRequest("The media %s does not exist.", attr(ref, "href"))
+func (c *call) mediaOf(m *vm, ref *node) (mediaWish, error) {
+	md := c.s.media[or(uuidIn(attr(ref, "href")), uuidIn(attr(ref, "id")))]
+	switch {
+	case md == nil || c.mediaLevel(md) == accessNone:
+		return mediaWish{}, missing("media", or(uuidIn(attr(ref, "href")), attr(ref, "name")))
+	case md.status != stateResolved || md.file == "":
+		return mediaWish{}, invalidState("The media %q is not ready.", md.name)
+	case md.image != "iso":
+		return mediaWish{}, badRequest("The media %q is not an ISO image: VM %q has no drive for it.", md.name, m.name)
+	case c.s.vdcs[md.vdc].vc != m.vc:
+		return mediaWish{}, badRequest("The media %q is on another vCenter than VM %q.", md.name, m.name)
+	}
+	return mediaWish{media: md.id, file: md.file}, nil
 }
 
 // bootImage is the media that a new VM starts from.
@@ -86,6 +97,15 @@ func (c *call) bootImage(m *vm, ref *node) ([]mediaWish, error) {
 		return nil, err
 	}
 	return []mediaWish{w}, nil
+}
+
+// driveRef refers to what is in a drive.
+func (s *Server) driveRef(tag, id string) *node {
+	name := ""
+	if md := s.media[id]; md != nil {
+		name = md.name
+	}
+	return el(tag, "href", s.href("/api/media/"+id), "id", "urn:vcloud:media:"+id, "name", name, "type", mediaVCloud+"media+xml")
 }
 
 // planMediaSection reads the drives of a VmSpecSection.

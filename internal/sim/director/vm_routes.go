@@ -69,6 +69,15 @@ func vmRoutes() []route {
 	}
 }
 
+// diskEntities adds a VDC's independent disks to what is in it.
+func (c *call) diskEntities(list *node, v *vdc) {
+	for _, d := range sorted(c.s.disks) {
+		if d.vdc == v.id && c.seesDisk(d) {
+			add(list, el("ResourceEntity", "href", c.s.diskHref(d), "id", "urn:vcloud:disk:"+d.id, "name", d.name, "type", mediaVCloud+"disk+xml"))
+		}
+	}
+}
+
 // vdcVMLinks are a VDC's links for what is made in it.
 func (c *call) vdcVMLinks(v *vdc) []*node {
 	href := c.s.href("/api/vdc/" + v.id)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // Config describes one simulated vCenter. The zero value of every field but
@@ -29,6 +31,11 @@ type Config struct {
 	NFCWildcard    bool          // device URLs name the host "*"
 	SessionTimeout time.Duration // idle sessions; default 30 min
 	TaskDelay      time.Duration // before each task's work
+
+	// Rules, when set, makes calls and tasks go wrong, and remembers them.
+	// Label is the server's name there.
+	Rules *fault.Set
+	Label string
 }
 
 // Datastore is one datastore, mounted on every host.

@@ -20,6 +20,8 @@ import (
 	pbm "github.com/vmware/govmomi/pbm/simulator"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // Server is a running vCenter. Its methods may be called concurrently.
@@ -46,6 +48,10 @@ type Server struct {
 	vms    map[types.ManagedObjectReference]*vmState
 	leases map[string]*lease
 	closed bool
+
+	background context.Context // ends with Close
+	stop       context.CancelFunc
+
 	// wrappers are the sessions that have a wrapper of an object.
 	wrappers map[types.ManagedObjectReference]map[*simulator.Registry]bool
 }
@@ -74,6 +80,7 @@ func Start(c Config) (*Server, error) {
 		leases:   map[string]*lease{},
 		wrappers: map[types.ManagedObjectReference]map[*simulator.Registry]bool{},
 	}
+	s.background, s.stop = context.WithCancel(context.Background())
 	for _, b := range []byte(c.InstanceUUID) {
 		s.macBase = s.macBase*31 + b // vCenters side by side give out different MACs
 	}
@@ -151,7 +158,7 @@ func (s *Server) serve() error {
 	svc.Context.Map.SessionManager().ServiceHostName = s.url.Host
 	s.http = &http.Server{
 		Handler:           s,
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12},
+		TLSConfig:         s.cfg.Rules.TLSConfig(s.cert, fault.VSphere, s.cfg.Label),
 		ReadHeaderTimeout: time.Minute,
 		ErrorLog:          log.New(io.Discard, "", 0), // clients that refuse the certificate are not news
 	}
@@ -170,11 +177,11 @@ func advertised(a net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// ServeHTTP dispatches to what this package serves itself and leaves the
-// rest to vcsim.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// dispatch leads to what this package serves itself and leaves the rest to
+// vcsim.
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case r.URL.Path == "/folder" || strings.HasPrefix(r.URL.Path, "/folder/"):
+	case isFolder(r):
 		s.serveFolder(w, r)
 	case strings.HasPrefix(r.URL.Path, nfcPath):
 		s.serveNFC(w, r)
@@ -218,6 +225,7 @@ func (s *Server) Close() error {
 	for _, l := range open {
 		l.end()
 	}
+	s.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
