@@ -2,6 +2,7 @@ package director
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -47,6 +48,9 @@ func (a *vapp) state() int {
 		return a.status
 	}
 	if len(a.vms) == 0 {
+		if a.deployed {
+			return stateOn
+		}
 		return stateResolved
 	}
 	st := a.vms[0].state()
@@ -54,6 +58,10 @@ func (a *vapp) state() int {
 		if m.state() != st {
 			return stateMixed
 		}
+	}
+	// A vApp that was started keeps running when VMs come to it.
+	if st == stateOff && a.deployed && !slices.ContainsFunc(a.vms, func(m *vm) bool { return m.deployed }) {
+		return stateMixed
 	}
 	return st
 }

@@ -3,6 +3,10 @@ package director
 // vmGrammar are the bodies of calls for single VMs, disks and affinity rules.
 var vmGrammar = map[string]string{
 	"CreateVmParams": "VCloudExtension*=any Description?=s CreateVm=Vm Media?=any",
+	"InstantiateVmTemplateParams": "VCloudExtension*=any Description?=s SourcedVmTemplateItem?=SourcedVmTemplateParams AllEULAsAccepted?=b " +
+		"ComputePolicy^=ComputePolicy",
+	"SourcedVmTemplateParams": "VCloudExtension*=any Source=Reference VmGeneralParams?=VmGeneralParams " +
+		"VmTemplateInstantiationParams?=InstantiationParams StorageProfile?=Reference LocalityParams?=any VmCapabilities?=VmCapabilities",
 	"RelocateParams": "Datastore=Reference",
 
 	"MediaSection":          "VCloudExtension*=any MediaSettings*=MediaSettings",

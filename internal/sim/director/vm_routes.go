@@ -37,6 +37,8 @@ func vmRoutes() []route {
 		{pattern: "GET " + vapp + "question", handle: (*call).question},
 		{pattern: "POST " + vapp + "question/action/answer", handle: (*call).answerQuestion, takes: mediaVCloud + "vmPendingAnswer", lenient: true},
 		{pattern: "POST /api/vdc/{id}/action/createVm", handle: (*call).createVM, takes: mediaVCloud + "CreateVmParams"},
+		{pattern: "POST /api/vdc/{id}/action/instantiateVmFromTemplate", handle: (*call).createFromTemplate,
+			takes: mediaVCloud + "instantiateVmTemplateParams"},
 
 		{pattern: "POST /api/vdc/{id}/disk", handle: (*call).createDisk, takes: mediaVCloud + "diskCreateParams"},
 		{pattern: "GET " + disk, handle: (*call).getDisk},
@@ -83,6 +85,7 @@ func (c *call) vdcVMLinks(v *vdc) []*node {
 	href := c.s.href("/api/vdc/" + v.id)
 	return []*node{
 		link("add", href+"/action/createVm", mediaVCloud+"CreateVmParams+xml"),
+		link("add", href+"/action/instantiateVmFromTemplate", mediaVCloud+"instantiateVmTemplateParams+xml"),
 		link("add", href+"/disk", mediaVCloud+"diskCreateParams+xml"),
 		link("down", href+"/vmAffinityRules", mediaVCloud+"vmaffinityrules+xml"),
 		link("add", href+"/vmAffinityRules", mediaAffinity+"+xml"),
