@@ -162,7 +162,13 @@ func (c *call) putHardwareItems() (*answer, error) {
 	takes, read := "", (func() (*node, error))(nil)
 	switch part {
 	case "cpu", "memory":
-		takes, read = "rasdItem", func() (*node, error) { return c.parse(nsOVF, "Item") }
+		takes, read = "rasdItem", func() (*node, error) {
+			// The schemas have it in vCloud's namespace, OVF in its own.
+			if d, err := c.parse(nsOVF, "Item"); err == nil {
+				return d, nil
+			}
+			return c.parse(nsVCloud, "Item")
+		}
 	case "disks", "networkCards", "media", "serialPorts":
 		takes, read = "rasdItemsList", func() (*node, error) { return c.parse(nsVCloud, "RasdItemsList") }
 	default:
