@@ -66,6 +66,15 @@ func (o taskOwner) path() string {
 	return "/api/" + o.kind + "/" + o.id
 }
 
+// urn is the owner's id.
+func (o taskOwner) urn() string {
+	kind := strings.TrimPrefix(o.kind, "template")
+	if kind != "vmAffinityRule" {
+		kind = strings.ToLower(kind)
+	}
+	return "urn:vcloud:" + kind + ":" + o.id
+}
+
 func (t *task) over() bool {
 	return slices.Contains([]string{"success", "error", "canceled", "aborted"}, t.status)
 }
@@ -185,7 +194,7 @@ func (s *Server) taskNode(t *task) *node {
 	if !t.over() {
 		add(d, link("task:cancel", href+"/action/cancel", ""))
 	}
-	add(d, text("Description", ""), el("Owner", "href", s.href(t.owner.path()), "name", t.owner.name, "type", mediaVCloud+strings.TrimPrefix(t.owner.kind, "template")+"+xml"))
+	add(d, text("Description", ""), el("Owner", "href", s.href(t.owner.path()), "id", t.owner.urn(), "name", t.owner.name, "type", mediaVCloud+strings.TrimPrefix(t.owner.kind, "template")+"+xml"))
 	if t.err != nil {
 		add(d, t.err.node(t.id))
 	}
