@@ -139,7 +139,7 @@ func (c *call) createDisk() (*answer, error) {
 	if err := c.readDisk(d, child(doc, "Disk")); err != nil {
 		return nil, err
 	}
-	if err := c.s.checkStorage(d.profile, d.sizeMB); err != nil {
+	if err := c.s.checkStorage(c.s.profiles[d.profile], d.sizeMB); err != nil {
 		return nil, err
 	}
 	c.s.disks[d.id] = d
@@ -300,9 +300,9 @@ func (c *call) putDisk() (*answer, error) {
 		return nil, err
 	}
 	if next.profile == d.profile {
-		err = c.s.checkStorage(d.profile, next.sizeMB-d.sizeMB)
+		err = c.s.checkStorage(c.s.profiles[d.profile], next.sizeMB-d.sizeMB)
 	} else {
-		err = c.s.checkStorage(next.profile, next.sizeMB)
+		err = c.s.checkStorage(c.s.profiles[next.profile], next.sizeMB)
 	}
 	if err != nil {
 		return nil, err

@@ -53,6 +53,7 @@ func (c *call) planVM(m *vm, doc *node) (*vmPlan, error) {
 type vmPlan struct {
 	nets     []*vappNet // that the NICs of a standalone VM need
 	cards    *cardChange
+	growMB   int64 // of the disks
 	spec     types.VirtualMachineConfigSpec
 	touched  bool // spec says something
 	version  string
@@ -233,7 +234,7 @@ func (s *Server) reconfigure(ctx context.Context, m *vm, doc *node, p *vmPlan) e
 	if err := s.refresh(ctx, m); err != nil {
 		return err
 	}
-	s.note(m, doc, p)
+	s.record(m, doc, p)
 	return nil
 }
 
@@ -261,8 +262,8 @@ func (s *Server) applyHardware(ctx context.Context, m *vm, p *vmPlan) error {
 	return s.mount(ctx, m, p.media)
 }
 
-// note writes down what vCD itself knows of a VM. The mutex is held.
-func (s *Server) note(m *vm, doc *node, p *vmPlan) {
+// record writes down what vCD itself knows of a VM. The mutex is held.
+func (s *Server) record(m *vm, doc *node, p *vmPlan) {
 	if d := child(doc, "GuestCustomizationSection"); d != nil {
 		m.setGuest(d)
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/object"
-	"github.com/vmware/govmomi/vim25/methods"
+	vim "github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -36,12 +36,14 @@ func (c *call) createSnapshot() (*answer, error) {
 	return c.snapshot(a, m, snapshotSpec{attr(doc, "name"), raw(doc, "Description"), truth(attr(doc, "memory")), truth(attr(doc, "quiesce"))})
 }
 
-// snapshotLimit is how many snapshots a VM may have for this client.
-func (c *call) snapshotLimit(*org) int {
+// snapshotLimit is how many snapshots a VM of an organization may have for this
+// client. 0 in the settings is no limit (OrgOperationLimitsSettingsType) but
+// vSphere's.
+func (c *call) snapshotLimit(o *org) int {
 	if !c.newer("39.0") {
 		return 1
 	}
-	return c.s.cfg.SnapshotsPerVM
+	return or(o.settings.limits.snapshots, 32)
 }
 
 func (c *call) snapshot(a *vapp, m *vm, sp snapshotSpec) (*answer, error) {
@@ -63,15 +65,13 @@ func (c *call) snapshot(a *vapp, m *vm, sp snapshotSpec) (*answer, error) {
 			// Cloud Director Tenant Guide, "Take a Snapshot of a Virtual
 			// Machine": verify that it is not connected to a named disk.
 			return nil, badRequest("A snapshot of VM %q cannot be taken: it has independent disks.", v.name)
-		case limit == 0:
-			return nil, badRequest("Snapshots are not allowed in organization %q.", c.s.orgOf(a).name)
 		case limit > 1 && v.facts.snapshots >= limit:
 			return nil, badRequest("The VM %q has reached its limit of %d snapshots.", v.name, limit)
 		}
 		if limit == 1 && v.facts.snapshots > 0 {
 			continue // what is there makes room
 		}
-		if err := c.s.checkStorage(v.profile, v.snapshotSize()>>20); err != nil {
+		if err := c.s.checkStorage(c.s.profiles[v.profile], v.snapshotSize()>>20); err != nil {
 			return nil, err
 		}
 	}
@@ -291,7 +291,7 @@ func (c *call) onSnapshot(name, operation string, work func(context.Context, *ob
 
 func (c *call) deleteCloudSnapshot() (*answer, error) {
 	return c.onSnapshot("vappRemoveSnapshot", "Removing snapshot of", func(ctx context.Context, obj *object.VirtualMachine, ref types.ManagedObjectReference) error {
-		res, err := methods.RemoveSnapshot_Task(ctx, obj.Client(), &types.RemoveSnapshot_Task{This: ref, Consolidate: types.NewBool(true)})
+		res, err := vim.RemoveSnapshot_Task(ctx, obj.Client(), &types.RemoveSnapshot_Task{This: ref, Consolidate: types.NewBool(true)})
 		if err != nil {
 			return err
 		}
@@ -301,7 +301,7 @@ func (c *call) deleteCloudSnapshot() (*answer, error) {
 
 func (c *call) revertCloudSnapshot() (*answer, error) {
 	return c.onSnapshot("vappRevertToSnapshot", "Reverting to snapshot of", func(ctx context.Context, obj *object.VirtualMachine, ref types.ManagedObjectReference) error {
-		res, err := methods.RevertToSnapshot_Task(ctx, obj.Client(), &types.RevertToSnapshot_Task{This: ref, SuppressPowerOn: types.NewBool(true)})
+		res, err := vim.RevertToSnapshot_Task(ctx, obj.Client(), &types.RevertToSnapshot_Task{This: ref, SuppressPowerOn: types.NewBool(true)})
 		if err != nil {
 			return err
 		}
@@ -316,7 +316,7 @@ func (c *call) putCloudSnapshot() (*answer, error) {
 		return nil, badRequest("A snapshot needs a name.")
 	}
 	return c.onSnapshot("vappUpdateSnapshot", "Updating snapshot of", func(ctx context.Context, obj *object.VirtualMachine, ref types.ManagedObjectReference) error {
-		_, err := methods.RenameSnapshot(ctx, obj.Client(), &types.RenameSnapshot{This: ref, Name: body.Name})
+		_, err := vim.RenameSnapshot(ctx, obj.Client(), &types.RenameSnapshot{This: ref, Name: body.Name})
 		return err
 	})
 }

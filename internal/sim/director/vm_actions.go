@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/object"
-	"github.com/vmware/govmomi/vim25/methods"
+	vim "github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -41,7 +41,7 @@ func (c *call) onVM(name, operation string, check func(*vm) error, work func(con
 // consolidate merges what snapshots left behind.
 func (c *call) consolidate() (*answer, error) {
 	return c.onVM("vappConsolidateVm", "Consolidating Virtual Machine", nil, func(ctx context.Context, obj *object.VirtualMachine, _ *vm) error {
-		res, err := methods.ConsolidateVMDisks_Task(ctx, obj.Client(), &types.ConsolidateVMDisks_Task{This: obj.Reference()})
+		res, err := vim.ConsolidateVMDisks_Task(ctx, obj.Client(), &types.ConsolidateVMDisks_Task{This: obj.Reference()})
 		if err != nil {
 			return err
 		}

@@ -369,13 +369,38 @@ func (c *call) checkGrowth(m *vm, p *vmPlan) error {
 			grown[or(m.diskProfiles[d.Key], m.profile)] -= capacity(d) >> 20
 		}
 	}
+	for key, to := range p.moves {
+		for _, d := range m.facts.disks() {
+			if d.Key == key {
+				grown[to] += capacity(d) >> 20
+			}
+		}
+	}
+	if p.profile != "" && p.profile != m.profile && len(p.moves) == 0 {
+		for _, d := range m.ownDisks(c.s) {
+			if m.diskProfiles[d.Key] == "" {
+				grown[p.profile] += capacity(d) >> 20
+			}
+		}
+	}
 	for _, w := range p.fresh {
 		grown[or(w.profile, p.profile, m.profile)] += w.sizeMB
 	}
+	var all int64
 	for _, id := range keys(grown) {
-		if err := c.s.checkStorage(id, grown[id]); err != nil {
+		all += max(grown[id], 0)
+		if err := c.s.checkStorage(c.s.profiles[id], grown[id]); err != nil {
 			return err
 		}
 	}
-	return nil
+	if p.cards != nil {
+		if err := c.s.checkNICQuota(c.s.vdcs[m.vapp.vdc], len(p.cards.nics)-len(m.nics)); err != nil {
+			return err
+		}
+	}
+	vms := 0
+	if m.creating {
+		vms = 1
+	}
+	return c.s.checkStoredQuota(m.vapp, vms, all)
 }

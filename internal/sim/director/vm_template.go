@@ -40,9 +40,6 @@ func (c *call) createFromTemplate() (*answer, error) {
 	if d := child(doc, "Description"); d != nil && child(child(src, "VmGeneralParams"), "Description") == nil {
 		it.vm.desc = allText(d)
 	}
-	if err := c.s.checkVMQuota(a, 1); err != nil {
-		return nil, err
-	}
 	on := truth(attr(doc, "powerOn"))
 	c.s.begin(a)
 	t := c.start("vdcInstantiateVmFromTemplate", "Creating Virtual Machine from Template", vappOwner(a), func(ctx context.Context) error {
