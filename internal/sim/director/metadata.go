@@ -173,6 +173,9 @@ func (c *call) readEntry(d *node, domain, key string) (entry, error) {
 		e.typ = strings.TrimSuffix(strings.TrimPrefix(local, "Metadata"), "Value")
 		e.value = raw(tv, "Value")
 	}
+	if e.domain == "SYSTEM" && attr(child(d, "Domain"), "visibility") == "" {
+		e.visibility = "PRIVATE"
+	}
 	return e, c.checkEntry(e)
 }
 
@@ -186,6 +189,9 @@ func (c *call) checkEntry(e entry) error {
 		return badRequest("The metadata domain %q is not GENERAL or SYSTEM.", e.domain)
 	case e.domain == "GENERAL" && e.visibility != "READWRITE":
 		return badRequest("Metadata in domain GENERAL is always READWRITE.")
+	case e.domain == "SYSTEM" && e.visibility == "READWRITE":
+		// go-vcloud-director's metadata tests expect so of a real one.
+		return badRequest("Metadata in domain SYSTEM cannot be READWRITE.")
 	case !slices.Contains([]string{"READWRITE", "READONLY", "PRIVATE"}, e.visibility):
 		return badRequest("The metadata visibility %q does not exist.", e.visibility)
 	case e.domain == "SYSTEM" && !c.provider():
@@ -213,6 +219,13 @@ func (c *call) checkEntry(e entry) error {
 func (c *call) changedMetadata() (*metadata, taskOwner, error) {
 	if meta, owner, is, err := c.catalogMetadata(); is {
 		return meta, owner, err
+	}
+	if strings.HasPrefix(c.r.URL.Path, "/api/admin/org/") {
+		o, err := c.theAdminOrg()
+		if err != nil {
+			return nil, taskOwner{}, err
+		}
+		return &o.meta, taskOwner{"org", o.id, o.name}, nil
 	}
 	a, m, err := c.change(accessChange)
 	if err != nil {
