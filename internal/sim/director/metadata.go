@@ -183,6 +183,9 @@ func (c *call) readEntry(d *node, domain, key string) (entry, error) {
 		e.typ = strings.TrimSuffix(strings.TrimPrefix(local, "Metadata"), "Value")
 		e.value = raw(tv, "Value")
 	}
+	if e.domain == "SYSTEM" && attr(child(d, "Domain"), "visibility") == "" {
+		e.visibility = "PRIVATE"
+	}
 	return e, c.checkEntry(e)
 }
 
