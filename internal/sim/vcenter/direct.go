@@ -55,6 +55,7 @@ func (s *Server) AddVMs(specs []VMSpec) ([]string, error) {
 		}
 	}
 	refs := b.insert()
+	b.count()
 	for i := range specs {
 		if err := s.loadImages(vmRef(refs[i]), &specs[i]); err != nil {
 			return nil, fmt.Errorf("add VM %s: %w", specs[i].Name, err)
@@ -235,7 +236,13 @@ func (b *batch) add(o *origin) error {
 		return err
 	}
 	b.power(d)
-	return b.furnish(d, home, devices)
+	if err := b.furnish(d, home, devices); err != nil {
+		return err
+	}
+	if d.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOn {
+		return nil
+	}
+	return s.swapOn(b.ctx, d.vs, d.VirtualMachine)
 }
 
 // blank is a VM as vcsim makes them, with what the spec says but devices.
@@ -437,6 +444,7 @@ func (b *batch) furnish(d *directVM, home dsPath, devices []types.BaseVirtualDev
 // drop undoes what add did.
 func (b *batch) drop() {
 	for _, d := range b.vms {
+		b.s.swapOff(d.vs)
 		for _, l := range d.vs.unmade.layers {
 			_ = b.s.store.remove(l)
 		}
@@ -475,6 +483,19 @@ func (b *batch) insert() []string {
 		d.vs.origin.Store(d.origin)
 	}
 	return refs
+}
+
+// count has the datastores know what the VMs' disks take.
+func (b *batch) count() {
+	var layers []*layer
+	for _, d := range b.vms {
+		for _, l := range d.vs.unmade.layers {
+			if l.takes() > 0 {
+				layers = append(layers, l)
+			}
+		}
+	}
+	b.s.account(b.ctx, layers...)
 }
 
 // listVMs adds VMs to what holds them.
@@ -572,15 +593,6 @@ func guestFamily(id string) string {
 		return string(types.VirtualMachineGuestOsFamilyDarwinGuestFamily)
 	}
 	return string(types.VirtualMachineGuestOsFamilyLinuxGuest)
-}
-
-// unexported reads a field of vcsim's that has no other way out.
-func unexported(obj any, name string) any {
-	f := reflect.ValueOf(obj).Elem().FieldByName(name)
-	if !f.IsValid() {
-		return nil
-	}
-	return reflect.NewAt(f.Type(), unsafe.Pointer(f.UnsafeAddr())).Elem().Interface() // #nosec: see setUnexported
 }
 
 // uuidOf makes the same UUID of the same words every time.
