@@ -298,6 +298,20 @@ func BenchmarkManyVMs(b *testing.B) {
 			b.Errorf("got %d VMs", n)
 		}
 		b.ReportMetric(time.Since(at).Seconds(), "s/list")
+		one := object.NewVirtualMachine(c.Client, types.ManagedObjectReference{Type: "VirtualMachine", Value: must(s.MoRef("vm 1"))(b)})
+		ctx := context.Background()
+		for name, act := range map[string]func() (*object.Task, error){
+			"on":       func() (*object.Task, error) { return one.PowerOn(ctx) },
+			"off":      func() (*object.Task, error) { return one.PowerOff(ctx) },
+			"snapshot": func() (*object.Task, error) { return one.CreateSnapshot(ctx, "s", "", false, false) },
+			"rename":   func() (*object.Task, error) { return one.Rename(ctx, "renamed") },
+		} {
+			at = time.Now()
+			if task, err := act(); err == nil {
+				_ = task.Wait(ctx)
+			}
+			b.ReportMetric(1000*time.Since(at).Seconds(), "ms/"+name)
+		}
 		_ = s.Close()
 	}
 }

@@ -299,6 +299,35 @@ func gone2(c *govmomi.Client, ref types.ManagedObjectReference) error {
 	return errors.Join(err, c.RetrieveOne(context.Background(), ref, []string{"name"}, &f))
 }
 
+func TestKilledTwiceThenClosed(t *testing.T) {
+	e := newEstate(t)
+	s, c := e.start(false)
+	vm := direct(t, s, c, vcenter.VMSpec{Name: "a", ChangeTracking: true, PowerOn: true, Disks: []vcenter.DiskSpec{{Size: 4 * mib}}})[0]
+	content := random(mib)
+	if err := s.Save(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, guest(t, s, vm, 0), 0, content)
+	e = e.killed()
+	s, c = e.start(true)
+	write(t, guest(t, s, again(vm, c), 0), mib, content)
+	e = e.killed()
+	s, c = e.start(true)
+	reads(t, guest(t, s, again(vm, c), 0), 0, append(content[:mib:mib], content...))
+	id := flat(frozen(t, again(vm, c), snapshot(t, again(vm, c), "x"))[0]).ChangeId
+	write(t, guest(t, s, again(vm, c), 0), 2*mib, content)
+	e.close(s)
+	if err := s.Save(); err != nil {
+		t.Error(err)
+	}
+	s, c = e.start(true)
+	snap := snapshot(t, again(vm, c), "y")
+	areas, _, err := changed(again(vm, c), &snap, frozen(t, again(vm, c), snap)[0], id)
+	if err != nil || len(areas) != 1 || areas[0] != (vcenter.Range{Offset: 2 * mib, Length: mib}) {
+		t.Errorf("after a clean end: got %v, %v", areas, err)
+	}
+}
+
 func TestStateOfAnotherInventoryIsRefused(t *testing.T) {
 	for name, change := range map[string]func(*vcenter.Config){
 		"hosts":      func(c *vcenter.Config) { c.Hosts = 3 },
