@@ -28,8 +28,8 @@
 // is described in statelog.go and staterecord.go.
 //
 // Refusals: nothing here is shared with the shipped packages, the codecs
-// included; templates, encryption and raw device mappings
-// are not simulated; without StateDir snapshots and change tracking do not
-// survive Close, and they never survive UnregisterVM; what tests make go wrong
-// (Faults, full or broken datastores, hosts in maintenance) does not survive.
+// included; templates, encryption and raw device mappings are not simulated;
+// without StateDir snapshots and change tracking do not survive Close, and
+// they never survive UnregisterVM; what tests make go wrong (Faults, full or
+// broken datastores, hosts in maintenance) does not survive.
 package vcenter

@@ -320,7 +320,7 @@ func TestKilledTwiceThenClosed(t *testing.T) {
 	if err := s.Save(); err != nil {
 		t.Error(err)
 	}
-	s, c = e.start(true)
+	_, c = e.start(true)
 	snap := snapshot(t, again(vm, c), "y")
 	areas, _, err := changed(again(vm, c), &snap, frozen(t, again(vm, c), snap)[0], id)
 	if err != nil || len(areas) != 1 || areas[0] != (vcenter.Range{Offset: 2 * mib, Length: mib}) {
