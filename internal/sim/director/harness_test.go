@@ -349,6 +349,10 @@ func vmRef(moref string) types.ManagedObjectReference {
 
 var ids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+`)
 
+// newerAttributes are those that API versions after 30.0 added
+// (QueryResultVAppNetworkRecordType).
+var newerAttributes = regexp.MustCompile(` isLinked="[a-z]+"`)
+
 // shape is what elements and attributes a document has, each counted once.
 func shape(body []byte) string {
 	seen, path := map[string]bool{}, []string{}
@@ -387,6 +391,7 @@ func (c *cloud) validate() {
 		if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) {
 			return
 		}
+		body = newerAttributes.ReplaceAll(body, nil)
 		key := what + shape(body)
 		if seen[key] {
 			return
