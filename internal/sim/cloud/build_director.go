@@ -20,10 +20,12 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 		TLS:           cert,
 		AdminUser:     s.spec.Admin.Name,
 		AdminPassword: s.spec.Admin.Password,
-		TaskDelay:     time.Duration(s.spec.TaskDelay),
-		Recorder:      recorder,
-		Faults:        c.faults,
-		Site:          s.spec.ID,
+		AdminAPIToken: s.spec.Admin.APIToken,
+		APIVersions:   s.spec.APIVersions, SessionTimeout: time.Duration(s.spec.SessionTimeout), SessionLifetime: time.Duration(s.spec.SessionLifetime),
+		TaskDelay: time.Duration(s.spec.TaskDelay),
+		Recorder:  recorder,
+		Faults:    c.faults,
+		Site:      s.spec.ID,
 	}
 	for _, vc := range s.vcenters {
 		config.VCenters = append(config.VCenters, director.VCenter{
@@ -55,7 +57,7 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 func addOrg(d *director.Server, p place, morefs map[*VM]string) error {
 	o := p.org
 	org, err := d.AddOrg(director.OrgSpec{
-		ID: uuid("org", p.site.ID, o.Name), Name: o.Name, FullName: o.FullName, Description: o.Description,
+		ID: uuid("org", p.site.ID, o.Name), Name: o.Name, FullName: o.FullName, Description: o.Description, Disabled: o.Disabled,
 		DeployedVMQuota: o.DeployedVMQuota, StoredVMQuota: o.StoredVMQuota,
 		Lease: director.OrgLease{
 			DeploymentSeconds: o.Lease.Deployment.Seconds(), StorageSeconds: o.Lease.Storage.Seconds(),
@@ -65,10 +67,16 @@ func addOrg(d *director.Server, p place, morefs map[*VM]string) error {
 	if err != nil {
 		return err
 	}
+	for _, r := range o.Roles {
+		if _, err := d.AddRole(director.RoleSpec{Org: org, Name: r.Name, Description: r.Description, Rights: r.Rights}); err != nil {
+			return err
+		}
+	}
 	for _, u := range o.Users {
 		if _, err := d.AddUser(director.UserSpec{
 			ID: uuid("user", p.site.ID, o.Name, u.Name), Org: org, Name: u.Name, FullName: u.FullName, Email: u.Email,
 			Password: u.Password, Role: u.Role, DeployedVMQuota: u.DeployedVMQuota, VMsQuota: u.StoredVMQuota,
+			APIToken: u.APIToken, Disabled: u.Disabled,
 		}); err != nil {
 			return fmt.Errorf("user %s: %w", u.Name, err)
 		}

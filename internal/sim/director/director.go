@@ -1,5 +1,5 @@
 // Package director simulates a VMware Cloud Director: the vCloud API, versions
-// 37.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
+// 36.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
 // the real one does.
 //
 // It promises that every answer has the shape that the published schemas and
@@ -23,13 +23,11 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vappvault/vappvault/internal/sim/fault"
 )
-
-// Versions are the API versions that /api/versions lists.
-var versions = []string{"37.0", "37.1", "37.2", "37.3", "38.0", "38.1", "39.0", "39.1"}
 
 // Config is what a Server starts from.
 type Config struct {
@@ -44,6 +42,8 @@ type Config struct {
 	// AdminUser and AdminPassword are the system administrator's, who
 	// logs in as AdminUser@System. "administrator" when the name is empty.
 	AdminUser, AdminPassword string
+	// AdminAPIToken, when not empty, is an API token of that account's.
+	AdminAPIToken string
 	// VCenters are the vCenters behind this installation.
 	VCenters []VCenter
 	// TaskDelay is how long a task waits in the states queued and running,
@@ -54,6 +54,12 @@ type Config struct {
 	// SessionTimeout is how long a session lives without being used; 30
 	// minutes when 0.
 	SessionTimeout time.Duration
+	// SessionLifetime is how long a session lives however much it is used;
+	// 24 hours when 0.
+	SessionLifetime time.Duration
+	// APIVersions are the versions that are served, in rising order; all
+	// that there are when empty.
+	APIVersions []string
 	// SnapshotsPerVM is the limit that API 39.0 and newer apply; 1 when 0.
 	SnapshotsPerVM int
 	// DiscoveryInterval is how often VMs that appeared in a VDC's resource
@@ -63,6 +69,11 @@ type Config struct {
 	// TransferDir is the folder for uploads and downloads under way; a
 	// temporary one when empty.
 	TransferDir string
+	// LeaseInterval is how often leases are looked at; every second when 0.
+	LeaseInterval time.Duration
+	// Now is the clock of leases, tasks and dates of creation; time.Now
+	// when nil. Sessions and delays follow the system's clock.
+	Now func() time.Time
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
@@ -108,6 +119,8 @@ type Server struct {
 
 	mu sync.Mutex
 	inventory
+
+	ahead atomic.Int64 // nanoseconds that the clock was moved on
 }
 
 // Start serves the installation that c describes. It is empty but for the
@@ -149,6 +162,8 @@ func Start(c Config) (*Server, error) {
 		ErrorLog: log.New(discard{}, "", 0),
 	}
 	go func() { _ = s.http.ServeTLS(l, "", "") }()
+	s.work.Add(1)
+	go s.leasesAlways()
 	if s.cfg.DiscoveryInterval > 0 {
 		s.work.Add(1)
 		go s.discoverAlways()
@@ -192,6 +207,18 @@ func withDefaults(c Config) Config {
 	}
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 30 * time.Minute
+	}
+	if c.LeaseInterval == 0 {
+		c.LeaseInterval = time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.SessionLifetime == 0 {
+		c.SessionLifetime = 24 * time.Hour
+	}
+	if len(c.APIVersions) == 0 {
+		c.APIVersions = versions
 	}
 	if c.SnapshotsPerVM == 0 {
 		c.SnapshotsPerVM = 1

@@ -209,6 +209,13 @@ func (c *call) changedMetadata() (*metadata, taskOwner, error) {
 	if meta, owner, is, err := c.catalogMetadata(); is {
 		return meta, owner, err
 	}
+	if strings.HasPrefix(c.r.URL.Path, "/api/admin/org/") {
+		o, err := c.theAdminOrg()
+		if err != nil {
+			return nil, taskOwner{}, err
+		}
+		return &o.meta, taskOwner{"org", o.id, o.name}, nil
+	}
 	a, m, err := c.change(accessChange)
 	if err != nil {
 		return nil, taskOwner{}, err

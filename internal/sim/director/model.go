@@ -26,14 +26,22 @@ type inventory struct {
 	macs     uint32            // last one given
 	revoked  map[string]bool
 
-	extNets      map[string]*extNet // external networks
-	edges        map[string]*edge
-	netDocs      map[string]*netDoc
-	catalogs     map[string]*catalog
-	catalogItems map[string]*catalogItem
-	templates    map[string]*vappTemplate
-	media        map[string]*media
-	transfers    map[string]*transfer
+	catalogs      map[string]*catalog
+	catalogItems  map[string]*catalogItem
+	templates     map[string]*vappTemplate
+	media         map[string]*media
+	transfers     map[string]*transfer
+	discoveryOff  bool // VM discovery, for the whole installation
+	quotaPolicies map[string]*quotaPolicy
+	quotaOf       map[string]string        // id of an organization, user or vApp -> quota policy
+	bundles       map[string]*rightsBundle // rights bundles and global roles, by id
+	groups        map[string]*userGroup
+	tokens        map[string]*apiToken // and clients that wait for theirs, by id
+	accounts      map[string]*serviceAccount
+	events        []*event           // the newest last
+	extNets       map[string]*extNet // external networks
+	edges         map[string]*edge
+	netDocs       map[string]*netDoc
 }
 
 func newInventory() inventory {
@@ -42,9 +50,11 @@ func newInventory() inventory {
 		vdcs: map[string]*vdc{}, profiles: map[string]*profile{}, nets: map[string]*orgNet{}, vapps: map[string]*vapp{},
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
+		bundles: map[string]*rightsBundle{}, groups: map[string]*userGroup{}, tokens: map[string]*apiToken{}, accounts: map[string]*serviceAccount{},
 		extNets: map[string]*extNet{}, edges: map[string]*edge{}, netDocs: map[string]*netDoc{},
 		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
 		media: map[string]*media{}, transfers: map[string]*transfer{},
+		quotaPolicies: map[string]*quotaPolicy{}, quotaOf: map[string]string{},
 	}
 }
 
@@ -64,11 +74,17 @@ type org struct {
 	lease                 OrgLease
 	meta                  metadata
 	system                bool
+	settings              orgSettings
+
+	discovery string // true, false, or "" for what the installation has
 }
 
 type role struct {
 	thing
-	org string // id
+	org      string   // id
+	rights   []string // names
+	global   string   // id of the global role that it follows; "" for a role of the organization's own
+	readOnly bool
 }
 
 type user struct {
@@ -78,6 +94,12 @@ type user struct {
 	password, role  string
 	enabled         bool
 	deployed, quota int
+	phone, im       string
+	external        bool
+	provider        string    // INTEGRATED, SAML, OAUTH; INTEGRATED when empty
+	failures        int       // wrong passwords in a row
+	lockedUntil     time.Time // by them
+	stranded        bool      // deleted while it owned things
 }
 
 type vdc struct {
@@ -91,7 +113,10 @@ type vdc struct {
 	meta          metadata
 	defaultPolicy string // compute policy id
 
-	networkProvider string // NSX_V; anything else is NSX-T
+	nicQuota, networkQuota int    // NICs: 0 is no limit; networks: 0 is none
+	vcpuMHz                int64  // 0: 1000
+	discovery              string // true, false, or "" for what the organization has
+	networkProvider        string // NSX_V; anything else is NSX-T
 }
 
 type profile struct {
@@ -160,6 +185,8 @@ type vapp struct {
 	products    []*node
 	status      int           // -1, 0 while being made; else it follows from the VMs
 	template    *vappTemplate // whose content this is; nil for a vApp
+	leaseTried  time.Time     // when the end of a lease was last acted on
+	expired     bool          // its storage lease ran out, and it was not deleted
 }
 
 // A grant is one access setting of a vApp.

@@ -175,8 +175,8 @@ func TestNetworkDocumentsThatAreRefused(t *testing.T) {
 				rule.RemoveChild(ip)
 			}
 		},
-		"a rule for a VM of another vApp":    set("dmz", "//VAppScopedVmId", "nobody"),
-		"a rule that an edge has":            swap("OneToOneVmRule", "GatewayNatRule"),
+		"a rule for a VM of another vApp": set("dmz", "//VAppScopedVmId", "nobody"),
+		"a rule that an edge has":         swap("OneToOneVmRule", "GatewayNatRule"),
 		"the parent's subnet by another name": func(e *etree.Element) {
 			set("dmz", "/IpScopes/IpScope/Gateway", "10.1.0.1")(e)
 		},

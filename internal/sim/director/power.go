@@ -87,6 +87,11 @@ func (c *call) power(action string) (*answer, error) {
 	if err := c.allowed(action, a, m, vms); err != nil {
 		return nil, err
 	}
+	if action == "powerOn" {
+		if err := c.s.checkRunningQuota(a, vms); err != nil {
+			return nil, err
+		}
+	}
 	names := map[string]string{"powerOn": "PowerOn", "powerOff": "PowerOff", "shutdown": "ShutdownGuest", "suspend": "Suspend", "reset": "Reset", "reboot": "RebootGuest"}
 	t := c.start("vapp"+names[action], "Changing the power of", ownerOf(a, m), func(ctx context.Context) error {
 		if action == "powerOn" {
@@ -157,7 +162,7 @@ func (s *Server) markDeployed(a *vapp, vms []*vm, yes bool) error {
 	if a.deployed == was {
 		return nil
 	}
-	a.renew()
+	s.renew(a)
 	if a.deployed {
 		return s.routeAll(a)
 	}
@@ -179,6 +184,9 @@ func (c *call) deploy() (*answer, error) {
 		return nil, err
 	}
 	vms, on := within(a, m), attr(doc, "powerOn") == "" || truth(attr(doc, "powerOn"))
+	if err := c.s.checkRunningQuota(a, vms); err != nil {
+		return nil, err
+	}
 	return c.accepted(c.start("vappDeploy", "Starting", ownerOf(a, m), func(ctx context.Context) error {
 		if err := c.s.deployed(a, vms, true); err != nil {
 			return err

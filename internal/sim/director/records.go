@@ -27,7 +27,7 @@ func (c *call) vappRecord(a *vapp) *record {
 	r := &record{tag: "VAppRecord", meta: a.meta, vapp: a}
 	r.attrs = []string{"href", s.vappHref(a), "name", a.name, "vdc", s.href("/api/vdc/" + v.id), "vdcName", v.name, "isEnabled", "true",
 		"isBusy", yes(s.occupied(a, nil)), "creationDate", stamp(a.created), "ownerName", owner.name, "isDeployed", yes(a.deployed),
-		"isInMaintenanceMode", yes(a.maintenance), "isAutoNature", yes(a.auto), "isExpired", "false"}
+		"isInMaintenanceMode", yes(a.maintenance), "isAutoNature", yes(a.auto), "isExpired", yes(a.expired)}
 	if c.adminQuery() {
 		r.tag = "AdminVAppRecord"
 		r.attrs = append(r.attrs, "org", s.href("/api/org/"+v.org), "isVdcEnabled", yes(v.enabled), "numberOfVMs", num(len(a.vms)))

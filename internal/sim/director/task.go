@@ -97,13 +97,15 @@ func (t *task) over() bool {
 // and takes it through the server where it touches the inventory.
 func (c *call) start(name, operation string, o taskOwner, work func(context.Context) error) *task {
 	s := c.s
+	work = s.adopting(name, o, work)
 	t := &task{
 		thing: thing{id: newID(), name: name, seq: s.next()}, operation: operation + " " + o.name + "(" + o.id + ")",
-		status: "queued", start: time.Now(), owner: o, user: c.login.user, org: c.login.org, busy: []string{o.id}, done: make(chan struct{}),
+		status: "queued", start: s.now(), owner: o, user: c.login.user, org: c.login.org, busy: []string{o.id}, done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	t.cancel = cancel
 	s.tasks[t.id] = t
+	s.noteTask(t, "create")
 	s.work.Add(1)
 	go func() {
 		defer s.work.Done()
@@ -119,6 +121,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	if err == nil {
 		s.mu.Lock()
 		t.status = "running"
+		s.noteTask(t, "start")
 		s.mu.Unlock()
 		err = pause(ctx, s.cfg.TaskDelay-s.cfg.TaskDelay/2)
 	}
@@ -128,7 +131,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.end, t.progress = time.Now(), 100
+	t.end, t.progress = s.now(), 100
 	var e *apiError
 	switch {
 	case outcome != "":
@@ -145,6 +148,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	default:
 		t.status, t.err = "error", refuse(http.StatusInternalServerError, "INTERNAL_SERVER_ERROR", "%s", err)
 	}
+	s.noteEnd(t)
 	close(t.done)
 }
 

@@ -51,7 +51,7 @@ func (s *Server) fillVApp(a *vapp, spec VAppSpec) (string, error) {
 	for _, m := range a.vms {
 		a.deployed = a.deployed || m.deployed
 	}
-	a.renew()
+	s.renew(a)
 	s.vapps[a.id] = a
 	for _, m := range a.vms {
 		s.vms[m.id] = m
@@ -85,7 +85,7 @@ func (s *Server) newVApp(spec VAppSpec) (*vapp, error) {
 	}
 	a := &vapp{
 		thing: thing{id: idOr(spec.ID), name: spec.Name, desc: spec.Description, seq: s.next()}, vdc: v.id, owner: owner.id,
-		created: since(spec.Created), auto: spec.Standalone, startup: map[string]StartupItem{}, everyone: spec.Access.Everyone,
+		created: s.since(spec.Created), auto: spec.Standalone, startup: map[string]StartupItem{}, everyone: spec.Access.Everyone,
 		lease: Lease{o.lease.DeploymentSeconds, o.lease.StorageSeconds}, status: stateResolved,
 	}
 	if spec.Lease != nil {
@@ -283,7 +283,7 @@ func (s *Server) newVM(a *vapp, spec VMSpec) (*vm, error) {
 	}
 	m := &vm{
 		thing: thing{id: idOr(spec.ID), name: spec.Name, desc: spec.Description, seq: s.next()}, vapp: a, vc: vc, moref: spec.MoRef,
-		scopedID: idOr(spec.ScopedLocalID), created: since(spec.Created), customize: spec.NeedsCustomization, primary: spec.PrimaryNIC,
+		scopedID: idOr(spec.ScopedLocalID), created: s.since(spec.Created), customize: spec.NeedsCustomization, primary: spec.PrimaryNIC,
 		guest: spec.Guest, computer: or(spec.ComputerName, computerName(spec.Name)), bootDelay: spec.BootDelay, enterBIOS: spec.EnterBIOSSetup,
 		diskProfiles: map[int32]string{}, tags: spec.SecurityTags,
 	}

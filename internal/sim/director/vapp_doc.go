@@ -104,9 +104,15 @@ func (c *call) vappNode(a *vapp) *node {
 
 func (c *call) vappLinks(a *vapp) []*node {
 	s, href := c.s, c.s.vappHref(a)
-	out := c.powerLinks(href, a.state(), a.deployed)
+	var out []*node
+	if !a.expired {
+		out = c.powerLinks(href, a.state(), a.deployed)
+	}
 	for _, n := range a.nets {
 		out = append(out, el("Link", "rel", "down", "href", s.href("/api/network/"+n.id), "name", n.name, "type", mediaVCloud+"vAppNetwork+xml"))
+	}
+	if a.expired {
+		return append(out, link("up", s.href("/api/vdc/"+a.vdc), mediaVCloud+"vdc+xml"), link("edit", href, mediaVCloud+"vApp+xml"), link("remove", href, ""))
 	}
 	out = append(out, link("down", href+"/controlAccess/", mediaVCloud+"controlAccess+xml"),
 		link("controlAccess", href+"/action/controlAccess", mediaVCloud+"controlAccess+xml"),

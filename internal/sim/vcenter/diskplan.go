@@ -174,7 +174,14 @@ func (p *diskPlan) fresh(index int, disk *types.VirtualDisk, b *types.VirtualDis
 		return nil, invalidDevice(index, "capacity %d", size)
 	}
 	thin := b.ThinProvisioned != nil && *b.ThinProvisioned
-	l, err := p.s.store.newLayer(file, size, thin, nil)
+	need := int64(vmfsBlock)
+	if !thin {
+		need = size
+	}
+	if err := p.s.room(file, file.datastore, need); err != nil {
+		return nil, err
+	}
+	l, err := p.newBase(file, size, thin)
 	if err != nil {
 		return nil, err
 	}
@@ -186,6 +193,13 @@ func (p *diskPlan) fresh(index int, disk *types.VirtualDisk, b *types.VirtualDis
 	}
 	p.created = append(p.created, l)
 	return l, nil
+}
+
+func (p *diskPlan) newBase(file dsPath, size int64, thin bool) (*layer, error) {
+	if p.vs.unmade == nil || p.vs.unmade.made.Load() {
+		return p.s.store.newLayer(file, size, thin, nil)
+	}
+	return p.s.store.lazyLayer(file, size, thin, p.s.diskID(p.vs.ref.Value, file))
 }
 
 func (p *diskPlan) linked(file dsPath, parent string) (*layer, error) {
@@ -351,6 +365,11 @@ func (p *diskPlan) edit(index int, spec *types.VirtualDisk) error {
 		case size < now.top.capacity() || size%sectorSize != 0:
 			return refuse(&types.InvalidDeviceOperation{BadOp: types.VirtualDeviceConfigSpecOperationEdit},
 				"device change %d: capacity %d: a disk can only grow", index, size)
+		}
+		if !now.top.thin {
+			if err := p.s.room(now.top.file, now.top.file.datastore, size-now.top.capacity()); err != nil {
+				return err
+			}
 		}
 		p.grow[now.top] = size
 	}

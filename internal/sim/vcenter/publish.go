@@ -1,6 +1,7 @@
 package vcenter
 
 import (
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -157,6 +158,7 @@ func tree(vm types.ManagedObjectReference, list []*snapshot) []types.VirtualMach
 func (s *Server) layout(vs *vmState, v *view, home dsPath) {
 	l := &layoutBuilder{s: s, v: v, ex: &types.VirtualMachineFileLayoutEx{Timestamp: time.Now()},
 		keys: map[string]int32{}, seen: map[*layer]bool{}, usage: map[string]*types.VirtualMachineUsageOnDatastore{}}
+	l.unmade = s.unmadeSizes(vs)
 	old := &types.VirtualMachineFileLayout{}
 	dir := home.dir()
 	l.small(home, "config")
@@ -172,8 +174,8 @@ func (s *Server) layout(vs *vmState, v *view, home dsPath) {
 	for _, n := range sortedSnapshots(vs) {
 		shot := types.VirtualMachineFileLayoutExSnapshotLayout{Key: n.ref, DataKey: l.small(n.memory, "snapshotData"), MemoryKey: -1}
 		files := []string{n.memory.String()}
-		for key, d := range n.disks {
-			a, b := l.chain(key, d.layer)
+		for _, key := range slices.Sorted(maps.Keys(n.disks)) {
+			a, b := l.chain(key, n.disks[key].layer)
 			shot.Disk = append(shot.Disk, a)
 			files = append(files, b.DiskFile...)
 		}
@@ -196,6 +198,8 @@ type layoutBuilder struct {
 	keys  map[string]int32
 	seen  map[*layer]bool
 	usage map[string]*types.VirtualMachineUsageOnDatastore // by datastore
+
+	unmade map[dsPath]int64 // sizes of files that are not there yet
 }
 
 func (l *layoutBuilder) add(p dsPath, kind string, size int64) int32 {
@@ -222,11 +226,13 @@ func (l *layoutBuilder) add(p dsPath, kind string, size int64) int32 {
 
 // small adds a file whose size is its length, if it is there.
 func (l *layoutBuilder) small(p dsPath, kind string) int32 {
-	local, err := l.s.store.local(p)
-	if err != nil {
+	if size, ok := l.unmade[p]; ok {
+		return l.add(p, kind, size)
+	}
+	if l.s.store.dirs[p.datastore] == "" {
 		return -1
 	}
-	fi, err := os.Stat(local)
+	fi, err := os.Stat(l.s.store.host(p))
 	if err != nil {
 		return -1
 	}

@@ -49,7 +49,7 @@ func (st *store) release(p dsPath) error {
 		within = append(within, file)
 	}
 	for _, file := range within {
-		delete(st.layers, file)
+		st.drop(st.layers[file])
 	}
 	return nil
 }
