@@ -3,14 +3,20 @@ package director_test
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/beevik/etree"
+	"github.com/vmware/govmomi"
 	"github.com/vmware/govmomi/find"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vappvault/vappvault/internal/sim/director"
+	"github.com/vappvault/vappvault/internal/sim/vcenter"
 )
 
 // withNetworks is a cloud whose vCenter has a switch, and that has an external
@@ -419,4 +425,59 @@ func TestEdgeServicesOverOpenAPI(t *testing.T) {
 	second["edgeGatewayUplinks"].([]jsonObject)[0]["subnets"] = subnets("10.9.0.1", jsonObject{"startAddress": "10.9.0.13", "endAddress": "10.9.0.14"})
 	id := u.call(202, "POST", "/edgeGateways", second)["id"].(string)
 	u.call(202, "DELETE", "/edgeGateways/"+id, nil)
+}
+
+func TestDeployedVAppsHavePortGroups(t *testing.T) {
+	c := switched(t)
+	u := c.login(adminName)
+	backing := func() string {
+		var m mo.VirtualMachine
+		if err := c.vm(c.morefs[0]).Properties(t.Context(), vmRef(c.morefs[0]), []string{"config.hardware"}, &m); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range m.Config.Hardware.Device {
+			if card, is := d.(types.BaseVirtualEthernetCard); is {
+				if _, on := card.GetVirtualEthernetCard().Backing.(*types.VirtualEthernetCardDistributedVirtualPortBackingInfo); on {
+					return "switch"
+				}
+			}
+		}
+		return "network"
+	}
+	for range 2 {
+		u.run(http.MethodPost, c.vappPath()+"/power/action/powerOn", "", "")
+		if got := c.portgroups(); !slices.Equal(got, []string{"dvs.VCDVSback", "dvs.VCDVSlan"}) || backing() != "switch" {
+			t.Errorf("on: the port groups are %q, the NIC is on a %s", got, backing())
+		}
+		u.run(http.MethodPost, c.vappPath()+"/action/undeploy", vcloud+"undeployVAppParams+xml", `<UndeployVAppParams `+xmlns+`/>`)
+		if got := c.portgroups(); len(got) != 0 || backing() != "network" {
+			t.Errorf("off: the port groups are %q, the NIC is on a %s", got, backing())
+		}
+	}
+}
+
+// switched is a cloud whose vCenter has a distributed switch, with a vApp of
+// one VM on an isolated network.
+func switched(t *testing.T) *cloud {
+	vc := must(vcenter.Start(vcenter.Config{Dir: t.TempDir(), ResourcePools: []string{"vdc1-pool"}, Users: map[string]string{"root": "pw"}, Networks: []string{"pg"}}))(t)
+	t.Cleanup(func() { vc.Close() })
+	c := &cloud{t: t, http: insecure(t)}
+	moref := must(vc.AddVM(vcenter.VMSpec{Name: "vm", GuestID: "debian12_64Guest", NumCPU: 1, MemoryMB: 64, NICs: []vcenter.NICSpec{{}}}))(t)
+	c.morefs = []string{moref}
+	addr := must(soap.ParseURL(vc.URL().String()))(t)
+	addr.User = url.UserPassword("root", "pw")
+	c.vim = must(govmomi.NewClient(t.Context(), addr, true))(t)
+	d := must(director.Start(director.Config{AdminPassword: password, VCenters: []director.VCenter{
+		{Name: "vc1", URL: vc.URL().String(), User: "root", Password: "pw"}}}))(t)
+	c.dir = d
+	t.Cleanup(func() { _ = d.Close() })
+	must(d.AddOrg(director.OrgSpec{Name: "acme"}))(t)
+	c.vdc = must(d.AddVDC(director.VDCSpec{Org: "acme", Name: "vdc1", ResourcePool: "vdc1-pool", StorageProfiles: []director.StorageProfileSpec{{Name: "gold"}}}))(t)
+	must(d.AddOrgNetwork(director.OrgNetworkSpec{VDC: "vdc1", Name: "routed", Mode: "natRouted", Gateway: "10.1.0.1", EdgeGateway: "edge1",
+		Ranges: []director.IPRange{{Start: "10.1.0.100", End: "10.1.0.199"}}}))(t)
+	c.shop = must(d.AddVApp(director.VAppSpec{VDC: "vdc1", Name: "shop", Networks: []director.VAppNetworkSpec{
+		{Name: "lan", Mode: "isolated", Gateway: "192.168.9.1", Ranges: []director.IPRange{{Start: "192.168.9.10", End: "192.168.9.20"}}},
+		{Name: "back", Mode: "natRouted", Parent: "routed", Gateway: "192.168.8.1"}},
+		VMs: []director.VMSpec{{Name: "vm", MoRef: moref, NICs: []director.NICSpec{{Network: "lan", Mode: "POOL"}}}}}))(t)
+	return c
 }
