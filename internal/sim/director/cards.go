@@ -45,7 +45,7 @@ func (s *Server) allocate(m *vm, nics []*nic) ([]*nic, error) {
 	var out []*nic
 	for _, given := range nics {
 		n := *given
-		if n.mode == "POOL" && n.ip == "" {
+		if n.mode == "POOL" && n.ip == "" && m.vapp.template == nil {
 			net := m.vapp.netNamed(n.network)
 			if net == nil {
 				return nil, badRequest("The network %q does not exist in vApp %q.", n.network, m.vapp.name)
@@ -88,7 +88,7 @@ func (c *call) readConnection(m *vm, d *node) (*nic, error) {
 	if !macPattern.MatchString(n.mac) {
 		return nil, badRequest("The MAC address %q is not one.", n.mac)
 	}
-	if c.s.macTaken(n.mac, m) {
+	if c.s.macTaken(n.mac, m, m.vapp.netNamed(n.network)) {
 		return nil, badRequest("The MAC address %s is in use by another virtual machine.", n.mac)
 	}
 	return n, c.checkAddress(m, n, old)

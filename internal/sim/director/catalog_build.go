@@ -70,7 +70,7 @@ func (s *Server) AddCatalog(spec CatalogSpec) (string, error) {
 	}
 	k := &catalog{
 		thing: thing{id: idOr(spec.ID), name: spec.Name, desc: spec.Description, seq: s.next()}, org: o.id, owner: s.systemUser().id,
-		created: since(spec.Created), version: 1, published: spec.Published, everyone: spec.Access.Everyone, profiles: spec.StorageProfiles,
+		created: s.since(spec.Created), version: 1, published: spec.Published, everyone: spec.Access.Everyone, profiles: spec.StorageProfiles,
 	}
 	if spec.Owner != "" {
 		u := s.userNamed(o.id, spec.Owner)
@@ -157,6 +157,10 @@ func (s *Server) AddTemplate(spec TemplateSpec) (string, error) {
 	}
 	t.profile = p.id
 	a.storedAt = a.created
+	for _, n := range a.nets {
+		// The networks of templates are none that anything is on.
+		delete(s.vappNets, n.id)
+	}
 	for _, m := range a.vms {
 		if m.deployed {
 			return "", fmt.Errorf("template %s: VM %s is not off", spec.Name, m.name)
@@ -256,7 +260,8 @@ func (s *Server) storeMedia(ctx context.Context, m *media, content io.Reader) (s
 	at := path.Join("media", org.id, v.id, "media-"+m.id+"."+m.image)
 	u := soap.DefaultUpload
 	u.ContentLength = m.size
-	if err := ds.Upload(ctx, content, at, &u); err != nil {
+	// Who opened the content closes it; an upload would do so too.
+	if err := ds.Upload(ctx, io.NopCloser(content), at, &u); err != nil {
 		return "", fmt.Errorf("store in datastore %s: %w", ds.Name(), err)
 	}
 	return ds.Path(at), nil

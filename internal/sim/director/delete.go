@@ -33,18 +33,7 @@ func (c *call) deleteVApp() (*answer, error) {
 		return nil, badRequest("The requested operation could not be executed on vApp %q. Stop the vApp and try again.", a.name)
 	}
 	return c.accepted(c.start("vdcDeleteVapp", "Deleting Virtual Application", vappOwner(a), func(ctx context.Context) error {
-		c.s.mu.Lock()
-		vms := slices.Clone(a.vms)
-		c.s.mu.Unlock()
-		for _, m := range vms {
-			if err := c.s.destroy(ctx, m); err != nil {
-				return err
-			}
-		}
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		c.s.forget(a)
-		return nil
+		return c.s.deleteWhole(ctx, a)
 	})), nil
 }
 
@@ -56,6 +45,9 @@ func (s *Server) destroy(ctx context.Context, m *vm) error {
 		return err
 	}
 	err = setPower(ctx, obj, "powerOff")
+	if err == nil {
+		err = s.detachAll(ctx, m)
+	}
 	if err == nil {
 		t, derr := obj.Destroy(ctx)
 		err = await(ctx, t, derr)
@@ -75,6 +67,7 @@ func (s *Server) leave(m *vm) {
 	a.vms = slices.DeleteFunc(a.vms, func(v *vm) bool { return v == m })
 	delete(a.startup, m.id)
 	delete(s.vms, m.id)
+	s.unrule(m)
 	for _, n := range a.nets {
 		nat := child(child(n.conf, "Features"), "NatService")
 		for _, r := range childrenOf(nat, "NatRule") {
@@ -86,6 +79,7 @@ func (s *Server) leave(m *vm) {
 }
 
 func (s *Server) forget(a *vapp) {
+	s.endTransfer(a.download)
 	for _, n := range a.nets {
 		delete(s.vappNets, n.id)
 	}

@@ -119,7 +119,7 @@ func (c *call) itemsOf(a *vapp, doc *node, vms []*vm) ([]sourced, error) {
 	for id := range hardware {
 		return nil, badRequest("The sourced VM %s is not a VM of the source.", id)
 	}
-	return out, distinct(a, out)
+	return out, c.admitSourced(a, out)
 }
 
 // readHardware reads SourcedVmInstantiationParams.
@@ -194,7 +194,7 @@ func (s *Server) forgetTemplate(t *vappTemplate) {
 		s.forgetItem(t.item)
 	}
 	s.endTransfer(t.upload)
-	s.endTransfer(t.download)
+	s.endTransfer(t.content.download)
 }
 
 func (s *Server) forgetItem(it *catalogItem) {
@@ -215,5 +215,6 @@ func (s *Server) endTransfer(t *transfer) {
 		return
 	}
 	delete(s.transfers, t.id)
+	delete(s.arrivals, t.id)
 	s.spool.remove(t)
 }

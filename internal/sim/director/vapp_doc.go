@@ -1,7 +1,7 @@
 package director
 
 import (
-	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -47,6 +47,9 @@ func (a *vapp) state() int {
 		return a.status
 	}
 	if len(a.vms) == 0 {
+		if a.deployed {
+			return stateOn // it has nothing that could be off
+		}
 		return stateResolved
 	}
 	st := a.vms[0].state()
@@ -54,6 +57,10 @@ func (a *vapp) state() int {
 		if m.state() != st {
 			return stateMixed
 		}
+	}
+	// A vApp that was started keeps running when VMs come to it.
+	if st == stateOff && a.deployed && !slices.ContainsFunc(a.vms, func(m *vm) bool { return m.deployed }) {
+		return stateMixed
 	}
 	return st
 }
@@ -107,9 +114,15 @@ func (c *call) vappNode(a *vapp) *node {
 
 func (c *call) vappLinks(a *vapp) []*node {
 	s, href := c.s, c.s.vappHref(a)
-	out := c.powerLinks(href, a.state(), a.deployed)
+	var out []*node
+	if !a.expired {
+		out = c.powerLinks(href, a.state(), a.deployed)
+	}
 	for _, n := range a.nets {
 		out = append(out, el("Link", "rel", "down", "href", s.href("/api/network/"+n.id), "name", n.name, "type", mediaVCloud+"vAppNetwork+xml"))
+	}
+	if a.expired {
+		return append(out, link("up", s.href("/api/vdc/"+a.vdc), mediaVCloud+"vdc+xml"), link("edit", href, mediaVCloud+"vApp+xml"), link("remove", href, ""))
 	}
 	out = append(out, link("down", href+"/controlAccess/", mediaVCloud+"controlAccess+xml"),
 		link("controlAccess", href+"/action/controlAccess", mediaVCloud+"controlAccess+xml"),
@@ -128,6 +141,7 @@ func (c *call) vappLinks(a *vapp) []*node {
 	if a.maintenance && c.provider() {
 		out = append(out, link("exitMaintenanceMode", href+"/action/exitMaintenanceMode", ""))
 	}
+	out = append(out, append(c.s.downloadLinks(a.download, href), link("ovf", href+"/ovf", "text/xml"))...)
 	if !a.auto {
 		out = append(out, link("recompose", href+"/action/recomposeVApp", mediaVCloud+"recomposeVAppParams+xml"))
 	}
@@ -214,8 +228,14 @@ func (c *call) networkConfigSection(a *vapp) (string, *node) {
 	d := section("NetworkConfigSection", href, typ, "The configuration parameters for logical networks")
 	add(d, link("edit", href, typ+"+xml"))
 	for _, n := range a.nets {
-		add(d, add(el("NetworkConfig", "networkName", n.name), link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), ""),
-			text("Description", n.desc), c.s.configuration(n), boolean("IsDeployed", a.deployed)))
+		nc := el("NetworkConfig", "networkName", n.name)
+		if a.template == nil {
+			add(nc, link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), ""))
+			if n.mode() == "natRouted" {
+				add(nc, link("syncSyslogSettings", c.s.href("/api/admin/network/"+n.id+"/action/syncSyslogServerSettings"), mediaVCloud+"task+xml"))
+			}
+		}
+		add(d, add(nc, text("Description", n.desc), c.s.configuration(n), boolean("IsDeployed", a.deployed)))
 	}
 	if a.onNone() {
 		scope := ipScope{gateway: "196.254.254.254", netmask: "255.255.0.0", dns1: "196.254.254.254"}
@@ -265,24 +285,4 @@ func (c *call) getSnapshots() (*answer, error) {
 	}
 	typ, d := c.vappSnapshots(a)
 	return ok(typ, d), nil
-}
-
-// vappNetDoc is /network/ID of a vApp network.
-func (s *Server) vappNetDoc(n *vappNet) *node {
-	d := el("VAppNetwork", "deployed", yes(n.vapp.deployed), "name", n.name, "id", "urn:vcloud:network:"+n.id, "href", s.href("/api/network/"+n.id),
-		"type", mediaVCloud+"vAppNetwork+xml")
-	add(d, link("up", s.vappHref(n.vapp), mediaVCloud+"vApp+xml"), text("Description", n.desc))
-	conf := s.configuration(n)
-	var used []netip.Addr
-	if n.parent == "" || value(conf, "FenceMode") != "bridged" {
-		used = s.takenIn(n, "")
-	}
-	if scope := child(child(conf, "IpScopes"), "IpScope"); scope != nil && len(used) > 0 {
-		list := el("AllocatedIpAddresses")
-		for _, a := range used {
-			add(list, text("IpAddress", a.String()))
-		}
-		add(scope, list)
-	}
-	return add(d, conf)
 }
