@@ -135,7 +135,7 @@ func (s *Server) turnOff(ctx context.Context, a *vapp, vms []*vm, action string)
 		s.mu.Unlock()
 		do := action
 		if action == "default" {
-			do = map[string]string{"guestShutdown": "shutdown", "none": "powerOff"}[it.StopAction]
+			do = map[string]string{"guestShutdown": "shutdown", "suspend": "suspend"}[it.StopAction]
 			if do = or(do, "powerOff"); m.noTools {
 				do = "powerOff"
 			}
