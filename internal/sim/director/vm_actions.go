@@ -313,5 +313,9 @@ func (c *call) environment(m *vm) *node {
 			set(attr(q, "key"), v)
 		}
 	}
-	return add(d, props)
+	cards := el("ve:EthernetAdapterSection")
+	for _, n := range m.nics {
+		add(cards, el("ve:Adapter", "ve:mac", n.mac, "ve:network", n.network, "ve:unitNumber", num(7+n.index)))
+	}
+	return add(d, props, cards)
 }
