@@ -349,8 +349,8 @@ func vmRef(moref string) types.ManagedObjectReference {
 
 var ids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+`)
 
-// diskPath are the addresses of documents of independent disks.
-var diskPath = regexp.MustCompile(`^/api/(disk/[^/]*|vdc/[^/]*/disk)$`)
+// diskPath are the addresses of documents and records of independent disks.
+var diskPath = regexp.MustCompile(`^/api/(disk/[^/]*|vdc/[^/]*/disk|query\?type=(disk|adminDisk)(&.*)?)$`)
 
 // shape is what elements and attributes a document has, each counted once.
 func shape(body []byte) string {

@@ -26,7 +26,7 @@ func TestMediaInADrive(t *testing.T) {
 	if got := e.FindElement("./VmSpecSection/MediaSection/MediaSettings/MediaImage"); got == nil || got.SelectAttrValue("href", "") != iso {
 		t.Errorf("drive: %s", write(e.FindElement("./VmSpecSection/MediaSection")))
 	}
-	if got := textAt(e, "./VmSpecSection/MediaSection/MediaSettings/MediaState"); got != "CONNECTED" {
+	if got := textAt(e, "./VmSpecSection/MediaSection/MediaSettings/MediaState"); got != "SERVER" {
 		t.Errorf("state: got %s", got)
 	}
 	u.want(http.StatusBadRequest, http.MethodPost, href+"/media/action/insertMedia", typ, params(iso))
