@@ -57,16 +57,29 @@ func (s *Server) disksOf(m *vm) []*disk {
 
 // namedDisk is the independent disk behind a device; nil for a VM's own.
 func (s *Server) namedDisk(m *vm, dev *types.VirtualDisk) *disk {
-	b, is := dev.Backing.(types.BaseVirtualDeviceFileBackingInfo)
-	if !is {
+	return s.namedAt(m, pathOf(dev))
+}
+
+// namedAt is the independent disk of a VM with that path; nil where the disk is
+// the VM's own.
+func (s *Server) namedAt(m *vm, path string) *disk {
+	if path == "" {
 		return nil
 	}
 	for _, d := range s.disks {
-		if d.path != "" && d.path == b.GetVirtualDeviceFileBackingInfo().FileName && d.attachedTo(m) {
+		if d.path == path && d.attachedTo(m) {
 			return d
 		}
 	}
 	return nil
+}
+
+// pathOf is the datastore path of a disk.
+func pathOf(dev *types.VirtualDisk) string {
+	if b, is := dev.Backing.(types.BaseVirtualDeviceFileBackingInfo); is {
+		return b.GetVirtualDeviceFileBackingInfo().FileName
+	}
+	return ""
 }
 
 // theDisk is the disk of the path, if the caller may use it: its owner, and

@@ -96,9 +96,10 @@ func (c *call) metadataOf() (*metadata, string, error) {
 	return nil, "", missing(kind, or(id, c.path("id")))
 }
 
-// domainNode is left out for the domain GENERAL, as the real one does.
+// domainNode is nil for what goes without saying: the domain GENERAL, which
+// everybody may write to.
 func domainNode(e entry) *node {
-	if e.domain == "GENERAL" {
+	if e.domain == "GENERAL" && e.visibility == "READWRITE" {
 		return nil
 	}
 	return text("Domain", e.domain, "visibility", e.visibility)
@@ -181,6 +182,9 @@ func (c *call) readEntry(d *node, domain, key string) (entry, error) {
 		}
 		e.typ = strings.TrimSuffix(strings.TrimPrefix(local, "Metadata"), "Value")
 		e.value = raw(tv, "Value")
+	}
+	if e.domain == "SYSTEM" && attr(child(d, "Domain"), "visibility") == "" {
+		e.visibility = "PRIVATE"
 	}
 	return e, c.checkEntry(e)
 }
