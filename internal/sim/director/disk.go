@@ -305,9 +305,10 @@ func (c *call) putDisk() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	vc := c.s.vdcs[d.vdc].vc
 	return c.accepted(c.start("vdcUpdateDisk", "Updating Disk", diskOwner(d), func(ctx context.Context) error {
 		if next.sizeMB > d.sizeMB {
-			m, dc, err := c.s.vdcs[d.vdc].vc.diskManager(ctx)
+			m, dc, err := vc.diskManager(ctx)
 			if err != nil {
 				return err
 			}

@@ -68,7 +68,10 @@ func (c *call) upgradeHardware() (*answer, error) {
 		return m.cold("hardware version")
 	}
 	return c.onVM("vappUpgradeHwVersion", "Upgrading the hardware version of", check, func(ctx context.Context, obj *object.VirtualMachine, m *vm) error {
-		if m.facts.config.Version >= newestHardware {
+		c.s.mu.Lock()
+		newest := m.facts.config.Version >= newestHardware
+		c.s.mu.Unlock()
+		if newest {
 			return nil
 		}
 		t, err := obj.UpgradeVM(ctx, newestHardware)
