@@ -35,7 +35,7 @@ type Site struct {
 
 	SnapshotsPerVM    int      `yaml:"snapshotsPerVM"`    // since API 39.0; default 1
 	StartupSecond     Duration `yaml:"startupSecond"`     // how long a second of a startup delay lasts; 0 does not wait
-	CustomizationTime Duration `yaml:"customizationTime"` // of a guest after its VM's start; default 2s
+	CustomizationTime Duration `yaml:"customizationTime"` // of a guest after its VM's start; default 10s
 }
 
 // A Login is an account of a vCD's system organization.
