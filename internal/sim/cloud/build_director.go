@@ -26,10 +26,12 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 		AdminPassword: s.spec.Admin.Password,
 		AdminAPIToken: s.spec.Admin.APIToken,
 		APIVersions:   s.spec.APIVersions, SessionTimeout: time.Duration(s.spec.SessionTimeout), SessionLifetime: time.Duration(s.spec.SessionLifetime),
-		TaskDelay: time.Duration(s.spec.TaskDelay),
-		Recorder:  recorder,
-		Faults:    c.faults,
-		Site:      s.spec.ID,
+		TaskDelay:      time.Duration(s.spec.TaskDelay),
+		SnapshotsPerVM: s.spec.SnapshotsPerVM, StartupSecond: time.Duration(s.spec.StartupSecond),
+		CustomizationTime: time.Duration(s.spec.CustomizationTime),
+		Recorder:          recorder,
+		Faults:            c.faults,
+		Site:              s.spec.ID,
 	}
 	for _, vc := range s.vcenters {
 		config.VCenters = append(config.VCenters, director.VCenter{
@@ -138,6 +140,11 @@ func addVDC(d *director.Server, org string, p place, morefs map[*VM]string) erro
 	for i := range v.VMs {
 		if _, err := d.AddVApp(standalone(p, vdc, &v.VMs[i], morefs)); err != nil {
 			return fmt.Errorf("vm %s: %w", v.VMs[i].Name, err)
+		}
+	}
+	for i := range v.Disks {
+		if err := addDisk(d, p, vdc, &v.Disks[i]); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -313,7 +320,7 @@ func vmSpec(p place, vm *VM, morefs map[*VM]string) director.VMSpec {
 		ID: p.uuid("vm", vm.Name), Name: vm.Name, Description: vm.Description, MoRef: morefs[vm],
 		ScopedLocalID: p.uuid("scoped local id", vm.Name), ComputerName: vm.ComputerName, StorageProfile: vm.StorageProfile,
 		BootDelay: int(time.Duration(vm.BootDelay) / time.Millisecond), EnterBIOSSetup: vm.EnterBIOSSetup,
-		Metadata: metadata(vm.Metadata), ProductSections: productSections(vm.ProductSections),
+		Metadata: metadata(vm.Metadata), ProductSections: productSections(vm.ProductSections), NoTools: vm.NoTools,
 	}
 	spec.Hardware = &director.HardwareSpec{
 		Power: powers[vm.Power], GuestID: vm.GuestID, Version: vm.HardwareVersion, Datastore: p.vdc.datastore(vm.StorageProfile),
@@ -341,4 +348,12 @@ func vmSpec(p place, vm *VM, morefs map[*VM]string) director.VMSpec {
 		}
 	}
 	return spec
+}
+
+func addDisk(d *director.Server, p place, vdc string, disk *NamedDisk) error {
+	_, err := d.AddDisk(director.DiskSpec{
+		ID: p.uuid("disk", disk.Name), VDC: vdc, Name: disk.Name, Description: disk.Description, SizeMB: int64(disk.Size >> 20),
+		Controller: disk.Controller, StorageProfile: disk.StorageProfile, Sharing: disk.Sharing, Owner: disk.Owner, AttachTo: disk.AttachedTo,
+	})
+	return err
 }

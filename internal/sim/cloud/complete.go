@@ -176,6 +176,7 @@ func (c *checker) vdc(thing string, s *Site, o *Org, v *VDC) {
 	for i := range v.Networks {
 		c.orgNetwork(thing, vc, &v.Networks[i])
 	}
+	c.namedDisks(thing, o, v)
 	unique(c, thing, "vApp", v.VApps, func(a *VApp) string { return a.Name })
 	unique(c, thing, "standalone VM", v.VMs, vmName)
 	for i := range v.VApps {

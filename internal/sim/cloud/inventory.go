@@ -32,6 +32,10 @@ type Site struct {
 	NetworkPools     []NetworkPool     `yaml:"networkPools"`
 	NSXTManagers     []NSXTManager     `yaml:"nsxtManagers"`
 	ExternalNetworks []ExternalNetwork `yaml:"externalNetworks"`
+
+	SnapshotsPerVM    int      `yaml:"snapshotsPerVM"`    // since API 39.0; default 1
+	StartupSecond     Duration `yaml:"startupSecond"`     // how long a second of a startup delay lasts; 0 does not wait
+	CustomizationTime Duration `yaml:"customizationTime"` // of a guest after its VM's start; default 10s
 }
 
 // A Login is an account of a vCD's system organization.
@@ -140,6 +144,8 @@ type VDC struct {
 	VApps           []VApp           `yaml:"vapps"`
 	VMs             []VM             `yaml:"vms"` // standalone VMs
 
+	Disks []NamedDisk `yaml:"disks"` // independent ones
+
 	NetworkProvider string `yaml:"networkProvider"` // NSX_T, NSX_V
 	Edges           []Edge `yaml:"edges"`
 }
@@ -150,6 +156,19 @@ type StorageProfile struct {
 	Datastore string `yaml:"datastore"`
 	Limit     Size   `yaml:"limit"` // 0: unlimited
 	Default   bool   `yaml:"default"`
+}
+
+// A NamedDisk is an independent disk of a VDC. It is attached to VMs by VAPP/VM,
+// to standalone ones by their name.
+type NamedDisk struct {
+	Name           string   `yaml:"name"`
+	Description    string   `yaml:"description"`
+	Size           Size     `yaml:"size"`
+	Controller     string   `yaml:"controller"` // pvscsi, lsilogic, lsilogic-sas, buslogic, sata, nvme, ide
+	StorageProfile string   `yaml:"storageProfile"`
+	Sharing        string   `yaml:"sharing"` // None, DiskSharing, ControllerSharing
+	Owner          string   `yaml:"owner"`   // a user of the org; default: the system
+	AttachedTo     []string `yaml:"attachedTo"`
 }
 
 // Subnet is what org networks and vApp networks have in common.
@@ -349,6 +368,8 @@ type VM struct {
 	ProductSections []ProductSection `yaml:"productSections"`
 
 	ExtraConfig map[string]string `yaml:"extraConfig"`
+
+	NoTools bool `yaml:"noTools"` // VMware Tools is not installed in the guest
 }
 
 // A Disk has a size and may have content: fill many deterministic bytes, or

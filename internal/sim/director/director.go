@@ -74,7 +74,7 @@ type Config struct {
 	// here; 0 does not wait.
 	StartupSecond time.Duration
 	// CustomizationTime is how long a guest customizes itself after its VM
-	// was started; two seconds when 0.
+	// was started; ten seconds when 0.
 	CustomizationTime time.Duration
 	// TransferDir is the folder for uploads and downloads under way; a
 	// temporary one when empty.
@@ -249,7 +249,7 @@ func withDefaults(c Config) Config {
 		c.SessionTimeout = 30 * time.Minute
 	}
 	if c.CustomizationTime == 0 {
-		c.CustomizationTime = 2 * time.Second
+		c.CustomizationTime = 10 * time.Second
 	}
 	if c.LeaseInterval == 0 {
 		c.LeaseInterval = time.Second

@@ -29,21 +29,6 @@ type disk struct {
 	status              int
 }
 
-// A DiskSpec describes an independent disk.
-type DiskSpec struct {
-	ID                string // UUID; made when empty
-	VDC               string // name or UUID
-	Name, Description string
-	SizeMB            int64
-	Bus               string // IDE, buslogic, lsilogic, lsilogicsas, VirtualSCSI, sata, nvme; lsilogic when empty
-	StorageProfile    string // name; the VDC's default when empty
-	Sharing           string // None, DiskSharing, ControllerSharing; None when empty
-	Owner             string // user name in the organization; the system user when empty
-	IOPS              int64
-	// AttachTo are the VMs that it is attached to, by moref or name.
-	AttachTo []string
-}
-
 // diskBuses are the bus types and subtypes that an independent disk may have,
 // with the numbers of VmSpecSection's adapters.
 var diskBuses = map[[2]string]string{
@@ -320,9 +305,10 @@ func (c *call) putDisk() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	vc := c.s.vdcs[d.vdc].vc
 	return c.accepted(c.start("vdcUpdateDisk", "Updating Disk", diskOwner(d), func(ctx context.Context) error {
 		if next.sizeMB > d.sizeMB {
-			m, dc, err := c.s.vdcs[d.vdc].vc.diskManager(ctx)
+			m, dc, err := vc.diskManager(ctx)
 			if err != nil {
 				return err
 			}

@@ -25,7 +25,13 @@ func (c *call) attachDisk() (*answer, error) {
 	case d.status != stateResolved:
 		return nil, invalidState("The disk %q is not ready.", d.name)
 	}
-	change, err := c.planAttach(m, d, value(doc, "BusNumber"), value(doc, "UnitNumber"))
+	if on := m.state() == stateOn; on && (d.adapter() == "1" || d.adapter() == "6" && m.facts.config.Version < "vmx-15") {
+		return nil, invalidState("The disk %q cannot be attached to VM %q while it is running.", d.name, m.name)
+	}
+	change, adds, err := m.planAttach(d, value(doc, "BusNumber"), value(doc, "UnitNumber"))
+	if err == nil && adds {
+		err = m.cold("controllers")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -77,23 +83,15 @@ func (c *call) diskAction() (*vm, *disk, *node, error) {
 	return m, d, doc, err
 }
 
-// planAttach finds a place for a disk and makes the device changes.
-func (c *call) planAttach(m *vm, d *disk, busNumber, unitNumber string) ([]types.BaseVirtualDeviceConfigSpec, error) {
-	adapter := d.adapter()
-	if m.state() == stateOn && (adapter == "1" || adapter == "6" && m.facts.config.Version < "vmx-15") {
-		return nil, invalidState("The disk %q cannot be attached to VM %q while it is running.", d.name, m.name)
-	}
+// planAttach finds a place for a disk and makes the device changes; adds tells
+// whether a controller is among them.
+func (m *vm) planAttach(d *disk, busNumber, unitNumber string) (out []types.BaseVirtualDeviceConfigSpec, adds bool, err error) {
 	b, unit, err := m.freePlace(d, busNumber, unitNumber)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var out []types.BaseVirtualDeviceConfigSpec
-	key := b.key
-	if key < 0 {
-		if err := m.cold("controllers"); err != nil {
-			return nil, err
-		}
-		ctl := newController(adapter, key, int32(b.number))
+	if adds = b.key < 0; adds {
+		ctl := newController(d.adapter(), b.key, int32(b.number))
 		if s, is := ctl.(types.BaseVirtualSCSIController); is && d.sharing == "ControllerSharing" {
 			s.GetVirtualSCSIController().SharedBus = types.VirtualSCSISharingPhysicalSharing
 		}
@@ -106,8 +104,8 @@ func (c *call) planAttach(m *vm, d *disk, busNumber, unitNumber string) ([]types
 	}
 	u := int32(unit)
 	return append(out, &types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationAdd, Device: &types.VirtualDisk{
-		VirtualDevice: types.VirtualDevice{Key: -300, ControllerKey: key, UnitNumber: &u, Backing: backing},
-		CapacityInKB:  d.sizeMB << 10, CapacityInBytes: d.sizeMB << 20}}), nil
+		VirtualDevice: types.VirtualDevice{Key: -300, ControllerKey: b.key, UnitNumber: &u, Backing: backing},
+		CapacityInKB:  d.sizeMB << 10, CapacityInBytes: d.sizeMB << 20}}), adds, nil
 }
 
 // freePlace is a controller that a disk fits on and a unit of it. A controller

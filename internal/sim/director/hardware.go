@@ -369,7 +369,7 @@ func (c *call) diskSettings(m *vm, t *types.VirtualDisk, b bus) *node {
 func (c *call) mediaSettings(m *vm, t *types.VirtualCdrom, b bus, unit int32) *node {
 	d, state := add(el("MediaSettings"), number("DeviceId", t.Key)), "DISCONNECTED"
 	if id := m.inserted[t.Key]; id != "" {
-		state = "CONNECTED"
+		state = "SERVER"
 		add(d, c.s.driveRef("MediaImage", id))
 	}
 	return add(d, text("MediaType", "ISO"), text("MediaState", state), number("UnitNumber", unit), number("BusNumber", b.number),

@@ -355,8 +355,8 @@ func vmRef(moref string) types.ManagedObjectReference {
 
 var ids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+`)
 
-// diskPath are the addresses of documents of independent disks.
-var diskPath = regexp.MustCompile(`^/api/(disk/[^/]*|vdc/[^/]*/disk)$`)
+// diskPath are the addresses of documents and records of independent disks.
+var diskPath = regexp.MustCompile(`^/api/(disk/[^/]*|vdc/[^/]*/disk|query\?type=(disk|adminDisk)(&.*)?)$`)
 
 // newerAttributes are those that API versions after 30.0 added
 // (QueryResultVAppNetworkRecordType).

@@ -178,7 +178,7 @@ func (c *call) checkType(rt route) error {
 		return nil
 	}
 	ct := c.r.Header.Get("Content-Type")
-	if ct == "" && rt.lenient {
+	if ct == "" && rt.lenient && len(c.body) > 0 {
 		return nil
 	}
 	typ, _, err := mime.ParseMediaType(ct)

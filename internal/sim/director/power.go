@@ -77,13 +77,16 @@ func setPower(ctx context.Context, obj *object.VirtualMachine, action string) er
 
 // act is setPower for a VM of the cloud: what the guest has to do fails where
 // it has no VMware Tools.
-func act(ctx context.Context, obj *object.VirtualMachine, m *vm, action string) error {
+func (s *Server) act(ctx context.Context, obj *object.VirtualMachine, m *vm, action string) error {
 	if action == "shutdown" || action == "reboot" {
 		state, err := obj.PowerState(ctx)
 		if err != nil {
 			return err
 		}
-		if m.noTools && state == types.VirtualMachinePowerStatePoweredOn {
+		s.mu.Lock()
+		bare := m.noTools
+		s.mu.Unlock()
+		if bare && state == types.VirtualMachinePowerStatePoweredOn {
 			return refuse(500, "INTERNAL_SERVER_ERROR",
 				"The requested operation will be unsuccessful: VMware Tools is not running in the guest of VM %q.", m.name)
 		}
@@ -131,12 +134,12 @@ func (s *Server) turnOff(ctx context.Context, a *vapp, vms []*vm, action string)
 	slices.Reverse(back)
 	for i, m := range back {
 		s.mu.Lock()
-		it := a.startupOf(m)
+		it, bare := a.startupOf(m), m.noTools
 		s.mu.Unlock()
 		do := action
 		if action == "default" {
-			do = map[string]string{"guestShutdown": "shutdown", "none": "powerOff"}[it.StopAction]
-			if do = or(do, "powerOff"); m.noTools {
+			do = map[string]string{"guestShutdown": "shutdown", "suspend": "suspend"}[it.StopAction]
+			if do = or(do, "powerOff"); bare && do == "shutdown" {
 				do = "powerOff"
 			}
 		}
@@ -145,7 +148,7 @@ func (s *Server) turnOff(ctx context.Context, a *vapp, vms []*vm, action string)
 			if err != nil || state == types.VirtualMachinePowerStateSuspended {
 				return err // a suspended VM keeps its state
 			}
-			return act(ctx, obj, v, do)
+			return s.act(ctx, obj, v, do)
 		})
 		if err != nil {
 			return err
@@ -185,7 +188,9 @@ func (c *call) power(action string) (*answer, error) {
 		if action == "powerOn" {
 			return c.s.turnOn(ctx, a, vms, m == nil)
 		}
-		return c.s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, m *vm) error { return act(ctx, obj, m, action) })
+		return c.s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, m *vm) error {
+			return c.s.act(ctx, obj, m, action)
+		})
 	})
 	return c.accepted(t), nil
 }

@@ -131,7 +131,7 @@ func actionRoutes() []route {
 		post("action/enterMaintenanceMode", "", func(c *call) (*answer, error) { return c.maintenance(true) }),
 		post("action/exitMaintenanceMode", "", func(c *call) (*answer, error) { return c.maintenance(false) }),
 		post("action/reconfigureVm", "vm", (*call).reconfigureVM),
-		post("action/deploy", "deployVAppParams", (*call).deploy),
+		{pattern: "POST /api/vApp/{id}/action/deploy", handle: (*call).deploy, takes: mediaVCloud + "deployVAppParams", lenient: true},
 		post("action/undeploy", "undeployVAppParams", (*call).undeploy),
 		post("action/discardSuspendedState", "", (*call).discardSuspended),
 		post("action/createSnapshot", "createSnapshotParams", (*call).createSnapshot),

@@ -78,7 +78,10 @@ func (c *call) snapshot(a *vapp, m *vm, sp snapshotSpec) (*answer, error) {
 	name := sp.named()
 	return c.accepted(c.start("vappCreateSnapshot", "Creating snapshot of", ownerOf(a, m), func(ctx context.Context) error {
 		return c.s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, v *vm) error {
-			if v.facts.snapshots > 0 && limit == 1 {
+			c.s.mu.Lock()
+			full := v.facts.snapshots > 0 && limit == 1
+			c.s.mu.Unlock()
+			if full {
 				t, err := obj.RemoveAllSnapshot(ctx, nil)
 				if err := await(ctx, t, err); err != nil {
 					return err

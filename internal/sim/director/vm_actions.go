@@ -68,7 +68,10 @@ func (c *call) upgradeHardware() (*answer, error) {
 		return m.cold("hardware version")
 	}
 	return c.onVM("vappUpgradeHwVersion", "Upgrading the hardware version of", check, func(ctx context.Context, obj *object.VirtualMachine, m *vm) error {
-		if m.facts.config.Version >= newestHardware {
+		c.s.mu.Lock()
+		newest := m.facts.config.Version >= newestHardware
+		c.s.mu.Unlock()
+		if newest {
 			return nil
 		}
 		t, err := obj.UpgradeVM(ctx, newestHardware)
@@ -313,5 +316,9 @@ func (c *call) environment(m *vm) *node {
 			set(attr(q, "key"), v)
 		}
 	}
-	return add(d, props)
+	cards := el("ve:EthernetAdapterSection")
+	for _, n := range m.nics {
+		add(cards, el("ve:Adapter", "ve:mac", n.mac, "ve:network", n.network, "ve:unitNumber", num(7+n.index)))
+	}
+	return add(d, props, cards)
 }

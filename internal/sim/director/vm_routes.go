@@ -59,7 +59,7 @@ func vmRoutes() []route {
 		{pattern: "GET /api/vdc/{id}/vmAffinityRules", handle: (*call).affinityRules},
 		{pattern: "POST /api/vdc/{id}/vmAffinityRules", handle: (*call).createRule, takes: mediaAffinity},
 		{pattern: "GET /api/vmAffinityRule/{id}", handle: (*call).getRule},
-		{pattern: "PUT /api/vmAffinityRule/{id}", handle: (*call).putRule, takes: mediaAffinity},
+		{pattern: "PUT /api/vmAffinityRule/{id}", handle: (*call).putRule, takes: mediaAffinity, lenient: true},
 		{pattern: "DELETE /api/vmAffinityRule/{id}", handle: (*call).deleteRule},
 
 		{pattern: "GET " + snapshots, handle: (*call).cloudSnapshots},
