@@ -362,7 +362,7 @@ func (c *call) readGrant(k *catalog, set *node) (catalogGrant, error) {
 		return catalogGrant{"user", id, level}, nil
 	}
 	if o := c.s.orgs[id]; o != nil && strings.Contains(href, "/org/") && !o.system {
-		if o.id == k.org || level != levels[accessRead] {
+		if o.id != k.org && level != levels[accessRead] {
 			return catalogGrant{}, badRequest("A catalog is shared with other organizations as %s only.", levels[accessRead])
 		}
 		return catalogGrant{"org", id, level}, nil
