@@ -154,11 +154,7 @@ func (it *catalogItem) size() int64 {
 	}
 	var n int64
 	for _, m := range it.template.content.vms {
-		if m.facts != nil {
-			for _, d := range m.facts.disks() {
-				n += capacity(d)
-			}
-		}
+		n += m.seen.bytes()
 	}
 	return n
 }

@@ -185,7 +185,7 @@ func TestInstantiate(t *testing.T) {
 func TestCatalogChanges(t *testing.T) {
 	c := newCloud(t, nil)
 	s := c.shelf()
-	sys, ada, eve, bob, gil := c.login(adminName), c.login("ada@acme"), c.login("kim@acme"), c.login("lee@acme"), c.login("gil@globex")
+	sys, ada, eve, dan, gil := c.login(adminName), c.login("ada@acme"), c.login("kim@acme"), c.login("lee@acme"), c.login("gil@globex")
 	adminCatalog := func(name string) string {
 		return `<AdminCatalog ` + vcd + ` name="` + name + `"><Description>made</Description></AdminCatalog>`
 	}
@@ -204,7 +204,7 @@ func TestCatalogChanges(t *testing.T) {
 		if r := ada.want(http.StatusBadRequest, http.MethodPost, "/api/admin/org/"+c.acme+"/catalogs", admin+"catalog+xml", adminCatalog("second")); r.code() != "DUPLICATE_NAME" {
 			t.Error(r.code())
 		}
-		bob.want(http.StatusForbidden, http.MethodPost, "/api/admin/org/"+c.acme+"/catalogs", admin+"catalog+xml", adminCatalog("bobs"))
+		dan.want(http.StatusForbidden, http.MethodPost, "/api/admin/org/"+c.acme+"/catalogs", admin+"catalog+xml", adminCatalog("dans"))
 		gil.want(http.StatusForbidden, http.MethodPost, "/api/admin/org/"+c.acme+"/catalogs", admin+"catalog+xml", adminCatalog("gils"))
 	})
 	t.Run("a catalog is renamed", func(t *testing.T) {
@@ -216,7 +216,7 @@ func TestCatalogChanges(t *testing.T) {
 		ada.want(http.StatusUnsupportedMediaType, http.MethodPut, second, "text/xml", adminCatalog("x"))
 	})
 	t.Run("it is shared with users and with organizations", func(t *testing.T) {
-		bob.want(http.StatusForbidden, http.MethodGet, plain, "", "")
+		dan.want(http.StatusForbidden, http.MethodGet, plain, "", "")
 		share := func(href, level string) string {
 			return `<ControlAccessParams ` + vcd + `><IsSharedToEveryone>false</IsSharedToEveryone><AccessSettings><AccessSetting><Subject href="` + href +
 				`"/><AccessLevel>` + level + `</AccessLevel></AccessSetting></AccessSettings></ControlAccessParams>`
@@ -227,14 +227,14 @@ func TestCatalogChanges(t *testing.T) {
 		}
 		user := sys.get("/api/query?type=adminUser&filter=name==lee").FindElement("./AdminUserRecord").SelectAttrValue("href", "")
 		control(plain, http.MethodPost, share(user, "Change"), ada, http.StatusOK)
-		bob.get(plain)
+		dan.get(plain)
 		gil.want(http.StatusForbidden, http.MethodGet, plain, "", "")
 		control(plain, http.MethodPost, share(globex, "FullControl"), ada, http.StatusBadRequest)
 		control(plain, http.MethodPost, share(user, "Everything"), ada, http.StatusBadRequest)
-		control(plain, http.MethodPost, share(user, "Change"), bob, http.StatusForbidden)
+		control(plain, http.MethodPost, share(user, "Change"), dan, http.StatusForbidden)
 		control(plain, http.MethodPost, share(globex, "ReadOnly"), ada, http.StatusOK)
 		gil.get(plain)
-		bob.want(http.StatusForbidden, http.MethodGet, plain, "", "")
+		dan.want(http.StatusForbidden, http.MethodGet, plain, "", "")
 		control(plain, http.MethodGet, "", ada, http.StatusOK)
 		if textAt(ada.get(plain+"/controlAccess"), ".//AccessLevel") != "ReadOnly" {
 			t.Error("the catalog's own address does not show it")

@@ -1,6 +1,9 @@
 package director
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 func (s *Server) vappRef(tag string, a *vapp) *node {
 	return el(tag, "href", s.vappHref(a), "id", "urn:vcloud:vapp:"+a.id, "name", a.name, "type", mediaVCloud+"vApp+xml")
@@ -54,6 +57,10 @@ func (a *vapp) state() int {
 		if m.state() != st {
 			return stateMixed
 		}
+	}
+	// A vApp that was started keeps running when VMs come to it.
+	if st == stateOff && a.deployed && !slices.ContainsFunc(a.vms, func(m *vm) bool { return m.deployed }) {
+		return stateMixed
 	}
 	return st
 }
@@ -224,9 +231,9 @@ func (c *call) networkConfigSection(a *vapp) (string, *node) {
 		nc := el("NetworkConfig", "networkName", n.name)
 		if a.template == nil {
 			add(nc, link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), ""))
-		}
-		if n.mode() == "natRouted" && a.template == nil {
-			add(nc, link("syncSyslogSettings", c.s.href("/api/admin/network/"+n.id+"/action/syncSyslogServerSettings"), mediaVCloud+"task+xml"))
+			if n.mode() == "natRouted" {
+				add(nc, link("syncSyslogSettings", c.s.href("/api/admin/network/"+n.id+"/action/syncSyslogServerSettings"), mediaVCloud+"task+xml"))
+			}
 		}
 		add(d, add(nc, text("Description", n.desc), c.s.configuration(n), boolean("IsDeployed", a.deployed)))
 	}
