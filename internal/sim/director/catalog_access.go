@@ -43,9 +43,10 @@ func (c *call) catalogLevel(k *catalog) int {
 		switch {
 		case g.kind == "user" && g.id == u.id:
 			best = max(best, slices.Index(levels, g.level))
+		case g.kind == "org" && own && g.id == k.org:
+			best = max(best, slices.Index(levels, g.level))
 		case g.kind == "org" && !own && g.id == c.login.org.id && c.seesPublished():
-			// A catalog is shared with another organization for reading
-			// only, whatever was asked for.
+			// With another organization it is shared for reading only.
 			best = max(best, accessRead)
 		}
 	}

@@ -73,7 +73,7 @@ func (c *call) catalogNode(k *catalog, admin bool) *node {
 		add(d, list)
 	}
 	if k.external != nil {
-		add(d, k.externalNode(s))
+		add(d, k.externalNode())
 	}
 	return d
 }

@@ -205,6 +205,9 @@ func (c *call) publishCatalog() (*answer, error) {
 	return noContent(), nil
 }
 
+// hiddenPassword stands for a password that is set.
+const hiddenPassword = "******"
+
 // publishExternally lets other installations subscribe to a catalog. Here are
 // none: it is kept, and shown as it was set.
 func (c *call) publishExternally() (*answer, error) {
@@ -219,6 +222,9 @@ func (c *call) publishExternally() (*answer, error) {
 	d := add(el("PublishExternalCatalogParams"), boolean("IsPublishedExternally", truth(value(doc, "IsPublishedExternally"))))
 	if truth(value(doc, "IsPublishedExternally")) {
 		add(d, text("catalogPublishedUrl", "/vcsp/lib/"+k.id))
+	}
+	if raw(doc, "Password") != "" {
+		add(d, text("Password", hiddenPassword))
 	}
 	add(d, boolean("IsCacheEnabled", truth(value(doc, "IsCacheEnabled"))),
 		boolean("PreserveIdentityInfoFlag", truth(value(doc, "PreserveIdentityInfoFlag"))))
@@ -264,8 +270,11 @@ func (c *call) putCatalogOwner() (*answer, error) {
 	return noContent(), nil
 }
 
-// sharedCatalog is the catalog of a path below an organization.
+// sharedCatalog is the catalog of a path, which may stand below an organization.
 func (c *call) sharedCatalog() (*catalog, error) {
+	if c.path("catalog") == "" {
+		return c.theCatalog()
+	}
 	o, err := c.theOrg()
 	if err != nil {
 		return nil, err
@@ -353,7 +362,7 @@ func (c *call) readGrant(k *catalog, set *node) (catalogGrant, error) {
 		return catalogGrant{"user", id, level}, nil
 	}
 	if o := c.s.orgs[id]; o != nil && strings.Contains(href, "/org/") && !o.system {
-		if o.id == k.org || level != levels[accessRead] {
+		if o.id != k.org && level != levels[accessRead] {
 			return catalogGrant{}, badRequest("A catalog is shared with other organizations as %s only.", levels[accessRead])
 		}
 		return catalogGrant{"org", id, level}, nil

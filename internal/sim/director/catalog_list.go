@@ -76,8 +76,6 @@ func (s *Server) catalogActions(v *vdc) []*node {
 		link("add", href+"/media", mediaVCloud+"media+xml"))
 }
 
-func (k *catalog) externalNode(s *Server) *node {
-	d := k.external.Copy()
-	drop(d, "Password")
-	return d
+func (k *catalog) externalNode() *node {
+	return k.external.Copy()
 }

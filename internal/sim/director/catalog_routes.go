@@ -38,6 +38,8 @@ func catalogRoutes() []route {
 			route{pattern: "DELETE " + at, handle: (*call).deleteCatalog},
 			route{pattern: "GET " + at + "/owner", handle: (*call).getCatalogOwner},
 			route{pattern: "PUT " + at + "/owner", handle: (*call).putCatalogOwner, takes: mediaVCloud + "owner"},
+			route{pattern: "GET " + at + "/controlAccess", handle: (*call).getCatalogAccess},
+			route{pattern: "POST " + at + "/action/controlAccess", handle: (*call).setCatalogAccess, takes: mediaVCloud + "controlAccess", lenient: true},
 			route{pattern: "POST " + at + "/action/publish", handle: (*call).publishCatalog, takes: mediaAdmin + "publishCatalogParams"},
 			route{pattern: "POST " + at + "/action/publishToExternalOrganizations", handle: (*call).publishExternally, takes: mediaAdmin + "publishExternalCatalogParams"})
 	}

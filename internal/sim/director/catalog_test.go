@@ -236,6 +236,9 @@ func TestCatalogChanges(t *testing.T) {
 		gil.get(plain)
 		dan.want(http.StatusForbidden, http.MethodGet, plain, "", "")
 		control(plain, http.MethodGet, "", ada, http.StatusOK)
+		if textAt(ada.get(plain+"/controlAccess"), ".//AccessLevel") != "ReadOnly" {
+			t.Error("the catalog's own address does not show it")
+		}
 	})
 	t.Run("it is published", func(t *testing.T) {
 		ada.want(http.StatusNoContent, http.MethodPost, second+"/action/publish", admin+"publishCatalogParams+xml",
@@ -245,7 +248,7 @@ func TestCatalogChanges(t *testing.T) {
 		}
 		ada.want(http.StatusNoContent, http.MethodPost, second+"/action/publishToExternalOrganizations", admin+"publishExternalCatalogParams+xml",
 			`<PublishExternalCatalogParams `+vcd+`><IsPublishedExternally>true</IsPublishedExternally><Password>x</Password></PublishExternalCatalogParams>`)
-		if ada.get(second).FindElement("./PublishExternalCatalogParams/Password") != nil {
+		if textAt(ada.get(second), "./PublishExternalCatalogParams/Password") != "******" {
 			t.Error("it tells the password")
 		}
 	})

@@ -8,7 +8,7 @@
 // installation refuses it, and that a VM's hardware is what its vCenter says
 // at that moment. Work happens in tasks that run in the background.
 //
-// It refuses to be a cloud: catalogs, edge gateways, external identity
+// It refuses to be a cloud: subscribed catalogs, external identity
 // providers and placement are absent. What it holds outlives the process where
 // it is given a directory for that; sessions do not.
 package director

@@ -62,6 +62,18 @@ func (c *call) describe(e *ovf.Envelope, m *vm, t *transfer, identity bool) {
 	}
 	instance := 0
 	next := func() string { instance++; return strconv.Itoa(instance) }
+	describeCards(&s, m, identity, next)
+	describeDrives(e, &s, m, t, next)
+	flag := func(key string, b bool) { s.Config = append(s.Config, ovf.Pair{Key: key, Value: yes(b)}) }
+	flag("cpuHotAddEnabled", isTrue(f.config.CpuHotAddEnabled))
+	s.Config = append(s.Config, ovf.Pair{Key: "firmware", Value: or(f.config.Firmware, "bios")})
+	flag("memoryHotAddEnabled", isTrue(f.config.MemoryHotAddEnabled))
+	flag("nestedHVEnabled", m.nested())
+	s.Sections = c.systemSections(m, identity)
+	e.Systems = append(e.Systems, s)
+}
+
+func describeCards(s *ovf.System, m *vm, identity bool, next func() string) {
 	for _, n := range m.nics {
 		k := ovf.Card{InstanceID: next(), Type: n.adapter, Network: n.network, Unit: n.index, Connected: n.connected, Mode: n.mode, Primary: n.index == m.primary}
 		if identity {
@@ -72,6 +84,11 @@ func (c *call) describe(e *ovf.Envelope, m *vm, t *transfer, identity bool) {
 		}
 		s.Cards = append(s.Cards, k)
 	}
+}
+
+// describeDrives adds controllers, disks and drives, and the disks' files.
+func describeDrives(e *ovf.Envelope, s *ovf.System, m *vm, t *transfer, next func() string) {
+	f := m.facts
 	numbers := map[int32]int{}
 	for n, d := range m.orderedDisks() {
 		numbers[d.Key] = n
@@ -110,28 +127,28 @@ func (c *call) describe(e *ovf.Envelope, m *vm, t *transfer, identity bool) {
 			}
 		}
 	}
-	flag := func(key string, b bool) { s.Config = append(s.Config, ovf.Pair{Key: key, Value: yes(b)}) }
-	flag("cpuHotAddEnabled", isTrue(f.config.CpuHotAddEnabled))
-	s.Config = append(s.Config, ovf.Pair{Key: "firmware", Value: or(f.config.Firmware, "bios")})
-	flag("memoryHotAddEnabled", isTrue(f.config.MemoryHotAddEnabled))
-	flag("nestedHVEnabled", m.nested())
+}
+
+// systemSections are the sections of a VM in a descriptor.
+func (c *call) systemSections(m *vm, identity bool) []*node {
+	var out []*node
 	_, guest := c.guestSection(m)
 	guest = inOVF(guest)
 	// Passwords do not leave the cloud.
 	drop(guest, "AdminPassword")
 	drop(guest, "DomainUserPassword")
-	s.Sections = append(s.Sections, guest)
+	out = append(out, guest)
 	if identity {
 		_, nics := c.connectionSection(m)
-		s.Sections = append(s.Sections, inOVF(nics))
+		out = append(out, inOVF(nics))
 	}
 	if m.desc != "" {
-		s.Sections = append(s.Sections, add(el("ovf:AnnotationSection"), text("ovf:Info", "A human-readable annotation"), text("ovf:Annotation", m.desc)))
+		out = append(out, add(el("ovf:AnnotationSection"), text("ovf:Info", "A human-readable annotation"), text("ovf:Annotation", m.desc)))
 	}
 	for _, p := range m.products {
-		s.Sections = append(s.Sections, inOVF(p))
+		out = append(out, inOVF(p))
 	}
-	e.Systems = append(e.Systems, s)
+	return out
 }
 
 // inOVF copies a section for a descriptor: vCloud's elements get their prefix,

@@ -123,7 +123,9 @@ func (s *Server) afterCrash() {
 		if a.status == stateUnresolved {
 			a.status = stateFailed
 		}
+		a.download = nil
 	}
+	s.transfersAfterCrash()
 }
 
 // saveAlways saves until the server stops.

@@ -266,25 +266,9 @@ func (c *call) capture(k *catalog, v *vdc) (*vappTemplate, *task, error) {
 	if err := c.mayCapture(a, customize); err != nil {
 		return nil, nil, err
 	}
-	if v == nil {
-		v = c.s.vdcs[a.vdc]
-	}
-	p := c.s.profileLike(v, "")
-	if len(a.vms) > 0 {
-		p = c.s.profileLike(v, a.vms[0].profile)
-	}
-	if k != nil && len(k.profiles) > 0 {
-		if p = c.s.profiles[k.profiles[0]]; p != nil {
-			v = c.s.vdcs[p.vdc]
-		}
-	}
-	if sp := child(doc, "VdcStorageProfile"); sp != nil {
-		if p = c.s.profiles[uuidIn(attr(sp, "href"))]; p == nil || p.vdc != v.id {
-			return nil, nil, badRequest("The storage profile %s does not exist in VDC %s.", attr(sp, "href"), v.name)
-		}
-	}
-	if p == nil {
-		return nil, nil, badRequest("The VDC %s has no storage profile.", v.name)
+	v, p, err := c.capturePlace(k, v, a, doc)
+	if err != nil {
+		return nil, nil, err
 	}
 	name := or(attr(doc, "name"), a.name)
 	old, err := c.captureOver(k, doc)
@@ -308,6 +292,32 @@ func (c *call) capture(k *catalog, v *vdc) (*vappTemplate, *task, error) {
 	}
 	t.customize, t.gold = customize, truth(attr(section, "goldMaster"))
 	return t, c.fillTemplate("vdcCaptureTemplate", "Capturing Virtual Application Template", t, items, old), nil
+}
+
+// capturePlace is where a capture will live: in the VDC that was asked, with the
+// catalog, or with the vApp.
+func (c *call) capturePlace(k *catalog, v *vdc, a *vapp, doc *node) (*vdc, *profile, error) {
+	if v == nil {
+		v = c.s.vdcs[a.vdc]
+	}
+	p := c.s.profileLike(v, "")
+	if len(a.vms) > 0 {
+		p = c.s.profileLike(v, a.vms[0].profile)
+	}
+	if k != nil && len(k.profiles) > 0 {
+		if p = c.s.profiles[k.profiles[0]]; p != nil {
+			v = c.s.vdcs[p.vdc]
+		}
+	}
+	if sp := child(doc, "VdcStorageProfile"); sp != nil {
+		if p = c.s.profiles[uuidIn(attr(sp, "href"))]; p == nil || p.vdc != v.id {
+			return nil, nil, badRequest("The storage profile %s does not exist in VDC %s.", attr(sp, "href"), v.name)
+		}
+	}
+	if p == nil {
+		return nil, nil, badRequest("The VDC %s has no storage profile.", v.name)
+	}
+	return v, p, nil
 }
 
 // mayCapture refuses vApps in a state that no template can be made of: a guest

@@ -330,3 +330,20 @@ func (c *call) handOut(w http.ResponseWriter, f *transferFile) error {
 	http.ServeContent(w, c.r, "", time.Time{}, file)
 	return nil
 }
+
+// transfersAfterCrash ends all transfers: the spool does not outlive the process.
+func (s *Server) transfersAfterCrash() {
+	for _, t := range s.templates {
+		if t.content.status == stateUnresolved {
+			t.content.status = stateFailed
+		}
+		t.upload, t.content.download = nil, nil
+	}
+	for _, m := range s.media {
+		if m.status == stateUnresolved {
+			m.status = stateFailed
+		}
+		m.upload, m.download = nil, nil
+	}
+	clear(s.transfers)
+}
