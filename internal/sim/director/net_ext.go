@@ -46,7 +46,7 @@ func (s *Server) extNetDoc(n *extNet) *node {
 	href := s.href("/api/admin/extension/externalnet/" + n.id)
 	d := el("vmext:VMWExternalNetwork", "name", n.name, "id", "urn:vcloud:network:"+n.id, "href", href, "type", mediaAdmin+"vmwexternalnet+xml")
 	add(d, link("alternate", s.href("/api/admin/network/"+n.id), mediaAdmin+"network+xml"), link("edit", href, mediaAdmin+"vmwexternalnet+xml"),
-		link("remove", href, ""), link("down", href+"/metadata", mediaVCloud+"metadata+xml"), text("Description", n.desc), s.tasksOn(n.id, false))
+		link("remove", href, ""), text("Description", n.desc), s.tasksOn(n.id, false))
 	scopes, used := el("IpScopes"), s.usedOn(n)
 	for _, sc := range n.subnets {
 		scope := scopeNode(sc, false, inScope(used, sc))
