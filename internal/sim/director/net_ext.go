@@ -172,8 +172,8 @@ func (s *Server) checkExtNet(n *extNet) error {
 		if o.name == n.name {
 			return refuse(http.StatusBadRequest, "DUPLICATE_NAME", "The VMware Cloud Director entity %s already exists.", n.name)
 		}
-		// A tier-0 router may be shared since 10.? only with IP spaces; a
-		// port group never is.
+		// A port group is never shared; routers are looked at when they are
+		// imported.
 		if len(o.backings) > 0 && !n.nsxt() && o.backings[0].id == n.backings[0].id && o.backings[0].provider == n.backings[0].provider {
 			return badRequest("The port group %s is used by external network %q already.", n.backings[0].name, o.name)
 		}
