@@ -96,8 +96,10 @@ func (s *Server) addNSXT(name string) string {
 		zone := uuidOf("transport zone", id)
 		s.netDocs[zone] = &netDoc{thing: thing{id: zone, name: "overlay-tz", seq: s.next()}, kind: "transportZone", parent: id}
 		for kind, profile := range segmentKinds {
-			p := uuidOf(kind, id)
-			s.netDocs[p] = &netDoc{thing: thing{id: p, name: profile, seq: s.next()}, kind: kind, parent: id}
+			for _, name := range []string{profile, "default-" + profile} {
+				p := uuidOf(kind, name, id)
+				s.netDocs[p] = &netDoc{thing: thing{id: p, name: name, seq: s.next()}, kind: kind, parent: id}
+			}
 		}
 		s.addSystemProfiles()
 	}

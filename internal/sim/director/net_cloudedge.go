@@ -175,6 +175,12 @@ func (s *Server) mayDedicate(n *extNet, e *edge, dedicated bool) error {
 func (s *Server) joinSubnet(e *edge, n *extNet, u *uplink, sub subnetJSON, first bool) error {
 	sc := sub.scope()
 	i := slices.IndexFunc(n.subnets, func(o ipScope) bool { return sameAddress(o.gateway, sc.gateway) })
+	if i < 0 && first && len(n.subnets) > 0 && len(sc.ranges) == 0 && sub.PrimaryIP == "" && !sub.AutoAllocateIPRanges {
+		// A subnet that is not the external network's, and of which nothing
+		// is asked, stands for the network's own.
+		i, sc = 0, n.subnets[0]
+		sc.ranges = nil
+	}
 	if i >= 0 && first && len(sc.ranges) == 0 && sub.PrimaryIP == "" && !sub.AutoAllocateIPRanges {
 		// The first uplink gets a primary address, asked for or not.
 		sub.AutoAllocateIPRanges, sub.TotalIPCount = true, 1

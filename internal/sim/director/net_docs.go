@@ -190,12 +190,17 @@ func (k *docKind) write(c *call, d *netDoc, fresh bool) (*answer, error) {
 		}
 		return a, nil
 	}
-	return c.cloudAccepted(c.start(k.kind+"Update", "Updating", k.owner(c, &n), func(context.Context) error {
+	t := c.start(k.kind+"Update", "Updating", k.owner(c, &n), func(context.Context) error {
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()
 		keep()
 		return nil
-	})), nil
+	})
+	if k.urn == "" {
+		// What has no URN is found by its task's details.
+		t.note = d.id
+	}
+	return c.cloudAccepted(t), nil
 }
 
 // owner is what a task on a document works on.
