@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // A dsPath is "[datastore] folder/file".
@@ -138,11 +140,11 @@ func (st *store) newLayer(p dsPath, size int64, thin bool, parent *layer) (*laye
 	if _, err := os.Lstat(local); err == nil {
 		return nil, exists(p)
 	}
-	if err := makeSparse(l.extentPath(), l.size); err != nil {
+	if err := vdisk.Create(l.extentPath(), l.size); err != nil {
 		return nil, ioFault(p, err)
 	}
 	if err := l.writeDescriptor(); err != nil {
-		_ = os.Remove(l.extentPath())
+		_ = removeExtent(l.extentPath())
 		return nil, ioFault(p, err)
 	}
 	st.mu.Lock()
@@ -217,12 +219,13 @@ func (st *store) openParent(p dsPath, d descriptor, depth int) (*layer, error) {
 	if d.parent == "" {
 		return nil, nil
 	}
-	at := p.dir().join(d.parent)
-	if strings.HasPrefix(d.parent, "[") {
-		var err error
-		if at, err = parseDS(d.parent); err != nil {
-			return nil, err
-		}
+	name := d.parent
+	if !strings.HasPrefix(name, "[") {
+		name = p.dir().join(name).String()
+	}
+	at, err := parseDS(name) // which keeps to the datastore: clients write descriptors too
+	if err != nil {
+		return nil, err
 	}
 	if depth > 2*maxChain {
 		return nil, refuse(&types.InvalidDiskFormat{}, "disk %s: too many disks lie under it, or itself does", p)
@@ -274,7 +277,7 @@ func (st *store) remove(l *layer) error {
 	if st.layers[l.file] != l {
 		return nil // removed before
 	}
-	err := errors.Join(removeFile(l.extentPath()), removeFile(l.descriptorPath()))
+	err := errors.Join(removeExtent(l.extentPath()), removeFile(l.descriptorPath()))
 	st.drop(l)
 	return err
 }
@@ -310,6 +313,13 @@ func (st *store) freeName(dir dsPath, from int, name func(n int) string) (dsPath
 			return p, nil
 		}
 	}
+}
+
+func removeExtent(p string) error {
+	if err := vdisk.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func removeFile(p string) error {
