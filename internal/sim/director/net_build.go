@@ -95,6 +95,12 @@ func (s *Server) addNSXT(name string) string {
 		s.netDocs[uuidOf("edge cluster")] = &netDoc{thing: thing{id: uuidOf("edge cluster"), name: edgeCluster, seq: s.next()}, kind: "edgeCluster", parent: id}
 		zone := uuidOf("transport zone", id)
 		s.netDocs[zone] = &netDoc{thing: thing{id: zone, name: "overlay-tz", seq: s.next()}, kind: "transportZone", parent: id}
+		for kind, profile := range segmentKinds {
+			for _, name := range []string{profile, "default-" + profile} {
+				p := uuidOf(kind, name, id)
+				s.netDocs[p] = &netDoc{thing: thing{id: p, name: name, seq: s.next()}, kind: kind, parent: id}
+			}
+		}
 		s.addSystemProfiles()
 	}
 	return id
@@ -104,7 +110,8 @@ func (s *Server) addNSXT(name string) string {
 func (s *Server) addSystemProfiles() {
 	for _, p := range []struct{ name, protocol, port string }{{"HTTP", "TCP", "80"}, {"HTTPS", "TCP", "443"}, {"SSH", "TCP", "22"},
 		{"DNS", "UDP", "53"}, {"FTP", "TCP", "21"}, {"NTP", "UDP", "123"}, {"SMTP", "TCP", "25"}, {"LDAP", "TCP", "389"}, {"MySQL", "TCP", "3306"},
-		{"RDP", "TCP", "3389"}} {
+		{"RDP", "TCP", "3389"}, {"IMAP", "TCP", "143"}, {"POP3", "TCP", "110"}, {"NFS", "TCP", "2049"}, {"SNMP", "UDP", "161"}, {"Syslog", "UDP", "514"},
+		{"Telnet", "TCP", "23"}, {"PostgreSQL", "TCP", "5432"}, {"Kerberos", "TCP", "88"}, {"SIP", "TCP", "5060"}, {"TFTP", "UDP", "69"}} {
 		id := uuidOf("application port profile", p.name)
 		s.netDocs[id] = &netDoc{thing: thing{id: id, name: p.name, seq: s.next()}, kind: "applicationPortProfile", body: asText(map[string]any{
 			"name": p.name, "description": p.name, "scope": "SYSTEM",

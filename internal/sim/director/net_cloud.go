@@ -1,6 +1,7 @@
 package director
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -146,6 +147,7 @@ func (c *call) readCloudNet(n *orgNet, b *orgNetJSON, extra map[string]any) erro
 	if b.Shared != nil {
 		n.shared = *b.Shared
 	}
+	template := cmp.Or(refID(extra, "segmentProfileTemplateRef"), refID(extra, "segmentProfileTemplate"))
 	delete(extra, "segmentProfileTemplateRef")
 	delete(extra, "segmentProfileTemplate")
 	n.extra = asText(extra)
@@ -188,7 +190,16 @@ func (c *call) readCloudNet(n *orgNet, b *orgNetJSON, extra map[string]any) erro
 		}
 		n.scope, n.more = scopes[0], scopes[1:]
 	}
-	return c.s.checkOrgNet(n)
+	if err := c.s.checkOrgNet(n); err != nil || template == "" {
+		return err
+	}
+	// The template shows among the segment profiles alone.
+	d := c.s.netDocs[uuidIn(template)]
+	if d == nil || d.kind != segTemplates.kind {
+		return badRequest("The segment profile template %s does not exist.", template)
+	}
+	segProfiles.keep(c.s, n.id, map[string]any{"segmentProfileTemplate": map[string]any{"source": "ORG_VDC_NETWORK", "templateRef": refTo(template, d.name)}})
+	return nil
 }
 
 // connectCloudNet connects a routed network to its edge.

@@ -134,7 +134,7 @@ func (c *call) readCloudEdge(e *edge, b *edgeJSON, extra map[string]any) error {
 	}
 	e.extra = asText(extra)
 	var uplinks []uplink
-	for _, w := range b.EdgeGatewayUplinks {
+	for i, w := range b.EdgeGatewayUplinks {
 		n := c.s.extNets[uuidIn(w.UplinkID)]
 		if n == nil {
 			return badRequest("The external network %s of edge gateway %q does not exist.", w.UplinkID, e.name)
@@ -146,8 +146,8 @@ func (c *call) readCloudEdge(e *edge, b *edgeJSON, extra map[string]any) error {
 			return err
 		}
 		u := uplink{net: n.id, dedicated: w.Dedicated}
-		for _, sub := range w.Subnets.Values {
-			if err := c.s.joinSubnet(e, n, &u, sub); err != nil {
+		for j, sub := range w.Subnets.Values {
+			if err := c.s.joinSubnet(e, n, &u, sub, i == 0 && j == 0); err != nil {
 				return err
 			}
 		}
@@ -172,9 +172,19 @@ func (s *Server) mayDedicate(n *extNet, e *edge, dedicated bool) error {
 
 // joinSubnet gives an edge the addresses that it asks for on a subnet of an
 // external network: they have to be in its pool, and nobody else's.
-func (s *Server) joinSubnet(e *edge, n *extNet, u *uplink, sub subnetJSON) error {
+func (s *Server) joinSubnet(e *edge, n *extNet, u *uplink, sub subnetJSON, first bool) error {
 	sc := sub.scope()
 	i := slices.IndexFunc(n.subnets, func(o ipScope) bool { return sameAddress(o.gateway, sc.gateway) })
+	if i < 0 && first && len(n.subnets) > 0 && len(sc.ranges) == 0 && sub.PrimaryIP == "" && !sub.AutoAllocateIPRanges {
+		// A subnet that is not the external network's, and of which nothing
+		// is asked, stands for the network's own.
+		i, sc = 0, n.subnets[0]
+		sc.ranges = nil
+	}
+	if i >= 0 && first && len(sc.ranges) == 0 && sub.PrimaryIP == "" && !sub.AutoAllocateIPRanges {
+		// The first uplink gets a primary address, asked for or not.
+		sub.AutoAllocateIPRanges, sub.TotalIPCount = true, 1
+	}
 	asks := len(sc.ranges) > 0 || sub.PrimaryIP != "" || sub.AutoAllocateIPRanges
 	if i < 0 {
 		if asks {

@@ -152,6 +152,11 @@ func (s *Server) imported(id string) bool {
 			return true
 		}
 	}
+	for _, d := range s.netDocs {
+		if d.kind == "networkPool" && strings.Contains(d.body, id) {
+			return true
+		}
+	}
 	return false
 }
 
@@ -209,7 +214,7 @@ func (c *call) importable(kind string) (*answer, error) {
 		if m := c.s.netDocs[d.parent]; m != nil {
 			row["nsxTManagerRef"] = refTo("urn:vcloud:nsxtmanager:"+m.id, m.name)
 		}
-		if c.s.imported(d.id) && kind != "edgeCluster" {
+		if c.s.imported(d.id) && kind != "transportZone" {
 			continue
 		}
 		out = append(out, row)
@@ -234,6 +239,9 @@ func dropFilter(raw string) string {
 // Tenants see those of their VDC's manager.
 func (c *call) importableSwitches() (*answer, error) {
 	manager := uuidIn(c.query("nsxTManager"))
+	if manager == "" && c.query("orgVdc") == "" {
+		return nil, badRequest("Either orgVdc or nsxTManager has to be said.")
+	}
 	if v := c.s.vdcs[uuidIn(c.query("orgVdc"))]; v != nil && !c.provider() && v.org != c.login.org.id {
 		return nil, noAccess("vdc", v.id)
 	}

@@ -52,10 +52,16 @@ func netCloudRoutes() []route {
 		"/edgeGateways/{urn}/nat/rules": natRules, "/edgeGateways/{urn}/routing/staticRoutes": staticRoutes,
 		"/edgeGateways/{urn}/routing/bgp/neighbors": bgpNeighbors, "/edgeGateways/{urn}/routing/bgp/prefixLists": prefixLists,
 		"/orgVdcNetworks/{urn}/dhcp/bindings": dhcpBindings, "/firewallGroups": fwGroups, "/applicationPortProfiles": appProfiles,
-		"/networkPools": networkPools, "/nsxManagers": nsxtManagers,
+		"/networkPools": networkPools, "/nsxManagers": nsxtManagers, "/segmentProfileTemplates": segTemplates,
 	} {
 		routes = append(routes, json("GET", path, k.list), json("POST", path, k.post), json("GET", path+"/{doc}", k.get),
 			json("PUT", path+"/{doc}", k.put), json("DELETE", path+"/{doc}", k.remove))
+	}
+	for kind := range segmentKinds {
+		routes = append(routes, admin("GET", "/nsxTResources/"+kind, func(c *call) (*answer, error) { return c.importable(kind) }))
+	}
+	for path, k := range map[string]*single{"/vdcs/{urn}/networkProfile": netProfile, "/orgVdcNetworks/{urn}/segmentProfiles": segProfiles} {
+		routes = append(routes, json("GET", path, k.get), json("PUT", path, k.put), json("DELETE", path, k.remove))
 	}
 	for path, k := range map[string]*single{
 		"/dns": edgeDNS, "/dhcpForwarder": dhcpForwarder, "/slaacProfile": slaacProfile, "/qos": edgeQoS,

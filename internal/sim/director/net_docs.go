@@ -65,11 +65,20 @@ func (c *call) parentOf(k *docKind, write bool) (string, error) {
 			return "", err
 		}
 		return n.id, nil
+	case strings.Contains(c.r.URL.Path, "/vdcs/"):
+		v := c.s.vdcs[uuidIn(c.path("urn"))]
+		if v == nil || !c.provider() && v.org != c.login.org.id {
+			return "", missing("vdc", c.path("urn"))
+		}
+		if write && !c.provider() {
+			return "", noRight("Organization vDC Network: Edit Properties", v.id)
+		}
+		return v.id, nil
 	}
 	return "", nil
 }
 
-// docs lists the documents of a kind.
+// list lists the documents of a kind.
 func (k *docKind) list(c *call) (*answer, error) {
 	parent, err := c.parentOf(k, false)
 	if err != nil {
@@ -181,12 +190,17 @@ func (k *docKind) write(c *call, d *netDoc, fresh bool) (*answer, error) {
 		}
 		return a, nil
 	}
-	return c.cloudAccepted(c.start(k.kind+"Update", "Updating", k.owner(c, &n), func(context.Context) error {
+	t := c.start(k.kind+"Update", "Updating", k.owner(c, &n), func(context.Context) error {
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()
 		keep()
 		return nil
-	})), nil
+	})
+	if k.urn == "" {
+		// What has no URN is found by its task's details.
+		t.note = d.id
+	}
+	return c.cloudAccepted(t), nil
 }
 
 // owner is what a task on a document works on.
@@ -201,7 +215,7 @@ func nextVersion(d *netDoc, b map[string]any, fresh bool) error {
 	if v, is := d.fields()["version"].(map[string]any); is {
 		now, _ = v["version"].(float64)
 	}
-	if v, is := b["version"].(map[string]any); is && !fresh {
+	if v, is := b["version"].(map[string]any); is && !fresh && d.body != "" {
 		if sent, is := v["version"].(float64); is && sent != now {
 			return refuse(http.StatusConflict, "CONFLICT", "The %s %q was changed meanwhile: its version is %d.", d.kind, d.name, int(now))
 		}
@@ -262,6 +276,12 @@ func (k *single) get(c *call) (*answer, error) {
 		return asJSON(d.fields()), nil
 	}
 	return asJSON(k.empty), nil
+}
+
+// keep writes a document without a request of its own.
+func (k *single) keep(s *Server, parent string, body map[string]any) {
+	id := k.idOf(parent)
+	s.netDocs[id] = &netDoc{thing: thing{id: id, seq: s.next()}, kind: k.kind, parent: parent, body: asText(body)}
 }
 
 func (k *single) put(c *call) (*answer, error) {

@@ -46,7 +46,7 @@ func (s *Server) extNetDoc(n *extNet) *node {
 	href := s.href("/api/admin/extension/externalnet/" + n.id)
 	d := el("vmext:VMWExternalNetwork", "name", n.name, "id", "urn:vcloud:network:"+n.id, "href", href, "type", mediaAdmin+"vmwexternalnet+xml")
 	add(d, link("alternate", s.href("/api/admin/network/"+n.id), mediaAdmin+"network+xml"), link("edit", href, mediaAdmin+"vmwexternalnet+xml"),
-		link("remove", href, ""), link("down", href+"/metadata", mediaVCloud+"metadata+xml"), text("Description", n.desc), s.tasksOn(n.id, false))
+		link("remove", href, ""), text("Description", n.desc), s.tasksOn(n.id, false))
 	scopes, used := el("IpScopes"), s.usedOn(n)
 	for _, sc := range n.subnets {
 		scope := scopeNode(sc, false, inScope(used, sc))
@@ -172,8 +172,8 @@ func (s *Server) checkExtNet(n *extNet) error {
 		if o.name == n.name {
 			return refuse(http.StatusBadRequest, "DUPLICATE_NAME", "The VMware Cloud Director entity %s already exists.", n.name)
 		}
-		// A tier-0 router may be shared since 10.? only with IP spaces; a
-		// port group never is.
+		// A port group is never shared; routers are looked at when they are
+		// imported.
 		if len(o.backings) > 0 && !n.nsxt() && o.backings[0].id == n.backings[0].id && o.backings[0].provider == n.backings[0].provider {
 			return badRequest("The port group %s is used by external network %q already.", n.backings[0].name, o.name)
 		}

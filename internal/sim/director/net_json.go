@@ -34,25 +34,25 @@ type refJSON struct {
 	ID   string `json:"id"`
 }
 
-// ref is a reference for an answer.
+// refTo is a reference for an answer.
 func refTo(id, name string) map[string]any { return map[string]any{"id": id, "name": name} }
 
 // A subnetJSON is a subnet of a network or of an uplink.
 type subnetJSON struct {
-	Gateway      string  `json:"gateway"`
-	PrefixLength int     `json:"prefixLength"`
-	DNSServer1   string  `json:"dnsServer1"`
-	DNSServer2   string  `json:"dnsServer2"`
-	DNSSuffix    string  `json:"dnsSuffix"`
-	PrimaryIP    string  `json:"primaryIp"`
-	IPRanges     *ranges `json:"ipRanges"`
+	Gateway      string      `json:"gateway"`
+	PrefixLength int         `json:"prefixLength"`
+	DNSServer1   string      `json:"dnsServer1"`
+	DNSServer2   string      `json:"dnsServer2"`
+	DNSSuffix    string      `json:"dnsSuffix"`
+	PrimaryIP    string      `json:"primaryIp"`
+	IPRanges     *rangesJSON `json:"ipRanges"`
 	// AutoAllocateIPRanges and TotalIPCount ask for that many addresses,
 	// wherever they are.
 	AutoAllocateIPRanges bool `json:"autoAllocateIpRanges"`
 	TotalIPCount         int  `json:"totalIpCount"`
 }
 
-type ranges struct {
+type rangesJSON struct {
 	Values []rangeJSON `json:"values"`
 }
 
@@ -103,8 +103,7 @@ func (sc ipScope) json(used int) map[string]any {
 		"ipRanges": map[string]any{"values": rs}, "enabled": true, "totalIpCount": sc.poolSize(), "usedIpCount": used}
 }
 
-// overlay is what was written with what the server says laid over it. What the
-// server says is nil is gone.
+// overlay is what was written with what the server says laid over it.
 func overlay(extra string, ours map[string]any) map[string]any {
 	out := asFields(extra)
 	maps.Copy(out, ours)

@@ -22,12 +22,36 @@ var (
 	bgpNeighbors  = &docKind{kind: "bgpNeighbor", versioned: true}
 	prefixLists   = &docKind{kind: "prefixList", versioned: true, check: needsName}
 	edgeDNS       = &single{kind: "edgeDNS", empty: map[string]any{"enabled": false, "listenerIp": nil, "defaultForwarderZone": nil, "conditionalForwarderZones": nil, "version": nil}}
-	dhcpForwarder = &single{kind: "dhcpForwarder", empty: map[string]any{"enabled": false, "dhcpServers": []any{}, "version": map[string]any{"version": 0}}}
-	slaacProfile  = &single{kind: "slaacProfile", empty: map[string]any{"enabled": false, "mode": "DISABLED", "dnsConfig": map[string]any{}}}
+	dhcpForwarder = &single{kind: "dhcpForwarder", empty: map[string]any{"enabled": false, "dhcpServers": nil, "version": map[string]any{"version": 0}}}
+	slaacProfile  = &single{kind: "slaacProfile", empty: map[string]any{"enabled": false, "mode": "SLAAC", "dnsConfig": map[string]any{
+		"dnsServerIpv6Addresses": []any{}, "domainNames": []any{}}}, check: completeSLAAC}
 	edgeQoS       = &single{kind: "edgeQoS", empty: map[string]any{"ingressProfile": nil, "egressProfile": nil}}
 	advertisement = &single{kind: "advertisement", empty: map[string]any{"enable": false, "subnets": []any{}}}
-	edgeBGP       = &single{kind: "edgeBGP", empty: map[string]any{"enabled": false, "version": map[string]any{"version": 0}}}
+	netProfile    = &single{kind: "networkProfile", empty: map[string]any{"primaryEdgeCluster": nil, "servicesEdgeCluster": nil}}
+	segProfiles   = &single{kind: "segmentProfiles", empty: map[string]any{"ipDiscoveryProfile": nil, "macDiscoveryProfile": nil, "spoofGuardProfile": nil,
+		"qosProfile": nil, "segmentSecurityProfile": nil, "segmentProfileTemplate": nil}}
+	segTemplates = &docKind{kind: "segmentProfileTemplate", urn: "segmentProfileTemplate", provider: true, sync: true, check: needsName}
+	edgeBGP      = &single{kind: "edgeBGP", empty: map[string]any{"enabled": false, "version": map[string]any{"version": 0}}}
 )
+
+// segmentKinds are the profiles of segments that NSX-T comes with.
+var segmentKinds = map[string]string{"segmentIpDiscoveryProfiles": "ip-discovery", "segmentMacDiscoveryProfiles": "mac-discovery",
+	"segmentSpoofGuardProfiles": "spoof-guard", "segmentQoSProfiles": "segment-qos", "segmentSecurityProfiles": "segment-security"}
+
+// completeSLAAC writes out lists that were left out.
+func completeSLAAC(_ *call, b map[string]any) error {
+	dns, _ := b["dnsConfig"].(map[string]any)
+	if dns == nil {
+		dns = map[string]any{}
+	}
+	for _, k := range []string{"dnsServerIpv6Addresses", "domainNames"} {
+		if dns[k] == nil {
+			dns[k] = []any{}
+		}
+	}
+	b["dnsConfig"] = dns
+	return nil
+}
 
 func textOf(m map[string]any, key string) string { s, _ := m[key].(string); return s }
 

@@ -91,8 +91,8 @@ func (n *orgNet) totalIPs() int {
 	return total
 }
 
-// edgeAddresses are the addresses that edges have on a direct network's parent
-// and that no VM there can have, so.
+// edgeAddresses are the addresses that edges have on the parent of a direct
+// network, which no VM there can have.
 func (s *Server) edgeAddresses(org string) []netip.Addr {
 	n := s.nets[org]
 	if n == nil || n.mode != "bridged" || n.externalID == "" {
@@ -183,7 +183,7 @@ func (s *Server) edgeNamed(vdc, name string) *edge {
 	return nil
 }
 
-// mode of a network as the OpenAPI names it.
+// netTypes are the fence modes as the OpenAPI names them.
 var netTypes = map[string]string{"bridged": "DIRECT", "natRouted": "NAT_ROUTED", "isolated": "ISOLATED"}
 
 // netsOfEdge are the org networks behind an edge.

@@ -24,6 +24,7 @@ type task struct {
 	cancelRequested bool
 	cancel          context.CancelFunc
 	done            chan struct{}
+	note            string // Details of a task that went well
 }
 
 // A taskOwner is what a task works on. Kind is vApp, vm or another type.
@@ -226,7 +227,7 @@ func (t *task) details() string {
 	if t.err != nil {
 		return t.err.message
 	}
-	return ""
+	return t.note
 }
 
 // accepted is the answer of a call that began a task.
