@@ -3,6 +3,7 @@ package vcenter
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
@@ -211,9 +212,13 @@ func (c *cloning) finish(ctx *simulator.Context, ref types.ManagedObjectReferenc
 	if err := c.fill(ref); err != nil {
 		return err
 	}
+	var change types.VirtualMachineConfigSpec
 	if o := c.req.Spec.Config; o != nil {
-		change := *o
+		change = *o
 		change.Uuid, change.InstanceUuid, change.Files = "", "", nil
+	}
+	change.DeviceChange = append(slices.Clone(c.req.Spec.Location.DeviceChange), change.DeviceChange...)
+	if c.req.Spec.Config != nil || len(change.DeviceChange) > 0 {
 		if err := c.s.reconfigure(ctx, ref, change); err != nil {
 			return err
 		}

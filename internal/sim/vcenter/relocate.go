@@ -38,6 +38,15 @@ func (s *Server) relocate(ctx *simulator.Context, ref types.ManagedObjectReferen
 	if err := s.moveEntity(ctx, vm, spec); err != nil {
 		return err
 	}
+	if len(spec.DeviceChange) > 0 {
+		_, rest, err := s.splitSpec(ctx, vm, spec.DeviceChange)
+		if err == nil {
+			err = vcsimReconfigure(ctx, vm, types.VirtualMachineConfigSpec{DeviceChange: rest})
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if err := s.settle(ctx, vs); err != nil {
 		return err
 	}
@@ -54,8 +63,10 @@ func (vs *vmState) isOn() bool {
 
 // checkRelocation refuses what cannot be done before anything is.
 func (s *Server) checkRelocation(vs *vmState, spec types.VirtualMachineRelocateSpec) error {
-	if spec.Service != nil || len(spec.DeviceChange) > 0 {
-		return refuse(&types.NotSupported{}, "%s: to another vCenter, or with other devices", vs.ref.Value)
+	if spec.Service != nil || slices.ContainsFunc(spec.DeviceChange, func(b types.BaseVirtualDeviceConfigSpec) bool {
+		return isDisk(b.GetVirtualDeviceConfigSpec().Device)
+	}) {
+		return refuse(&types.NotSupported{}, "%s: to another vCenter, or with other disks", vs.ref.Value)
 	}
 	if err := vs.asks(); err != nil {
 		return err

@@ -19,7 +19,15 @@ import (
 	"github.com/google/uuid"
 	pbm "github.com/vmware/govmomi/pbm/simulator"
 	"github.com/vmware/govmomi/simulator"
+	vapi "github.com/vmware/govmomi/vapi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
+)
+
+// What vCenter and hosts call themselves: a release that every vCD from 10.4
+// on works with.
+const (
+	version = "8.0.2"
+	build   = "22617221"
 )
 
 // Server is a running vCenter. Its methods may be called concurrently.
@@ -102,7 +110,10 @@ func (s *Server) makeModel() error {
 	m := simulator.VPX()
 	m.Datacenter, m.Portgroup, m.Host, m.Cluster, m.ClusterHost, m.Datastore, m.Machine = 0, 0, 0, 0, 0, 0, 0
 	m.ServiceContent.About.InstanceUuid = s.cfg.InstanceUUID
-	m.ServiceContent.About.Name = s.cfg.Name
+	about := &m.ServiceContent.About
+	about.Name = s.cfg.Name
+	about.FullName = "VMware vCenter Server " + version + " build-" + build
+	about.Version, about.Build, about.ApiVersion = version, build, version+".0"
 	if err := m.Create(); err != nil {
 		return fmt.Errorf("create model: %w", err)
 	}
@@ -125,6 +136,14 @@ func (s *Server) makeModel() error {
 		Key: "config.vmacore.soap.sessionTimeout", Value: s.cfg.SessionTimeout.String(),
 	})
 	return nil
+}
+
+// serveREST adds vCenter's REST API: tags and categories above all.
+func (s *Server) serveREST(svc *simulator.Service) {
+	paths, h := vapi.New(svc.Listen, svc.Context.Map)
+	for _, p := range paths {
+		svc.Handle(p, h)
+	}
 }
 
 // serve takes the place of vcsim's own listener, so that nothing has to be
@@ -153,6 +172,7 @@ func (s *Server) serve() error {
 	// A user other than vcsim's default turns its password check on.
 	svc.Listen = &url.URL{Scheme: "https", Host: s.url.Host, Path: s.url.Path, User: url.User(uuid.NewString())}
 	svc.Context.Map.SessionManager().ServiceHostName = s.url.Host
+	s.serveREST(svc)
 	s.http = &http.Server{
 		Handler:           s,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12},
@@ -182,6 +202,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveFolder(w, r)
 	case strings.HasPrefix(r.URL.Path, nfcPath):
 		s.serveNFC(w, r, nil)
+	case strings.HasPrefix(r.Header.Get("Authorization"), "SIGN "):
+		// vcsim takes any token; here is no STS that could have signed one.
+		http.Error(w, "no such token", http.StatusUnauthorized)
 	case s.full(r):
 		http.Error(w, "503 Service Unavailable", http.StatusServiceUnavailable)
 	case s.methodToggle(w, r):
