@@ -31,6 +31,11 @@ func (s *Server) AddVM(v VMSpec) (string, error) {
 	if err := s.fill(ref, v, spec); err != nil {
 		return "", fmt.Errorf("add VM %s: %w", v.Name, err)
 	}
+	if v.Tools != "" {
+		if err := s.SetTools(ref.Value, v.Tools); err != nil {
+			return "", fmt.Errorf("add VM %s: %w", v.Name, err)
+		}
+	}
 	if v.PowerOn {
 		if err := s.PowerOn(ref.Value); err != nil {
 			return "", fmt.Errorf("add VM %s: %w", v.Name, err)

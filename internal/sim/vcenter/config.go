@@ -58,6 +58,7 @@ type VMSpec struct {
 	Firmware                 string // bios or efi
 	Annotation               string
 	ChangeTracking           bool
+	Tools                    string // ToolsRunning (default), ToolsStopped, ToolsNone
 }
 
 // DiskSpec describes one disk of a VMSpec.

@@ -138,6 +138,9 @@ func (s *Server) splitSpec(ctx *simulator.Context, vm *simulator.VirtualMachine,
 		ctx.WithLock(vm, func() { current = slices.Clone(vm.Config.Hardware.Device) })
 	}
 	newKeys(current, in)
+	if err := tooMany(current, in); err != nil {
+		return nil, nil, err
+	}
 	for i, b := range in {
 		spec := b.GetVirtualDeviceConfigSpec()
 		if spec.Device == nil {

@@ -19,6 +19,7 @@ type diskPlan struct {
 	name    string // of the VM
 	devices []types.BaseVirtualDevice
 	frozen  bool // snapshots exist
+	version int  // of the virtual hardware
 
 	next    map[int32]*vmDisk
 	created []*layer
@@ -38,9 +39,11 @@ func snapshotsInTheWay(index int, what string) error {
 // planDisks works out the disk changes among specs. devices are the VM's
 // devices as they will be apart from the disks.
 func (s *Server) planDisks(vs *vmState, home dsPath, name string, devices []types.BaseVirtualDevice, specs []types.BaseVirtualDeviceConfigSpec) (*diskPlan, error) {
+	version := s.hardwareOf(s.newContext(), vs.ref)
 	vs.io.RLock()
 	p := &diskPlan{
-		s: s, vs: vs, home: home, name: name, devices: withoutDisks(devices), frozen: len(vs.snaps) > 0 || vs.pending,
+		version: version,
+		s:       s, vs: vs, home: home, name: name, devices: withoutDisks(devices), frozen: len(vs.snaps) > 0 || vs.pending,
 		next: maps.Clone(vs.disks), grow: map[*layer]int64{},
 	}
 	vs.io.RUnlock()
@@ -141,7 +144,7 @@ func (p *diskPlan) place(index int, disk *types.VirtualDisk) error {
 	} else {
 		disk.UnitNumber = types.NewInt32(*disk.UnitNumber)
 	}
-	if unit := *disk.UnitNumber; unit >= rule.units || busy(unit) {
+	if unit := *disk.UnitNumber; unit >= unitsOf(c, rule, p.version) || busy(unit) {
 		return invalidDevice(index, "unit %d of controller %d: taken, or there is none", unit, disk.ControllerKey)
 	}
 	taken := func(key int32) bool { return p.next[key] != nil || findDevice(p.devices, key) != nil }
@@ -320,6 +323,13 @@ func (p *diskPlan) edit(index int, spec *types.VirtualDisk) error {
 	old := p.next[spec.Key]
 	if old == nil {
 		return invalidDevice(index, "disk %d: not found", spec.Key)
+	}
+	mode := ""
+	if b, ok := spec.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+		mode = b.DiskMode
+	}
+	if err := p.liveEdit(old, mode, max(spec.CapacityInBytes, spec.CapacityInKB*1024) > old.top.capacity()); err != nil {
+		return err
 	}
 	now := *old
 	device := copyDisk(old.device)

@@ -59,10 +59,14 @@ func (s *Server) createSnapshot(ctx *simulator.Context, ref types.ManagedObjectR
 	if err != nil {
 		return ref, err
 	}
+	quiesced, err := s.quiesce(vs, req)
+	if err != nil {
+		return ref, err
+	}
 	obj := &simulator.VirtualMachineSnapshot{}
 	obj.Vm, obj.Config = ref, config
 	n := &snapshot{
-		name: req.Name, about: req.Description, created: time.Now(), state: power, quiesced: req.QuiesceSpec != nil,
+		name: req.Name, about: req.Description, created: time.Now(), state: power, quiesced: quiesced,
 		disks: map[int32]*frozenDisk{},
 	}
 	if err := s.freeze(vs, n, home); err != nil {
@@ -87,9 +91,6 @@ func (s *Server) checkSnapshot(vs *vmState, req *types.CreateSnapshotEx_Task) er
 	defer vs.io.RUnlock()
 	if req.Name == "" {
 		return refuse(&types.InvalidName{}, "a snapshot needs a name")
-	}
-	if vs.on && req.QuiesceSpec != nil && s.faults.quiesceFails(vs.ref.Value) {
-		return refuse(&types.ApplicationQuiesceFault{}, "an error occurred while quiescing the virtual machine")
 	}
 	for _, d := range vs.disks {
 		if d.top.depth() >= maxChain {

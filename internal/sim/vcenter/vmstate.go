@@ -36,6 +36,7 @@ type vmState struct {
 	disabled map[string]map[string]bool
 	held     map[string]bool // leases
 	gone     bool
+	tools    string                            // what VMware Tools the guest has
 	question *types.VirtualMachineQuestionInfo // that it waits for an answer to
 }
 
