@@ -212,6 +212,9 @@ func (c *cloning) finish(ctx *simulator.Context, ref types.ManagedObjectReferenc
 	if err := c.fill(ref); err != nil {
 		return err
 	}
+	if to := c.s.state(ref); to != nil {
+		c.s.movePolicies(to, &c.req.Spec.Location)
+	}
 	var change types.VirtualMachineConfigSpec
 	if o := c.req.Spec.Config; o != nil {
 		change = *o

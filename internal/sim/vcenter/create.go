@@ -97,6 +97,9 @@ func (s *Server) checkNewVM(ctx *simulator.Context, folder *simulator.Folder, sp
 	}
 	var children []types.ManagedObjectReference
 	ctx.WithLock(folder, func() { children = slices.Clone(folder.ChildEntity) })
+	if spec.Version == "" {
+		spec.Version = newestHardware
+	}
 	escaped := escapeName(spec.Name)
 	for _, ref := range children {
 		e, ok := s.model.Map().Get(ref).(mo.Entity)
@@ -324,6 +327,7 @@ func (s *Server) furnish(ctx *simulator.Context, ref types.ManagedObjectReferenc
 	if err := plan.commit(); err != nil {
 		return err
 	}
+	s.setPolicies(vs, vmHome, spec.VmProfile)
 	if err := s.writeNVRAM(home); err != nil {
 		return err
 	}

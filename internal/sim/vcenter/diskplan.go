@@ -25,6 +25,8 @@ type diskPlan struct {
 	created []*layer
 	destroy []*layer
 	grow    map[*layer]int64
+
+	profiles map[int32][]types.BaseVirtualMachineProfileSpec
 }
 
 func invalidDevice(index int, format string, args ...any) error {
@@ -45,6 +47,7 @@ func (s *Server) planDisks(vs *vmState, home dsPath, name string, devices []type
 		version: version,
 		s:       s, vs: vs, home: home, name: name, devices: withoutDisks(devices), frozen: len(vs.snaps) > 0 || vs.pending,
 		next: maps.Clone(vs.disks), grow: map[*layer]int64{},
+		profiles: map[int32][]types.BaseVirtualMachineProfileSpec{},
 	}
 	vs.io.RUnlock()
 	for i, b := range specs {
@@ -56,11 +59,14 @@ func (s *Server) planDisks(vs *vmState, home dsPath, name string, devices []type
 		var err error
 		switch spec.Operation {
 		case types.VirtualDeviceConfigSpecOperationAdd:
-			err = p.add(i, copyDisk(disk), spec.FileOperation)
+			fresh := copyDisk(disk)
+			err = p.add(i, fresh, spec.FileOperation)
+			p.profiles[fresh.Key] = spec.Profile
 		case types.VirtualDeviceConfigSpecOperationRemove:
 			err = p.remove(i, disk.Key, spec.FileOperation == types.VirtualDeviceConfigSpecFileOperationDestroy)
 		case types.VirtualDeviceConfigSpecOperationEdit:
 			err = p.edit(i, disk)
+			p.profiles[disk.Key] = spec.Profile
 		default:
 			err = invalidDevice(i, "operation %q", spec.Operation)
 		}
@@ -426,6 +432,11 @@ func (p *diskPlan) commit() error {
 		}
 	}
 	p.vs.disks = p.next
+	for key := range p.vs.policies {
+		if key != vmHome && p.next[key] == nil {
+			delete(p.vs.policies, key)
+		}
+	}
 	for _, d := range p.next {
 		p.s.store.use(d.top, 1)
 	}
@@ -433,6 +444,9 @@ func (p *diskPlan) commit() error {
 		p.s.store.use(d.top, -1)
 	}
 	p.vs.io.Unlock()
+	for key, specs := range p.profiles {
+		p.s.setPolicies(p.vs, key, specs)
+	}
 	for _, l := range p.destroy {
 		errs = append(errs, p.s.removeChain(l))
 	}

@@ -50,6 +50,7 @@ func (s *Server) relocate(ctx *simulator.Context, ref types.ManagedObjectReferen
 	if err := s.settle(ctx, vs); err != nil {
 		return err
 	}
+	s.movePolicies(vs, &spec)
 	s.leaveDatastores(ctx, vm)
 	s.postMigrated(ctx, vm, was, vs.isOn())
 	return nil

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	pbm "github.com/vmware/govmomi/pbm/simulator"
 	"github.com/vmware/govmomi/simulator"
 	vapi "github.com/vmware/govmomi/vapi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
@@ -28,6 +27,8 @@ import (
 const (
 	version = "8.0.2"
 	build   = "22617221"
+	// newestHardware is what a VM gets that asks for no version.
+	newestHardware = "vmx-21"
 )
 
 // Server is a running vCenter. Its methods may be called concurrently.
@@ -118,7 +119,7 @@ func (s *Server) makeModel() error {
 		return fmt.Errorf("create model: %w", err)
 	}
 	s.model = m
-	m.Service.RegisterSDK(pbm.New())
+	s.servePolicies()
 	reg := m.Map()
 	reg.Handler = s.intercept
 	reg.SessionManager().ValidLogin = func(l *types.Login) bool { return s.validUser(l.UserName, l.Password) }
