@@ -91,6 +91,8 @@ func addVM(p place, vc *runningVCenter, vm *VM) (string, error) {
 		NumCPU:          vm.CPUs,
 		MemoryMB:        int(vm.Memory >> 20),
 		ExtraConfig:     vm.ExtraConfig,
+
+		Tools: vm.Tools, Key: vm.EncryptionKey, TPM: vm.TPM,
 	}
 	for _, d := range vm.Disks {
 		unit := -1
@@ -99,7 +101,7 @@ func addVM(p place, vc *runningVCenter, vm *VM) (string, error) {
 		}
 		disk := vcenter.DiskSpec{
 			Size: int64(d.Size), From: d.From, Thin: !d.Thick, Controller: d.Controller, Bus: d.Bus, Unit: unit,
-			Mode: d.Mode, Sharing: d.Sharing,
+			Mode: d.Mode, Sharing: d.Sharing, Raw: d.Raw,
 		}
 		if d.StorageProfile != "" {
 			disk.Datastore = p.vdc.datastore(d.StorageProfile)

@@ -318,6 +318,10 @@ type VM struct {
 	ProductSections []ProductSection `yaml:"productSections"`
 
 	ExtraConfig map[string]string `yaml:"extraConfig"`
+
+	Tools         string `yaml:"tools"`         // VMware Tools: running, stopped, none
+	EncryptionKey string `yaml:"encryptionKey"` // PROVIDER/KEY
+	TPM           bool   `yaml:"tpm"`           // takes encryptionKey and firmware: efi
 }
 
 // A Disk has a size and may have content: fill many deterministic bytes, or
@@ -333,6 +337,7 @@ type Disk struct {
 	Mode           string `yaml:"mode"` // persistent, independent_persistent, independent_nonpersistent
 	Sharing        string `yaml:"sharing"`
 	StorageProfile string `yaml:"storageProfile"`
+	Raw            string `yaml:"raw"` // a raw device mapping: virtual, physical
 }
 
 // A NIC. Modes are manual, pool, dhcp and none.

@@ -94,6 +94,9 @@ func (c *cloning) look(ctx *simulator.Context) error {
 	c.from.io.RLock()
 	defer c.from.io.RUnlock()
 	for key, d := range c.from.disks {
+		if physical(d.device) {
+			return refuse(&types.NotSupported{}, "disk %d: a raw device mapping in physical mode cannot be cloned", key)
+		}
 		c.layers[key] = d.top
 	}
 	if ref := c.req.Spec.Snapshot; ref != nil {

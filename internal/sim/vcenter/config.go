@@ -59,6 +59,8 @@ type VMSpec struct {
 	Annotation               string
 	ChangeTracking           bool
 	Tools                    string // ToolsRunning (default), ToolsStopped, ToolsNone
+	Key                      string // PROVIDER/KEY of an encrypted VM
+	TPM                      bool   // a virtual one; takes Key and EFI
 }
 
 // DiskSpec describes one disk of a VMSpec.
@@ -72,6 +74,7 @@ type DiskSpec struct {
 	Datastore  string // default: the VM's
 	Mode       string // persistent (default), independent_persistent, ...
 	Sharing    string // sharingNone (default), sharingMultiWriter
+	Raw        string // a raw device mapping: virtual or physical
 }
 
 // NICSpec describes one network adapter of a VMSpec.

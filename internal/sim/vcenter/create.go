@@ -156,6 +156,15 @@ func (s *Server) splitSpec(ctx *simulator.Context, vm *simulator.VirtualMachine,
 		if err := s.checkDevice(i, spec, current); err != nil {
 			return nil, nil, err
 		}
+		if vm != nil {
+			var tpm error
+			ctx.WithLock(vm, func() {
+				tpm = checkTPM(i, spec, vm.Config, vm.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOff)
+			})
+			if tpm != nil {
+				return nil, nil, tpm
+			}
+		}
 		rest = append(rest, b)
 	}
 	return disks, rest, nil

@@ -85,6 +85,9 @@ func (p *diskPlan) undo() {
 }
 
 func (p *diskPlan) add(index int, disk *types.VirtualDisk, op types.VirtualDeviceConfigSpecFileOperation) error {
+	if raw, ok := disk.Backing.(*rawBacking); ok {
+		return p.addRaw(index, disk, raw, op)
+	}
 	b, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
 	if !ok {
 		return refuse(&types.DeviceUnsupportedForVmPlatform{InvalidDeviceSpec: types.InvalidDeviceSpec{DeviceIndex: int32(index)}},

@@ -194,3 +194,52 @@ func TestHostsSayWhatTheyRun(t *testing.T) {
 		t.Errorf("got host %s with %s", h.Config.Product.Version, props(t, vm).Config.Version)
 	}
 }
+
+func TestRawDeviceMappings(t *testing.T) {
+	s := start(t)
+	c := dial(t, s)
+	ctx := context.Background()
+	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", PowerOn: true, Disks: []vcenter.DiskSpec{{Size: mib, Raw: "virtual"}, {Size: mib}}})
+	content := random(5000)
+	write(t, guest(t, s, vm, 0), 0, content)
+	snap := snapshot(t, vm, "x")
+	for _, d := range append(frozen(t, vm, snap)[:1], disks(props(t, vm).Config.Hardware.Device)[0]) {
+		raw, ok := d.Backing.(*types.VirtualDiskRawDiskMappingVer1BackingInfo)
+		if !ok || raw.CompatibilityMode != "virtualMode" || raw.LunUuid == "" {
+			t.Errorf("got backing %+v", d.Backing)
+		}
+	}
+	removeSnapshot(t, vm, snap, false)
+	reads(t, guest(t, s, vm, 0), 0, content)
+	pass := machine(t, s, c, vcenter.VMSpec{Name: "pass", PowerOn: true, Disks: []vcenter.DiskSpec{{Size: mib}, {Size: mib, Raw: "physical"}}})
+	if _, err := finish(pass.CreateSnapshot(ctx, "x", "", false, false)); !fault.Is(err, &types.SnapshotFault{}) {
+		t.Errorf("got %v, want SnapshotFault", err)
+	}
+	if err := s.PowerOff(pass.Reference().Value); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(frozen(t, pass, snapshot(t, pass, "off"))); got == 0 {
+		t.Error("a VM that is off cannot be frozen without its LUN")
+	}
+	if _, err := clone(pass, where(t, c), "no", types.VirtualMachineCloneSpec{}); !fault.Is(err, &types.NotSupported{}) {
+		t.Errorf("got %v, want NotSupported", err)
+	}
+}
+
+func TestEncryptedVMs(t *testing.T) {
+	s := start(t)
+	c := dial(t, s)
+	spec := vcenter.VMSpec{Name: "vm", Firmware: "efi", Key: "kms/1234", TPM: true, Disks: []vcenter.DiskSpec{{Size: mib}}}
+	p := props(t, machine(t, s, c, spec))
+	if p.Config.KeyId == nil || p.Config.KeyId.ProviderId.Id != "kms" || flat(disks(p.Config.Hardware.Device)[0]).KeyId.KeyId != "1234" {
+		t.Errorf("got key %+v", p.Config.KeyId)
+	}
+	if len(object.VirtualDeviceList(p.Config.Hardware.Device).SelectByType((*types.VirtualTPM)(nil))) != 1 {
+		t.Error("no TPM")
+	}
+	for _, bad := range []vcenter.VMSpec{{Name: "bios", Firmware: "bios", Key: "1", TPM: true}, {Name: "open", Firmware: "efi", TPM: true}} {
+		if _, err := s.AddVM(bad); err == nil {
+			t.Errorf("%s: has a TPM", bad.Name)
+		}
+	}
+}

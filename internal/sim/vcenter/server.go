@@ -210,6 +210,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "503 Service Unavailable", http.StatusServiceUnavailable)
 	case s.methodToggle(w, r):
 	default:
+		if strings.HasPrefix(r.URL.Path, s.url.Path) {
+			w = &faultWriter{ResponseWriter: w}
+		}
 		s.model.Service.ServeMux.ServeHTTP(w, r)
 	}
 }

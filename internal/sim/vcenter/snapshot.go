@@ -93,6 +93,9 @@ func (s *Server) checkSnapshot(vs *vmState, req *types.CreateSnapshotEx_Task) er
 		return refuse(&types.InvalidName{}, "a snapshot needs a name")
 	}
 	for _, d := range vs.disks {
+		if physical(d.device) && (vs.on || req.Memory) {
+			return refuse(&types.SnapshotFault{}, "disk %d: a raw device mapping in physical mode", d.key)
+		}
 		if d.top.depth() >= maxChain {
 			return refuse(&types.SnapshotFault{}, "disk %d: the chain of snapshots is %d deep already", d.key, maxChain)
 		}

@@ -65,6 +65,9 @@ func (s *Server) startTask(ctx *simulator.Context, entity types.ManagedObjectRef
 	s.tasks.Add(1)
 	go func() {
 		defer s.tasks.Done()
+		if vm, ok := own.Map.Get(entity).(*simulator.VirtualMachine); ok {
+			s.post(&own, &types.TaskEvent{Event: s.eventOf(&own, vm).Event, Info: t.Info})
+		}
 		time.Sleep(s.cfg.TaskDelay)
 		res, err := s.protect(name, &own, f)
 		changes := []types.PropertyChange{{Name: "info.completeTime", Val: time.Now()}}
