@@ -1,7 +1,10 @@
 package cloud
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -11,17 +14,22 @@ import (
 // startDirector starts a site's vCD and tells it of everything that the
 // inventory says. The VMs exist by now.
 func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, recorder func(director.Exchange)) error {
-	cert, err := c.ca.server(c.host)
+	cert, err := c.certificate(s.spec.ID)
 	if err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
 	config := director.Config{
-		Listen:        listen,
+		Listen:        c.listen(s.spec.ID, listen),
 		TLS:           cert,
+		StateDir:      filepath.Join(stateDir(c.dir), s.spec.ID),
 		AdminUser:     s.spec.Admin.Name,
 		AdminPassword: s.spec.Admin.Password,
-		TaskDelay:     time.Duration(s.spec.TaskDelay),
-		Recorder:      recorder,
+		AdminAPIToken: s.spec.Admin.APIToken,
+		APIVersions:   s.spec.APIVersions, SessionTimeout: time.Duration(s.spec.SessionTimeout), SessionLifetime: time.Duration(s.spec.SessionLifetime),
+		TaskDelay: time.Duration(s.spec.TaskDelay),
+		Recorder:  recorder,
+		Faults:    c.faults,
+		Site:      s.spec.ID,
 	}
 	for _, vc := range s.vcenters {
 		config.VCenters = append(config.VCenters, director.VCenter{
@@ -33,18 +41,34 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 	if s.director, err = director.Start(config); err != nil {
 		return err
 	}
+	c.addresses[s.spec.ID] = s.director.URL().Host
+	if c.restored {
+		if !s.director.Restored() {
+			return errors.New("the vCD's state is gone")
+		}
+		return nil
+	}
+	if err := addOutside(s.director, s.spec); err != nil {
+		return err
+	}
 	for i := range s.spec.Orgs {
 		if err := addOrg(s.director, place{site: s.spec, org: &s.spec.Orgs[i]}, morefs); err != nil {
 			return fmt.Errorf("org %s: %w", s.spec.Orgs[i].Name, err)
 		}
 	}
-	return c.suspend(s)
+	// Catalogs may be shared with any org.
+	for i := range s.spec.Orgs {
+		if err := addCatalogs(s.director, s.spec, &s.spec.Orgs[i], morefs); err != nil {
+			return fmt.Errorf("org %s: %w", s.spec.Orgs[i].Name, err)
+		}
+	}
+	return nil
 }
 
 func addOrg(d *director.Server, p place, morefs map[*VM]string) error {
 	o := p.org
 	org, err := d.AddOrg(director.OrgSpec{
-		ID: uuid("org", p.site.ID, o.Name), Name: o.Name, FullName: o.FullName, Description: o.Description,
+		ID: uuid("org", p.site.ID, o.Name), Name: o.Name, FullName: o.FullName, Description: o.Description, Disabled: o.Disabled,
 		DeployedVMQuota: o.DeployedVMQuota, StoredVMQuota: o.StoredVMQuota,
 		Lease: director.OrgLease{
 			DeploymentSeconds: o.Lease.Deployment.Seconds(), StorageSeconds: o.Lease.Storage.Seconds(),
@@ -54,10 +78,16 @@ func addOrg(d *director.Server, p place, morefs map[*VM]string) error {
 	if err != nil {
 		return err
 	}
+	for _, r := range o.Roles {
+		if _, err := d.AddRole(director.RoleSpec{Org: org, Name: r.Name, Description: r.Description, Rights: r.Rights}); err != nil {
+			return err
+		}
+	}
 	for _, u := range o.Users {
 		if _, err := d.AddUser(director.UserSpec{
 			ID: uuid("user", p.site.ID, o.Name, u.Name), Org: org, Name: u.Name, FullName: u.FullName, Email: u.Email,
 			Password: u.Password, Role: u.Role, DeployedVMQuota: u.DeployedVMQuota, VMsQuota: u.StoredVMQuota,
+			APIToken: u.APIToken, Disabled: u.Disabled,
 		}); err != nil {
 			return fmt.Errorf("user %s: %w", u.Name, err)
 		}
@@ -77,7 +107,7 @@ func addVDC(d *director.Server, org string, p place, morefs map[*VM]string) erro
 		ID: p.uuid("vdc"), Org: org, Name: v.Name, Description: v.Description, VCenter: v.VCenter,
 		ResourcePool: v.ResourcePool, AllocationModel: v.AllocationModel, VMQuota: v.VMQuota,
 	}
-	if len(v.VApps)+len(v.VMs) > 0 {
+	if len(v.VApps)+len(v.VMs) > 0 || p.hasTemplates() {
 		spec.Folder = p.folder() // made with the first VM
 	}
 	for _, profile := range v.StorageProfiles {
@@ -88,6 +118,9 @@ func addVDC(d *director.Server, org string, p place, morefs map[*VM]string) erro
 	}
 	vdc, err := d.AddVDC(spec)
 	if err != nil {
+		return err
+	}
+	if err := addEdges(d, p, vdc); err != nil {
 		return err
 	}
 	for i := range v.Networks {
@@ -146,10 +179,7 @@ func vappSpec(p place, vdc string, morefs map[*VM]string) director.VAppSpec {
 		spec.Lease = &director.Lease{DeploymentSeconds: a.Lease.Deployment.Seconds(), StorageSeconds: a.Lease.Storage.Seconds()}
 	}
 	if a.Access != nil {
-		spec.Access = director.AccessSpec{Everyone: a.Access.Everyone, Users: map[string]string{}}
-		for _, grant := range a.Access.Users {
-			spec.Access.Users[grant.User] = grant.Level
-		}
+		spec.Access = access(a.Access)
 	}
 	for i := range a.Networks {
 		spec.Networks = append(spec.Networks, vappNetwork(p, &a.Networks[i]))
@@ -263,6 +293,21 @@ func productSections(sections []ProductSection) []director.ProductSection {
 	return out
 }
 
+// powers are vSphere's names of the inventory's power states.
+var powers = map[string]string{"on": "poweredOn", "off": "poweredOff", "suspended": "suspended"}
+
+// bytes is a disk's size.
+func (d *Disk) bytes() int64 {
+	if d.Size > 0 {
+		return int64(d.Size)
+	}
+	info, err := os.Stat(d.From)
+	if err != nil {
+		return 0 // it was copied, so that this is a matter of the image's last second
+	}
+	return info.Size()
+}
+
 func vmSpec(p place, vm *VM, morefs map[*VM]string) director.VMSpec {
 	spec := director.VMSpec{
 		ID: p.uuid("vm", vm.Name), Name: vm.Name, Description: vm.Description, MoRef: morefs[vm],
@@ -270,12 +315,17 @@ func vmSpec(p place, vm *VM, morefs map[*VM]string) director.VMSpec {
 		BootDelay: int(time.Duration(vm.BootDelay) / time.Millisecond), EnterBIOSSetup: vm.EnterBIOSSetup,
 		Metadata: metadata(vm.Metadata), ProductSections: productSections(vm.ProductSections),
 	}
+	spec.Hardware = &director.HardwareSpec{
+		Power: powers[vm.Power], GuestID: vm.GuestID, Version: vm.HardwareVersion, Datastore: p.vdc.datastore(vm.StorageProfile),
+		CPUs: vm.CPUs, MemoryMB: int(vm.Memory >> 20),
+	}
 	for _, d := range vm.Disks {
 		spec.DiskProfiles = append(spec.DiskProfiles, d.StorageProfile)
+		spec.Hardware.Disks += d.bytes()
 	}
 	for i, n := range vm.NICs {
 		spec.NICs = append(spec.NICs, director.NICSpec{
-			Network: n.Network, Mode: strings.ToUpper(n.Mode), IP: n.IP, Disconnected: n.Disconnected,
+			Network: n.Network, Mode: strings.ToUpper(n.Mode), IP: n.IP, Disconnected: n.Disconnected, MAC: p.mac(vm, i), Adapter: n.Type,
 		})
 		if n.Primary {
 			spec.PrimaryNIC = i

@@ -1,5 +1,5 @@
 // Package director simulates a VMware Cloud Director: the vCloud API, versions
-// 37.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
+// 36.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
 // the real one does.
 //
 // It promises that every answer has the shape that the published schemas and
@@ -9,11 +9,13 @@
 // at that moment. Work happens in tasks that run in the background.
 //
 // It refuses to be a cloud: catalogs, edge gateways, external identity
-// providers and placement are absent, and nothing outlives the process.
+// providers and placement are absent. What it holds outlives the process where
+// it is given a directory for that; sessions do not.
 package director
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -21,13 +23,15 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
-)
 
-// Versions are the API versions that /api/versions lists.
-var versions = []string{"37.0", "37.1", "37.2", "37.3", "38.0", "38.1", "39.0", "39.1"}
+	"github.com/vappvault/vappvault/internal/sim/fault"
+	"github.com/vappvault/vappvault/internal/sim/graph"
+)
 
 // Config is what a Server starts from.
 type Config struct {
@@ -42,6 +46,8 @@ type Config struct {
 	// AdminUser and AdminPassword are the system administrator's, who
 	// logs in as AdminUser@System. "administrator" when the name is empty.
 	AdminUser, AdminPassword string
+	// AdminAPIToken, when not empty, is an API token of that account's.
+	AdminAPIToken string
 	// VCenters are the vCenters behind this installation.
 	VCenters []VCenter
 	// TaskDelay is how long a task waits in the states queued and running,
@@ -52,15 +58,36 @@ type Config struct {
 	// SessionTimeout is how long a session lives without being used; 30
 	// minutes when 0.
 	SessionTimeout time.Duration
+	// SessionLifetime is how long a session lives however much it is used;
+	// 24 hours when 0.
+	SessionLifetime time.Duration
+	// APIVersions are the versions that are served, in rising order; all
+	// that there are when empty.
+	APIVersions []string
 	// SnapshotsPerVM is the limit that API 39.0 and newer apply; 1 when 0.
 	SnapshotsPerVM int
 	// DiscoveryInterval is how often VMs that appeared in a VDC's resource
 	// pool are made into vApps; never when 0. A real installation does it
 	// about every three minutes.
 	DiscoveryInterval time.Duration
+	// TransferDir is the folder for uploads and downloads under way; a
+	// temporary one when empty.
+	TransferDir string
+	// LeaseInterval is how often leases are looked at; every second when 0.
+	LeaseInterval time.Duration
+	// Now is the clock of leases, tasks and dates of creation; time.Now
+	// when nil. Sessions and delays follow the system's clock.
+	Now func() time.Time
+	// StateDir is where the inventory is kept, so that the next server with
+	// that directory goes on where this one ended; "" keeps nothing.
+	StateDir string
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
+	// Faults, when set, makes calls and tasks go wrong, and remembers them.
+	// Site is the server's name there.
+	Faults *fault.Set
+	Site   string
 }
 
 // A VCenter is a vCenter that the installation has registered.
@@ -70,7 +97,7 @@ type VCenter struct {
 	// Name is the name in vCD. URL is the SDK's, "https://host/sdk".
 	Name, URL, User, Password string
 	// RootCAs verify its certificate. Nil: it is not verified.
-	RootCAs *x509.CertPool
+	RootCAs *x509.CertPool `graph:"-"`
 }
 
 // An Exchange is one request and its answer.
@@ -95,14 +122,34 @@ type Server struct {
 	stop     context.CancelFunc
 	work     sync.WaitGroup // tasks under way
 
-	mu sync.Mutex
+	spool spool // of transfers
+
+	codec    *graph.Codec
+	restored bool       // from StateDir
+	saving   sync.Mutex // of savedSum and of the file; taken before mu
+	savedSum [sha256.Size]byte
+
+	mu      sync.Mutex
+	changed bool // since it was saved
+	// book has the addresses in use by org network while vApps are added; nil
+	// after any other change. See booked.
+	book map[string]map[netip.Addr]bool
+	// remembered are the VMs whose facts are in memory, the first read first.
+	remembered []*vm
 	inventory
+
+	ahead atomic.Int64 // nanoseconds that the clock was moved on
 }
 
-// Start serves the installation that c describes. It is empty but for the
-// system organization and the vCenters.
+// Start serves the installation that c describes: the one whose state is in
+// Config.StateDir, or one that is empty but for the system organization and the
+// vCenters.
 func Start(c Config) (*Server, error) {
-	s := &Server{cfg: withDefaults(c), inventory: newInventory()}
+	s := &Server{cfg: withDefaults(c), inventory: newInventory(), codec: graph.New(graphTypes()...)}
+	if err := s.restore(); err != nil {
+		return nil, fmt.Errorf("director: %w", err)
+	}
+	s.spool.dir = c.TransferDir
 	if len(s.cfg.TLS.Certificate) == 0 {
 		cert, err := selfSigned()
 		if err != nil {
@@ -121,7 +168,9 @@ func Start(c Config) (*Server, error) {
 	if s.base == "" {
 		s.base = "https://" + reachable(l.Addr().(*net.TCPAddr))
 	}
-	s.addSystem()
+	if !s.restored {
+		s.addSystem()
+	}
 	for _, vc := range s.cfg.VCenters {
 		if err := s.addVCenter(vc); err != nil {
 			s.stop()
@@ -130,13 +179,19 @@ func Start(c Config) (*Server, error) {
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cfg.TLS}, MinVersion: tls.VersionTLS12},
+		TLSConfig:         s.cfg.Faults.TLSConfig(s.cfg.TLS, fault.VCD, s.cfg.Site),
 		ReadHeaderTimeout: 30 * time.Second,
 		// A client that does not trust the certificate is the client's
 		// news, not this program's.
 		ErrorLog: log.New(discard{}, "", 0),
 	}
 	go func() { _ = s.http.ServeTLS(l, "", "") }()
+	s.work.Add(1)
+	go s.leasesAlways()
+	if s.cfg.StateDir != "" {
+		s.work.Add(1)
+		go s.saveAlways()
+	}
 	if s.cfg.DiscoveryInterval > 0 {
 		s.work.Add(1)
 		go s.discoverAlways()
@@ -156,11 +211,13 @@ func (s *Server) URL() *url.URL {
 // Certificate is the certificate that the server shows.
 func (s *Server) Certificate() tls.Certificate { return s.cfg.TLS }
 
-// Close ends running tasks, logs out of the vCenters and stops serving.
+// Close ends running tasks, logs out of the vCenters, stops serving and saves
+// the state.
 func (s *Server) Close() error {
 	s.stop()
 	s.work.Wait()
-	err := s.http.Close()
+	err := errors.Join(s.http.Close(), s.Save())
+	s.spool.close()
 	for _, vc := range s.vcenters {
 		vc.logout()
 	}
@@ -179,6 +236,18 @@ func withDefaults(c Config) Config {
 	}
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 30 * time.Minute
+	}
+	if c.LeaseInterval == 0 {
+		c.LeaseInterval = time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.SessionLifetime == 0 {
+		c.SessionLifetime = 24 * time.Hour
+	}
+	if len(c.APIVersions) == 0 {
+		c.APIVersions = versions
 	}
 	if c.SnapshotsPerVM == 0 {
 		c.SnapshotsPerVM = 1

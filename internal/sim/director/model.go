@@ -7,7 +7,8 @@ import (
 )
 
 // An inventory is everything that vCD's database holds. The server's mutex
-// guards it and all that hangs from it.
+// guards it and all that hangs from it. It is saved as it is: plain data, with
+// a tag at what is only good for the running process.
 type inventory struct {
 	vcenters map[string]*vcenter // by id, as are all of these
 	orgs     map[string]*org
@@ -21,10 +22,27 @@ type inventory struct {
 	vappNets map[string]*vappNet
 	tasks    map[string]*task
 	policies map[string]*policy
-	sessions map[string]*login // by token
+	sessions map[string]*login `graph:"-"` // by token
 	seq      int               // of creation, for a stable order
 	macs     uint32            // last one given
 	revoked  map[string]bool
+
+	catalogs      map[string]*catalog
+	catalogItems  map[string]*catalogItem
+	templates     map[string]*vappTemplate
+	media         map[string]*media
+	transfers     map[string]*transfer
+	discoveryOff  bool // VM discovery, for the whole installation
+	quotaPolicies map[string]*quotaPolicy
+	quotaOf       map[string]string        // id of an organization, user or vApp -> quota policy
+	bundles       map[string]*rightsBundle // rights bundles and global roles, by id
+	groups        map[string]*userGroup
+	tokens        map[string]*apiToken // and clients that wait for theirs, by id
+	accounts      map[string]*serviceAccount
+	events        []*event           // the newest last
+	extNets       map[string]*extNet // external networks
+	edges         map[string]*edge
+	netDocs       map[string]*netDoc
 }
 
 func newInventory() inventory {
@@ -33,6 +51,11 @@ func newInventory() inventory {
 		vdcs: map[string]*vdc{}, profiles: map[string]*profile{}, nets: map[string]*orgNet{}, vapps: map[string]*vapp{},
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
+		bundles: map[string]*rightsBundle{}, groups: map[string]*userGroup{}, tokens: map[string]*apiToken{}, accounts: map[string]*serviceAccount{},
+		extNets: map[string]*extNet{}, edges: map[string]*edge{}, netDocs: map[string]*netDoc{},
+		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
+		media: map[string]*media{}, transfers: map[string]*transfer{},
+		quotaPolicies: map[string]*quotaPolicy{}, quotaOf: map[string]string{},
 	}
 }
 
@@ -52,11 +75,17 @@ type org struct {
 	lease                 OrgLease
 	meta                  metadata
 	system                bool
+	settings              orgSettings
+
+	discovery string // true, false, or "" for what the installation has
 }
 
 type role struct {
 	thing
-	org string // id
+	org      string   // id
+	rights   []string // names
+	global   string   // id of the global role that it follows; "" for a role of the organization's own
+	readOnly bool
 }
 
 type user struct {
@@ -66,6 +95,12 @@ type user struct {
 	password, role  string
 	enabled         bool
 	deployed, quota int
+	phone, im       string
+	external        bool
+	provider        string    // INTEGRATED, SAML, OAUTH; INTEGRATED when empty
+	failures        int       // wrong passwords in a row
+	lockedUntil     time.Time // by them
+	stranded        bool      // deleted while it owned things
 }
 
 type vdc struct {
@@ -78,6 +113,11 @@ type vdc struct {
 	vmQuota       int
 	meta          metadata
 	defaultPolicy string // compute policy id
+
+	nicQuota, networkQuota int    // NICs: 0 is no limit; networks: 0 is none
+	vcpuMHz                int64  // 0: 1000
+	discovery              string // true, false, or "" for what the organization has
+	networkProvider        string // NSX_V; anything else is NSX-T
 }
 
 type profile struct {
@@ -105,12 +145,24 @@ type orgNet struct {
 	external, edge   string
 	externalID, edID string
 	meta             metadata
+
+	more       []ipScope // further subnets
+	connection string    // to the edge: INTERNAL, SUBINTERFACE, DISTRIBUTED, NON_DISTRIBUTED
+	service    *node     // ServiceConfig of an isolated network
+	guestVLAN  bool
+	group      string // id of the VDC group that owns it
+	extra      string // the JSON that it was last written as
+	dhcp       string // JSON of its DHCP, "" without
+	opaque     string // OPAQUE where it was imported; then backing is what it is
+	backing    string
 }
 
 // An ipScope is a subnet and the ranges of its pool.
 type ipScope struct {
 	gateway, netmask, dns1, dns2, suffix string
 	ranges                               []IPRange
+
+	bits int // prefix length, where there is no netmask: IPv6
 }
 
 type vapp struct {
@@ -132,7 +184,10 @@ type vapp struct {
 	access      []grant
 	meta        metadata
 	products    []*node
-	status      int // -1, 0 while being made; else it follows from the VMs
+	status      int           // -1, 0 while being made; else it follows from the VMs
+	template    *vappTemplate // whose content this is; nil for a vApp
+	leaseTried  time.Time     // when the end of a lease was last acted on
+	expired     bool          // its storage lease ran out, and it was not deleted
 }
 
 // A grant is one access setting of a vApp.
@@ -144,6 +199,10 @@ type vappNet struct {
 	conf     *node // NetworkConfiguration, without RouterInfo
 	parent   string
 	routerIP string
+
+	external  map[string]string // addresses outside that NAT gave, by natKey
+	portgroup string            // of its own in vCenter, while deployed
+	meta      metadata
 }
 
 type vm struct {
@@ -166,11 +225,14 @@ type vm struct {
 	meta         metadata
 	products     []*node
 	tags         []string // security tags
-	facts        *facts   // as last seen in vCenter
+	facts        *facts   `graph:"-"` // as last seen in vCenter
 	creating     bool
 	toolsSync    bool
 	diskProfiles map[int32]string // device key -> profile id, where it is not the VM's
 	lost         bool             // not in vCenter any more
+	seen         sight
+	diskOrder    []string // profile ids by disk, until the keys of the devices are known
+	held         bool     `graph:"-"` // in Server.remembered
 }
 
 // A nic is what vCD knows about a network device.

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // Config describes one simulated vCenter. The zero value of every field but
 // Dir has a default.
 type Config struct {
 	Dir          string            // datastores' files live in Dir/NAME
+	StateDir     string            // what survives a restart; "": nothing does
 	Listen       string            // host:port; default 127.0.0.1:0
 	TLS          tls.Certificate   // default: self-made
 	Name         string            // what the vCenter calls itself
@@ -32,6 +35,11 @@ type Config struct {
 	NFCProxy       bool          // device URLs lead to the vCenter; hosts have no address of their own
 	SessionTimeout time.Duration // idle sessions; default 30 min
 	TaskDelay      time.Duration // before each task's work
+
+	// Rules, when set, makes calls and tasks go wrong, and remembers them.
+	// Label is the server's name there.
+	Rules *fault.Set
+	Label string
 }
 
 // Datastore is one datastore, mounted on every host.
@@ -61,6 +69,11 @@ type VMSpec struct {
 	Tools                    string // ToolsRunning (default), ToolsStopped, ToolsNone
 	Key                      string // PROVIDER/KEY of an encrypted VM
 	TPM                      bool   // a virtual one; takes Key and EFI
+
+	ManagedBy, ManagedType  string // key of the extension that manages it, and what it is to that
+	CoresPerSocket          int    // default 1
+	CPUHotAdd, MemoryHotAdd bool
+	Suspended               bool // instead of PowerOn; AddVMs only
 }
 
 // DiskSpec describes one disk of a VMSpec.
@@ -75,6 +88,8 @@ type DiskSpec struct {
 	Mode       string // persistent (default), independent_persistent, ...
 	Sharing    string // sharingNone (default), sharingMultiWriter
 	Raw        string // a raw device mapping: virtual or physical
+	Fill       int64  // bytes of made-up content, spread over the disk
+	Seed       string // of Fill: the same seed makes the same content
 }
 
 // NICSpec describes one network adapter of a VMSpec.
@@ -82,6 +97,8 @@ type NICSpec struct {
 	MAC     string // default: generated
 	Network string // default: VM Network
 	Type    string // vmxnet3 (default), e1000, e1000e
+
+	Disconnected bool
 }
 
 // Range is a byte range [Offset, Offset+Length) of a disk.

@@ -3,7 +3,6 @@ package vcenter
 import (
 	"context"
 	"crypto/sha1" // #nosec: what vSphere calls a thumbprint
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -20,6 +19,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // An esxHost is the server that a host of the cluster runs itself: NFC and
@@ -73,18 +74,20 @@ func (s *Server) startHost(ctx *simulator.Context, ref types.ManagedObjectRefere
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	h.addr = advertised(l.Addr())
+	label := s.cfg.Label + "/" + host.Name
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, nfcPath):
+			s.serveNFC(w, r, h)
+		case isFolder(r):
+			s.serveHostFolder(w, r, h)
+		default:
+			http.NotFound(w, r)
+		}
+	}
 	h.http = &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			switch {
-			case strings.HasPrefix(r.URL.Path, nfcPath):
-				s.serveNFC(w, r, h)
-			case r.URL.Path == "/folder" || strings.HasPrefix(r.URL.Path, "/folder/"):
-				s.serveHostFolder(w, r, h)
-			default:
-				http.NotFound(w, r)
-			}
-		}),
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveRuled(w, r, label, serve) }),
+		TLSConfig:         s.cfg.Rules.TLSConfig(cert, fault.NFC, label),
 		ReadHeaderTimeout: time.Minute,
 		ErrorLog:          log.New(io.Discard, "", 0),
 	}

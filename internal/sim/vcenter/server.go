@@ -20,6 +20,8 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	vapi "github.com/vmware/govmomi/vapi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // What vCenter and hosts call themselves: a release that every vCD from 10.4
@@ -44,7 +46,11 @@ type Server struct {
 	stats  counters
 	inv    inventory
 	perms  permissions
+	keeper *keeper // nil: no state is kept
+	built  metaRecord
 
+	direct  sync.Mutex // one AddVMs at a time; guards pattern
+	pattern *simulator.VirtualMachine
 	create  sync.Mutex   // vcsim's VM creation shares device templates between VMs
 	space   sync.RWMutex // vcsim reads datastores without their locks: nobody writes to them meanwhile
 	taskSeq atomic.Int64
@@ -56,6 +62,10 @@ type Server struct {
 	vms    map[types.ManagedObjectReference]*vmState
 	leases map[string]*lease
 	closed bool
+
+	background context.Context // ends with Close
+	stop       context.CancelFunc
+
 	// tickets are for one request each, see AcquireGenericServiceTicket.
 	tickets map[string]*ticket
 	// wrappers are the sessions that have a wrapper of an object.
@@ -76,9 +86,6 @@ func Start(c Config) (*Server, error) {
 	if err := c.setDefaults(); err != nil {
 		return nil, err
 	}
-	if c.InstanceUUID == "" {
-		c.InstanceUUID = uuid.NewString()
-	}
 	s := &Server{
 		cfg:      c,
 		faults:   newFaults(),
@@ -87,10 +94,19 @@ func Start(c Config) (*Server, error) {
 		tickets:  map[string]*ticket{},
 		wrappers: map[types.ManagedObjectReference]map[*simulator.Registry]bool{},
 	}
-	for _, b := range []byte(c.InstanceUUID) {
+	s.background, s.stop = context.WithCancel(context.Background())
+	old, meta, err := s.recall()
+	if err != nil {
+		return nil, fmt.Errorf("vcenter simulator: %w", err)
+	}
+	if s.cfg.InstanceUUID == "" {
+		s.cfg.InstanceUUID = uuid.NewString()
+	}
+	for _, b := range []byte(s.cfg.InstanceUUID) {
 		s.macBase = s.macBase*31 + b // vCenters side by side give out different MACs
 	}
 	s.store = newStore(c)
+	s.store.touch = s.touch
 	creating.Lock()
 	defer creating.Unlock()
 	if err := s.makeModel(); err != nil {
@@ -100,7 +116,7 @@ func Start(c Config) (*Server, error) {
 		s.model.Remove()
 		return nil, fmt.Errorf("vcenter simulator: %w", err)
 	}
-	if err := s.build(); err != nil {
+	if err := s.rebuild(old, meta); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("vcenter simulator: inventory: %w", err)
 	}
@@ -176,7 +192,7 @@ func (s *Server) serve() error {
 	s.serveREST(svc)
 	s.http = &http.Server{
 		Handler:           s,
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12},
+		TLSConfig:         s.cfg.Rules.TLSConfig(s.cert, fault.VSphere, s.cfg.Label),
 		ReadHeaderTimeout: time.Minute,
 		ErrorLog:          log.New(io.Discard, "", 0), // clients that refuse the certificate are not news
 	}
@@ -195,11 +211,11 @@ func advertised(a net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// ServeHTTP dispatches to what this package serves itself and leaves the
-// rest to vcsim.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// dispatch leads to what this package serves itself and leaves the rest to
+// vcsim.
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case r.URL.Path == "/folder" || strings.HasPrefix(r.URL.Path, "/folder/"):
+	case isFolder(r):
 		s.serveFolder(w, r)
 	case strings.HasPrefix(r.URL.Path, nfcPath):
 		s.serveNFC(w, r, nil)
@@ -251,6 +267,7 @@ func (s *Server) Close() error {
 	for _, l := range open {
 		l.end()
 	}
+	s.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
@@ -259,6 +276,9 @@ func (s *Server) Close() error {
 	}
 	err = errors.Join(err, s.closeHosts(ctx))
 	s.tasks.Wait()
+	if s.keeper != nil && s.keeper.log != nil {
+		err = errors.Join(err, s.save(true), s.keeper.log.close())
+	}
 	s.model.Remove()
 	return err
 }

@@ -69,7 +69,10 @@ func (s *Server) startTask(ctx *simulator.Context, entity types.ManagedObjectRef
 			s.postTask(&own, vm, t.Info)
 		}
 		time.Sleep(s.cfg.TaskDelay)
-		res, err := s.protect(name, &own, f)
+		res, err := s.protect(name, &own, s.ruled(name, entity, f))
+		// Who is told that it is done may rely on it. An error is told by
+		// the next Save.
+		_ = s.Save()
 		changes := []types.PropertyChange{{Name: "info.completeTime", Val: time.Now()}}
 		if err != nil {
 			changes = append(changes,

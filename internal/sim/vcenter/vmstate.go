@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -21,6 +22,10 @@ import (
 type vmState struct {
 	ref types.ManagedObjectReference
 	op  sync.Mutex // one operation at a time
+
+	unmade *unmade                // the files that AddVMs put off, never changed
+	origin atomic.Pointer[origin] // nil when something has changed since AddVMs
+	ops    atomic.Int64           // begun and ended: odd while one runs
 
 	io       sync.RWMutex // guards what follows
 	disks    map[int32]*vmDisk
@@ -39,6 +44,8 @@ type vmState struct {
 	policies map[int32][]string                // storage policies, by disk
 	tools    string                            // what VMware Tools the guest has
 	question *types.VirtualMachineQuestionInfo // that it waits for an answer to
+	gen      uint64                            // of what Save writes down
+	noted    bool                              // that gen is newer than what Save wrote
 }
 
 // A vmDisk is one virtual disk of a VM as the guest sees it now.
@@ -104,6 +111,12 @@ func (vs *vmState) diskKeys() []int32 {
 // the moment that change tracking is switched, and that ends a generation.
 // io is held.
 func (s *Server) stun(vs *vmState) {
+	s.note(vs)
+	s.turn(vs)
+}
+
+// turn is the part of a stun that changes the tracking.
+func (s *Server) turn(vs *vmState) {
 	for _, d := range vs.disks {
 		switch {
 		case !vs.tracking || d.independent():
@@ -150,6 +163,9 @@ func (s *Server) begin(ref types.ManagedObjectReference, touchesDisks bool) (vs 
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := s.touchVM(vs); err != nil {
+		return nil, nil, err
+	}
 	vs.op.Lock()
 	vs.io.RLock()
 	deleted := vs.gone
@@ -169,7 +185,11 @@ func (s *Server) begin(ref types.ManagedObjectReference, touchesDisks bool) (vs 
 		vs.op.Unlock()
 		return nil, nil, err
 	}
-	return vs, vs.op.Unlock, nil
+	vs.ops.Add(1)
+	return vs, func() {
+		vs.ops.Add(1)
+		vs.op.Unlock()
+	}, nil
 }
 
 // vm returns vcsim's object.
@@ -289,6 +309,7 @@ func (d *GuestDisk) write(p []byte, off int64) (n int, asks bool, err error) {
 			return 0, asks, fmt.Errorf("%s: disk %d: %w", d.vs.ref.Value, d.key, err)
 		}
 	}
+	d.s.note(d.vs)
 	n, err = disk.top.WriteAt(p, off)
 	if err == nil && disk.tracker != nil && n > 0 {
 		disk.tracker.wrote(off, int64(n))
