@@ -18,11 +18,7 @@ func (s *Server) encrypt(ctx *simulator.Context, ref types.ManagedObjectReferenc
 	if err != nil {
 		return err
 	}
-	provider, id, found := strings.Cut(key, "/")
-	if !found {
-		provider, id = "default", key
-	}
-	k := &types.CryptoKeyId{KeyId: id, ProviderId: &types.KeyProviderId{Id: provider}}
+	k := keyOf(key)
 	ctx.WithLock(vm, func() { ctx.Update(vm, []types.PropertyChange{{Name: "config.keyId", Val: k}}) })
 	vs.io.Lock()
 	for n, d := range vs.disks {
@@ -41,11 +37,24 @@ func (s *Server) encrypt(ctx *simulator.Context, ref types.ManagedObjectReferenc
 	return s.settle(ctx, vs)
 }
 
+// keyOf reads PROVIDER/KEY.
+func keyOf(key string) *types.CryptoKeyId {
+	provider, id, found := strings.Cut(key, "/")
+	if !found {
+		provider, id = "default", key
+	}
+	return &types.CryptoKeyId{KeyId: id, ProviderId: &types.KeyProviderId{Id: provider}}
+}
+
+func newTPM() *types.VirtualTPM {
+	return &types.VirtualTPM{VirtualDevice: types.VirtualDevice{Key: 11000}}
+}
+
 // addTPM puts a virtual TPM into a VM.
 func (s *Server) addTPM(ctx *simulator.Context, ref types.ManagedObjectReference) error {
 	return s.reconfigure(ctx, ref, types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{
 		&types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationAdd,
-			Device: &types.VirtualTPM{VirtualDevice: types.VirtualDevice{Key: 11000}}},
+			Device: newTPM()},
 	}})
 }
 

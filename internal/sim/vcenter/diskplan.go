@@ -345,11 +345,7 @@ func (p *diskPlan) edit(index int, spec *types.VirtualDisk) error {
 	if old == nil {
 		return invalidDevice(index, "disk %d: not found", spec.Key)
 	}
-	mode := ""
-	if b, ok := spec.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
-		mode = b.DiskMode
-	}
-	if err := p.liveEdit(old, mode, max(spec.CapacityInBytes, spec.CapacityInKB*1024) > old.top.capacity()); err != nil {
+	if err := p.liveEdit(old, spec); err != nil {
 		return err
 	}
 	now := *old

@@ -243,3 +243,34 @@ func TestEncryptedVMs(t *testing.T) {
 		}
 	}
 }
+
+func TestVMsAddedAtOnceHaveTheirHardware(t *testing.T) {
+	s := start(t)
+	c := dial(t, s)
+	refs, err := s.AddVMs([]vcenter.VMSpec{{Name: "vm", Firmware: "efi", Key: "kms/1", TPM: true, Tools: vcenter.ToolsNone, PowerOn: true, MemoryMB: 1024,
+		Disks: []vcenter.DiskSpec{{Size: mib, Thin: true}, {Size: mib, Raw: "physical"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vm := object.NewVirtualMachine(c.Client, types.ManagedObjectReference{Type: "VirtualMachine", Value: refs[0]})
+	p := props(t, vm)
+	list := disks(p.Config.Hardware.Device)
+	if p.Config.KeyId == nil || flat(list[0]).KeyId == nil {
+		t.Errorf("got keys %v, %v", p.Config.KeyId, flat(list[0]).KeyId)
+	}
+	if raw, ok := list[1].Backing.(*types.VirtualDiskRawDiskMappingVer1BackingInfo); !ok || raw.CompatibilityMode != "physicalMode" {
+		t.Errorf("got backing %T", list[1].Backing)
+	}
+	if len(object.VirtualDeviceList(p.Config.Hardware.Device).SelectByType((*types.VirtualTPM)(nil))) != 1 {
+		t.Error("no TPM")
+	}
+	if p.Guest.ToolsStatus != types.VirtualMachineToolsStatusToolsNotInstalled {
+		t.Errorf("got tools %s", p.Guest.ToolsStatus)
+	}
+	if err := s.Migrate(refs[0], "", "ds2"); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.AddVMs([]vcenter.VMSpec{{Name: "open", Firmware: "efi", TPM: true}}); err == nil {
+		t.Error("a VM that is not encrypted has a TPM")
+	}
+}

@@ -87,9 +87,13 @@ func (s *Server) hardwareOf(ctx *simulator.Context, ref types.ManagedObjectRefer
 
 // liveEdit refuses changes of a disk that only a VM which is off takes: its
 // mode, and more room where the controller knows no hot plugging.
-func (p *diskPlan) liveEdit(d *vmDisk, mode string, grows bool) error {
+func (p *diskPlan) liveEdit(d *vmDisk, spec *types.VirtualDisk) error {
 	if !p.vs.isOn() {
 		return nil
+	}
+	mode, grows := "", max(spec.CapacityInBytes, spec.CapacityInKB*1024) > d.top.capacity()
+	if b, ok := spec.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+		mode = b.DiskMode
 	}
 	_, ide := findDevice(p.devices, d.device.ControllerKey).(*types.VirtualIDEController)
 	if mode != "" && mode != d.mode || grows && ide {

@@ -158,6 +158,11 @@ func (s *Server) Migrate(moref, host, datastore string) error {
 	if fault := s.disabledMethod(method); fault != nil {
 		return fmt.Errorf("migrate %s: %w", moref, refuse(fault, "%s was disabled by %s", method.Name, fault.(*types.MethodDisabled).Source))
 	}
+	if vs := s.state(vmRef(moref)); vs != nil {
+		if err := s.touchVM(vs); err != nil {
+			return fmt.Errorf("migrate %s: %w", moref, err)
+		}
+	}
 	task := s.startTask(ctx, vmRef(moref), method.Name, func(ctx *simulator.Context) (types.AnyType, error) {
 		return nil, s.relocate(ctx, vmRef(moref), spec)
 	})

@@ -46,11 +46,8 @@ func (s *Server) createSnapshot(ctx *simulator.Context, ref types.ManagedObjectR
 	if err != nil {
 		return ref, fmt.Errorf("copy configuration: %w", err)
 	}
-	for _, d := range config.Hardware.Device {
-		c, ok := d.(types.BaseVirtualSCSIController)
-		if ok && c.GetVirtualSCSIController().SharedBus != types.VirtualSCSISharingNoSharing && c.GetVirtualSCSIController().SharedBus != "" {
-			return ref, refuse(&types.SnapshotFault{}, "controller %d: its bus is shared", deviceKey(d))
-		}
+	if err := sharedBus(config.Hardware.Device); err != nil {
+		return ref, err
 	}
 	if !req.Memory {
 		power = types.VirtualMachinePowerStatePoweredOff
@@ -84,6 +81,17 @@ func (s *Server) createSnapshot(ctx *simulator.Context, ref types.ManagedObjectR
 	vs.current = n
 	vs.io.Unlock()
 	return n.ref, s.settle(ctx, vs)
+}
+
+// sharedBus refuses a VM that shares a controller's bus with others.
+func sharedBus(devices []types.BaseVirtualDevice) error {
+	for _, d := range devices {
+		c, ok := d.(types.BaseVirtualSCSIController)
+		if ok && c.GetVirtualSCSIController().SharedBus != types.VirtualSCSISharingNoSharing && c.GetVirtualSCSIController().SharedBus != "" {
+			return refuse(&types.SnapshotFault{}, "controller %d: its bus is shared", deviceKey(d))
+		}
+	}
+	return nil
 }
 
 func (s *Server) checkSnapshot(vs *vmState, req *types.CreateSnapshotEx_Task) error {
