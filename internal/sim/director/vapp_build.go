@@ -291,7 +291,7 @@ func (s *Server) newVM(a *vapp, spec VMSpec) (*vm, error) {
 		thing: thing{id: idOr(spec.ID), name: spec.Name, desc: spec.Description, seq: s.next()}, vapp: a, vc: vc, moref: spec.MoRef,
 		scopedID: idOr(spec.ScopedLocalID), created: s.since(spec.Created), customize: spec.NeedsCustomization, primary: spec.PrimaryNIC,
 		guest: spec.Guest, computer: or(spec.ComputerName, computerName(spec.Name)), bootDelay: spec.BootDelay, enterBIOS: spec.EnterBIOSSetup,
-		diskProfiles: map[int32]string{}, tags: spec.SecurityTags,
+		diskProfiles: map[int32]string{}, tags: spec.SecurityTags, noTools: spec.NoTools,
 	}
 	if p != nil {
 		m.profile = p.id
@@ -398,7 +398,7 @@ func (s *Server) placeNICs(m *vm, spec VMSpec) error {
 			return fmt.Errorf("NIC %d: no network %s", i, want.Network)
 		}
 		n.network, n.mode, n.connected, n.ip = want.Network, or(want.Mode, "DHCP"), !want.Disconnected, ""
-		if n.mode != "POOL" && n.mode != "MANUAL" {
+		if n.mode != "POOL" && n.mode != "MANUAL" || n.mode == "POOL" && m.vapp.template != nil {
 			continue
 		}
 		taken := s.booked(net)
