@@ -50,6 +50,7 @@ test-full: ## the packages' tests that are smaller above, in full
 e2e: ## whole programs against the simulated cloud, and foreign tools against ours
 	$(WITH_KOPIA) $(GO) test -timeout 45m ./test/...
 	cd test/conformance && $(GO) test -count=1 -timeout 15m ./... # what it drives is no input that go test knows of
+	cd test/govc && $(GO) test -count=1 -timeout 15m ./...
 
 .PHONY: e2e-long
 e2e-long: ## kills and power cuts after every step, not after a sample of them

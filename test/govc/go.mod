@@ -1,6 +1,6 @@
 module github.com/vappvault/vappvault/test/govc
 
-go 1.25.0
+go 1.26.8
 
 require github.com/vmware/govmomi v0.55.0
 

@@ -1,3 +1,9 @@
+// Command govc is VMware's own vSphere client, built from the commands of the
+// govmomi module that it consists of: the module of govc itself cannot be had
+// everywhere. The tests of this folder drive a simulated vCenter with it.
+//
+// It is a module of its own, so that the client stays out of the product's.
+// VCDSIM_BIN names a vcdsim to use; without it one is built.
 package main
 
 import (

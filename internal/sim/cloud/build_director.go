@@ -320,7 +320,7 @@ func vmSpec(p place, vm *VM, morefs map[*VM]string) director.VMSpec {
 		ID: p.uuid("vm", vm.Name), Name: vm.Name, Description: vm.Description, MoRef: morefs[vm],
 		ScopedLocalID: p.uuid("scoped local id", vm.Name), ComputerName: vm.ComputerName, StorageProfile: vm.StorageProfile,
 		BootDelay: int(time.Duration(vm.BootDelay) / time.Millisecond), EnterBIOSSetup: vm.EnterBIOSSetup,
-		Metadata: metadata(vm.Metadata), ProductSections: productSections(vm.ProductSections), NoTools: vm.NoTools,
+		Metadata: metadata(vm.Metadata), ProductSections: productSections(vm.ProductSections), NoTools: vm.Tools == "none",
 	}
 	spec.Hardware = &director.HardwareSpec{
 		Power: powers[vm.Power], GuestID: vm.GuestID, Version: vm.HardwareVersion, Datastore: p.vdc.datastore(vm.StorageProfile),

@@ -118,11 +118,12 @@ func vcenterVM(p place, vm *VM) vcenter.VMSpec {
 		CPUHotAdd:       vm.CPUHotAdd,
 		MemoryHotAdd:    vm.MemoryHotAdd,
 		MemoryMB:        int(vm.Memory >> 20),
-		ExtraConfig:     map[string]string{"cloud.uuid": id},
-		ManagedBy:       "com.vmware.vcloud",
-		ManagedType:     "VirtualMachine",
-		PowerOn:         vm.Power == "on",
-		Suspended:       vm.Power == "suspended",
+		Tools:           vm.Tools, Key: vm.EncryptionKey, TPM: vm.TPM,
+		ExtraConfig: map[string]string{"cloud.uuid": id},
+		ManagedBy:   "com.vmware.vcloud",
+		ManagedType: "VirtualMachine",
+		PowerOn:     vm.Power == "on",
+		Suspended:   vm.Power == "suspended",
 	}
 	maps.Copy(spec.ExtraConfig, vm.ExtraConfig)
 	for i, d := range vm.Disks {
@@ -132,7 +133,7 @@ func vcenterVM(p place, vm *VM) vcenter.VMSpec {
 		}
 		disk := vcenter.DiskSpec{
 			Size: int64(d.Size), From: d.From, Thin: !d.Thick, Controller: d.Controller, Bus: d.Bus, Unit: unit,
-			Mode: d.Mode, Sharing: d.Sharing, Fill: int64(d.Fill), Seed: fmt.Sprintf("%s disk %d", p.path(vm), i),
+			Mode: d.Mode, Sharing: d.Sharing, Raw: d.Raw, Fill: int64(d.Fill), Seed: fmt.Sprintf("%s disk %d", p.path(vm), i),
 		}
 		if d.StorageProfile != "" {
 			disk.Datastore = p.vdc.datastore(d.StorageProfile)

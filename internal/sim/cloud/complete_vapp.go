@@ -176,6 +176,10 @@ func (c *checker) vm(thing string, v *VDC, vm *VM) {
 	vm.CoresPerSocket = max(vm.CoresPerSocket, 1)
 	vm.Memory = cmp.Or(vm.Memory, 256<<20)
 	c.oneOf(thing, "firmware", &vm.Firmware, "bios", "efi")
+	c.oneOf(thing, "tools", &vm.Tools, "running", "stopped", "none")
+	if vm.TPM && (vm.EncryptionKey == "" || vm.Firmware != "efi") {
+		c.add(thing, "tpm: takes an encryptionKey and firmware: efi")
+	}
 	c.oneOf(thing, "power", &vm.Power, "off", "on", "suspended")
 	if vm.Memory%(4<<20) != 0 {
 		c.add(thing, "memory: want a multiple of 4MiB")
@@ -216,6 +220,9 @@ func (c *checker) disk(thing string, v *VDC, d *Disk) {
 	}
 	c.oneOf(thing, "controller", &d.Controller, "pvscsi", "lsilogic", "lsilogic-sas", "buslogic", "sata", "nvme", "ide")
 	c.oneOf(thing, "mode", &d.Mode, "persistent", "independent_persistent", "independent_nonpersistent")
+	if d.Raw != "" {
+		c.oneOf(thing, "raw", &d.Raw, "virtual", "physical")
+	}
 	c.oneOf(thing, "sharing", &d.Sharing, "sharingNone", "sharingMultiWriter")
 	if d.StorageProfile != "" {
 		known(c, thing, "storage profile", d.StorageProfile, v.StorageProfiles, profileName)

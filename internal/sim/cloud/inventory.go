@@ -369,7 +369,9 @@ type VM struct {
 
 	ExtraConfig map[string]string `yaml:"extraConfig"`
 
-	NoTools bool `yaml:"noTools"` // VMware Tools is not installed in the guest
+	Tools         string `yaml:"tools"`         // VMware Tools: running, stopped, none
+	EncryptionKey string `yaml:"encryptionKey"` // PROVIDER/KEY
+	TPM           bool   `yaml:"tpm"`           // takes encryptionKey and firmware: efi
 }
 
 // A Disk has a size and may have content: fill many deterministic bytes, or
@@ -385,6 +387,7 @@ type Disk struct {
 	Mode           string `yaml:"mode"` // persistent, independent_persistent, independent_nonpersistent
 	Sharing        string `yaml:"sharing"`
 	StorageProfile string `yaml:"storageProfile"`
+	Raw            string `yaml:"raw"` // a raw device mapping: virtual, physical
 }
 
 // A NIC. Modes are manual, pool, dhcp and none.

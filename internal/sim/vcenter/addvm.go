@@ -33,6 +33,21 @@ func (s *Server) AddVM(v VMSpec) (string, error) {
 	if err := s.fill(ref, v, spec); err != nil {
 		return "", fmt.Errorf("add VM %s: %w", v.Name, err)
 	}
+	if v.Key != "" {
+		if err := s.encrypt(ctx, ref, v.Key); err != nil {
+			return "", fmt.Errorf("add VM %s: %w", v.Name, err)
+		}
+	}
+	if v.TPM {
+		if err := s.addTPM(ctx, ref); err != nil {
+			return "", fmt.Errorf("add VM %s: %w", v.Name, err)
+		}
+	}
+	if v.Tools != "" {
+		if err := s.SetTools(ref.Value, v.Tools); err != nil {
+			return "", fmt.Errorf("add VM %s: %w", v.Name, err)
+		}
+	}
 	if v.PowerOn {
 		if err := s.PowerOn(ref.Value); err != nil {
 			return "", fmt.Errorf("add VM %s: %w", v.Name, err)
@@ -62,7 +77,7 @@ func (s *Server) fill(ref types.ManagedObjectReference, v VMSpec, spec *types.Vi
 		if from.From == "" && from.Fill == 0 {
 			continue
 		}
-		file := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo).FileName
+		file := disk.Backing.(types.BaseVirtualDeviceFileBackingInfo).GetVirtualDeviceFileBackingInfo().FileName
 		vs.io.Lock()
 		for _, d := range vs.disks {
 			if d.top.file.String() == file {
@@ -179,7 +194,7 @@ func (s *Server) specDisks(spec *types.VirtualMachineConfigSpec, v VMSpec, home 
 		if i > 0 {
 			name = fmt.Sprintf("%s_%d.vmdk", home.base(), i)
 		}
-		addDevice(spec, &types.VirtualDisk{
+		disk := &types.VirtualDisk{
 			VirtualDevice: types.VirtualDevice{
 				Key: -int32(i) - 100, ControllerKey: key, UnitNumber: freeUnit(spec, key, d.Unit),
 				Backing: &types.VirtualDiskFlatVer2BackingInfo{
@@ -188,7 +203,14 @@ func (s *Server) specDisks(spec *types.VirtualMachineConfigSpec, v VMSpec, home 
 				},
 			},
 			CapacityInBytes: d.Size, CapacityInKB: d.Size / 1024,
-		}, types.VirtualDeviceConfigSpecFileOperationCreate)
+		}
+		if d.Raw != "" {
+			disk.Backing = &rawBacking{
+				VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: dir.join(name).String()},
+				CompatibilityMode:            d.Raw + "Mode", DiskMode: d.Mode, Sharing: d.Sharing,
+			}
+		}
+		addDevice(spec, disk, types.VirtualDeviceConfigSpecFileOperationCreate)
 	}
 	return nil
 }

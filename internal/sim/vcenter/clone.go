@@ -3,6 +3,7 @@ package vcenter
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
@@ -93,6 +94,9 @@ func (c *cloning) look(ctx *simulator.Context) error {
 	c.from.io.RLock()
 	defer c.from.io.RUnlock()
 	for key, d := range c.from.disks {
+		if physical(d.device) {
+			return refuse(&types.NotSupported{}, "disk %d: a raw device mapping in physical mode cannot be cloned", key)
+		}
 		c.layers[key] = d.top
 	}
 	if ref := c.req.Spec.Snapshot; ref != nil {
@@ -211,9 +215,16 @@ func (c *cloning) finish(ctx *simulator.Context, ref types.ManagedObjectReferenc
 	if err := c.fill(ref); err != nil {
 		return err
 	}
+	if to := c.s.state(ref); to != nil {
+		c.s.movePolicies(to, &c.req.Spec.Location)
+	}
+	var change types.VirtualMachineConfigSpec
 	if o := c.req.Spec.Config; o != nil {
-		change := *o
+		change = *o
 		change.Uuid, change.InstanceUuid, change.Files = "", "", nil
+	}
+	change.DeviceChange = append(slices.Clone(c.req.Spec.Location.DeviceChange), change.DeviceChange...)
+	if c.req.Spec.Config != nil || len(change.DeviceChange) > 0 {
 		if err := c.s.reconfigure(ctx, ref, change); err != nil {
 			return err
 		}

@@ -66,6 +66,9 @@ type VMSpec struct {
 	Firmware                 string // bios or efi
 	Annotation               string
 	ChangeTracking           bool
+	Tools                    string // ToolsRunning (default), ToolsStopped, ToolsNone
+	Key                      string // PROVIDER/KEY of an encrypted VM
+	TPM                      bool   // a virtual one; takes Key and EFI
 
 	ManagedBy, ManagedType  string // key of the extension that manages it, and what it is to that
 	CoresPerSocket          int    // default 1
@@ -84,6 +87,7 @@ type DiskSpec struct {
 	Datastore  string // default: the VM's
 	Mode       string // persistent (default), independent_persistent, ...
 	Sharing    string // sharingNone (default), sharingMultiWriter
+	Raw        string // a raw device mapping: virtual or physical
 	Fill       int64  // bytes of made-up content, spread over the disk
 	Seed       string // of Fill: the same seed makes the same content
 }

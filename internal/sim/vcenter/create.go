@@ -97,6 +97,9 @@ func (s *Server) checkNewVM(ctx *simulator.Context, folder *simulator.Folder, sp
 	}
 	var children []types.ManagedObjectReference
 	ctx.WithLock(folder, func() { children = slices.Clone(folder.ChildEntity) })
+	if spec.Version == "" {
+		spec.Version = newestHardware
+	}
 	escaped := escapeName(spec.Name)
 	for _, ref := range children {
 		e, ok := s.model.Map().Get(ref).(mo.Entity)
@@ -138,6 +141,9 @@ func (s *Server) splitSpec(ctx *simulator.Context, vm *simulator.VirtualMachine,
 		ctx.WithLock(vm, func() { current = slices.Clone(vm.Config.Hardware.Device) })
 	}
 	newKeys(current, in)
+	if err := tooMany(current, in); err != nil {
+		return nil, nil, err
+	}
 	for i, b := range in {
 		spec := b.GetVirtualDeviceConfigSpec()
 		if spec.Device == nil {
@@ -149,6 +155,15 @@ func (s *Server) splitSpec(ctx *simulator.Context, vm *simulator.VirtualMachine,
 		}
 		if err := s.checkDevice(i, spec, current); err != nil {
 			return nil, nil, err
+		}
+		if vm != nil {
+			var tpm error
+			ctx.WithLock(vm, func() {
+				tpm = checkTPM(i, spec, vm.Config, vm.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOff)
+			})
+			if tpm != nil {
+				return nil, nil, tpm
+			}
 		}
 		rest = append(rest, b)
 	}
@@ -321,6 +336,7 @@ func (s *Server) furnish(ctx *simulator.Context, ref types.ManagedObjectReferenc
 	if err := plan.commit(); err != nil {
 		return err
 	}
+	s.setPolicies(vs, vmHome, spec.VmProfile)
 	if err := s.writeNVRAM(home); err != nil {
 		return err
 	}

@@ -174,9 +174,13 @@ func (s *Server) render(template *types.VirtualDisk, l *layer, mode, changeID st
 	if b, ok := template.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
 		like = b
 	}
-	b := s.backing(l, like, changeID)
-	b.DiskMode = mode
-	d.Backing = b
+	if raw, ok := template.Backing.(*rawBacking); ok {
+		d.Backing = s.rawInfo(l, raw, mode, changeID)
+	} else {
+		b := s.backing(l, like, changeID)
+		b.DiskMode = mode
+		d.Backing = b
+	}
 	d.CapacityInBytes = l.capacity()
 	d.CapacityInKB = d.CapacityInBytes / 1024
 	label := fmt.Sprintf("Hard disk %d", d.Key-1999)

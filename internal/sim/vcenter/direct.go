@@ -173,7 +173,7 @@ func (b *batch) add(o *origin) error {
 	}
 	d := &directVM{VirtualMachine: b.blank(o), origin: o}
 	d.vs = newVMState(d.Self)
-	d.vs.tracking = v.ChangeTracking
+	d.vs.tracking, d.vs.tools = v.ChangeTracking, v.Tools
 	if err := b.claimName(*d.Parent, d.Name, d.Self); err != nil {
 		return err
 	}
@@ -239,6 +239,9 @@ func (b *batch) blank(o *origin) *simulator.VirtualMachine {
 	for _, k := range slices.Sorted(maps.Keys(v.ExtraConfig)) {
 		c.ExtraConfig = append(c.ExtraConfig, &types.OptionValue{Key: k, Value: v.ExtraConfig[k]})
 	}
+	if v.Key != "" {
+		c.KeyId = keyOf(v.Key)
+	}
 	if v.ManagedBy != "" {
 		c.ManagedBy = &types.ManagedByInfo{ExtensionKey: v.ManagedBy, Type: v.ManagedType}
 	}
@@ -289,6 +292,13 @@ func (b *batch) devices(d *directVM, home dsPath) ([]types.BaseVirtualDevice, []
 	if err := b.s.specNICs(spec, v); err != nil {
 		return nil, nil, err
 	}
+	if v.TPM {
+		tpm := &types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationAdd, Device: newTPM()}
+		if err := checkTPM(0, tpm, d.Config, false); err != nil {
+			return nil, nil, err
+		}
+		spec.DeviceChange = append(spec.DeviceChange, tpm)
+	}
 	list := object.VirtualDeviceList(d.Config.Hardware.Device)
 	newKeys(list, spec.DeviceChange)
 	var disks []types.BaseVirtualDeviceConfigSpec
@@ -296,6 +306,9 @@ func (b *batch) devices(d *directVM, home dsPath) ([]types.BaseVirtualDevice, []
 	for _, c := range spec.DeviceChange {
 		device := c.GetVirtualDeviceConfigSpec().Device
 		if isDisk(device) {
+			if b, ok := device.GetVirtualDevice().Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+				b.KeyId = d.Config.KeyId
+			}
 			disks = append(disks, c)
 			continue
 		}
@@ -424,6 +437,9 @@ func (b *batch) insert() []string {
 		s.listVMs(b.ctx, at, vms)
 	}
 	for _, d := range b.vms {
+		if home, err := parseDS(d.origin.Home); err == nil && d.vs.on {
+			s.countSwap(d.Self, home.datastore, swapSize(d.Config))
+		}
 		reg.Put(d.VirtualMachine)
 		d.vs.origin.Store(d.origin)
 	}

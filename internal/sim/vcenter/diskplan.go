@@ -21,11 +21,14 @@ type diskPlan struct {
 	name    string // of the VM
 	devices []types.BaseVirtualDevice
 	frozen  bool // snapshots exist
+	version int  // of the virtual hardware
 
 	next    map[int32]*vmDisk
 	created []*layer
 	destroy []*layer
 	grow    map[*layer]int64
+
+	profiles map[int32][]types.BaseVirtualMachineProfileSpec
 }
 
 func invalidDevice(index int, format string, args ...any) error {
@@ -40,10 +43,13 @@ func snapshotsInTheWay(index int, what string) error {
 // planDisks works out the disk changes among specs. devices are the VM's
 // devices as they will be apart from the disks.
 func (s *Server) planDisks(vs *vmState, home dsPath, name string, devices []types.BaseVirtualDevice, specs []types.BaseVirtualDeviceConfigSpec) (*diskPlan, error) {
+	version := s.hardwareOf(s.newContext(), vs.ref)
 	vs.io.RLock()
 	p := &diskPlan{
-		s: s, vs: vs, home: home, name: name, devices: withoutDisks(devices), frozen: len(vs.snaps) > 0 || vs.pending,
+		version: version,
+		s:       s, vs: vs, home: home, name: name, devices: withoutDisks(devices), frozen: len(vs.snaps) > 0 || vs.pending,
 		next: maps.Clone(vs.disks), grow: map[*layer]int64{},
+		profiles: map[int32][]types.BaseVirtualMachineProfileSpec{},
 	}
 	vs.io.RUnlock()
 	for i, b := range specs {
@@ -55,11 +61,14 @@ func (s *Server) planDisks(vs *vmState, home dsPath, name string, devices []type
 		var err error
 		switch spec.Operation {
 		case types.VirtualDeviceConfigSpecOperationAdd:
-			err = p.add(i, copyDisk(disk), spec.FileOperation)
+			fresh := copyDisk(disk)
+			err = p.add(i, fresh, spec.FileOperation)
+			p.profiles[fresh.Key] = spec.Profile
 		case types.VirtualDeviceConfigSpecOperationRemove:
 			err = p.remove(i, disk.Key, spec.FileOperation == types.VirtualDeviceConfigSpecFileOperationDestroy)
 		case types.VirtualDeviceConfigSpecOperationEdit:
 			err = p.edit(i, disk)
+			p.profiles[disk.Key] = spec.Profile
 		default:
 			err = invalidDevice(i, "operation %q", spec.Operation)
 		}
@@ -78,6 +87,9 @@ func (p *diskPlan) undo() {
 }
 
 func (p *diskPlan) add(index int, disk *types.VirtualDisk, op types.VirtualDeviceConfigSpecFileOperation) error {
+	if raw, ok := disk.Backing.(*rawBacking); ok {
+		return p.addRaw(index, disk, raw, op)
+	}
 	b, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
 	if !ok {
 		return refuse(&types.DeviceUnsupportedForVmPlatform{InvalidDeviceSpec: types.InvalidDeviceSpec{DeviceIndex: int32(index)}},
@@ -143,7 +155,7 @@ func (p *diskPlan) place(index int, disk *types.VirtualDisk) error {
 	} else {
 		disk.UnitNumber = types.NewInt32(*disk.UnitNumber)
 	}
-	if unit := *disk.UnitNumber; unit >= rule.units || busy(unit) {
+	if unit := *disk.UnitNumber; unit >= unitsOf(c, rule, p.version) || busy(unit) {
 		return invalidDevice(index, "unit %d of controller %d: taken, or there is none", unit, disk.ControllerKey)
 	}
 	taken := func(key int32) bool { return p.next[key] != nil || findDevice(p.devices, key) != nil }
@@ -333,6 +345,9 @@ func (p *diskPlan) edit(index int, spec *types.VirtualDisk) error {
 	if old == nil {
 		return invalidDevice(index, "disk %d: not found", spec.Key)
 	}
+	if err := p.liveEdit(old, spec); err != nil {
+		return err
+	}
 	now := *old
 	device := copyDisk(old.device)
 	if spec.StorageIOAllocation != nil {
@@ -430,6 +445,11 @@ func (p *diskPlan) commit() error {
 		}
 	}
 	p.vs.disks = p.next
+	for key := range p.vs.policies {
+		if key != vmHome && p.next[key] == nil {
+			delete(p.vs.policies, key)
+		}
+	}
 	for _, d := range p.next {
 		p.s.store.use(d.top, 1)
 	}
@@ -437,6 +457,9 @@ func (p *diskPlan) commit() error {
 		p.s.store.use(d.top, -1)
 	}
 	p.vs.io.Unlock()
+	for key, specs := range p.profiles {
+		p.s.setPolicies(p.vs, key, specs)
+	}
 	for _, l := range p.destroy {
 		errs = append(errs, p.s.removeChain(l))
 	}

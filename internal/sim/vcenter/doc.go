@@ -5,8 +5,12 @@
 // block tracking, NFC leases that stream VMDKs both ways, an authenticated
 // /folder, .vmx files from which a VM can be registered again, and the
 // refusals of a real vCenter (locked files, busy slots, snapshots in the
-// way, disabled methods, held leases). Nor does it refuse more: a disk whose
-// files nobody has locked is deleted or moved, whoever needs it.
+// way, disabled methods, held leases, privileges that are not there, too many
+// sessions, full datastores). Nor does it refuse more: a disk whose files
+// nobody has locked is deleted or moved, whoever needs it.
+//
+// Hosts have addresses and certificates of their own, at which leases are
+// served. VMs move between hosts and datastores, and clones may share disks.
 //
 // Promises: the content of a disk without snapshots is exactly its raw
 // -flat.vmdk below Config.Dir (with files beside it from 8 TiB on, see
@@ -28,7 +32,8 @@
 // is described in statelog.go and staterecord.go.
 //
 // Refusals: nothing here is shared with the shipped packages, the codecs
-// included; templates, encryption and raw device mappings are not simulated;
+// included; encryption is shown but the bytes are plain; a raw device mapping
+// is a file like others; what lies in no disk takes no space but swap files;
 // without StateDir snapshots and change tracking do not survive Close, and
 // they never survive UnregisterVM; what tests make go wrong (Faults, full or
 // broken datastores, hosts in maintenance) does not survive.

@@ -1,6 +1,8 @@
 package vcenter
 
 import (
+	"strings"
+
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
@@ -14,6 +16,28 @@ func (s *Server) post(ctx *simulator.Context, e types.BaseEvent) {
 		return
 	}
 	ctx.WithLock(m, func() { m.PostEvent(ctx, &types.PostEvent{This: m.Self, EventToPost: e}) })
+}
+
+// descriptionOf is how tasks are named in descriptions, such as
+// VirtualMachine.createSnapshot.
+func descriptionOf(kind, method string) string {
+	name := strings.TrimSuffix(strings.TrimSuffix(method, "_Task"), "Ex")
+	return kind + "." + strings.ToLower(name[:1]) + name[1:]
+}
+
+// postTask tells that a task on a VM has begun.
+func (s *Server) postTask(ctx *simulator.Context, vm *simulator.VirtualMachine, info types.TaskInfo) {
+	label := info.DescriptionId
+	if m, ok := s.model.Map().Get(*s.model.ServiceContent.TaskManager).(*simulator.TaskManager); ok {
+		for _, b := range m.Description.MethodInfo { // does not change
+			if d := b.GetElementDescription(); d.Key == label {
+				label = d.Label
+			}
+		}
+	}
+	e := &types.TaskEvent{Event: s.eventOf(ctx, vm).Event, Info: info}
+	e.FullFormattedMessage = "Task: " + label
+	s.post(ctx, e)
 }
 
 func (s *Server) nameOf(ctx *simulator.Context, ref types.ManagedObjectReference) string {

@@ -25,6 +25,7 @@ type Faults struct {
 	thumbprint   bool
 	resetCBT     bool
 	locked       map[string]bool
+	frozen       map[string]time.Duration
 }
 
 type planned struct {
@@ -37,7 +38,7 @@ func newFaults() *Faults {
 		calls: map[string]*planned{}, tasks: map[string]*planned{},
 		areasPerPage: 2000,
 		quiesce:      map[string]bool{}, leaveDeltas: map[string]int{},
-		locked: map[string]bool{},
+		locked: map[string]bool{}, frozen: map[string]time.Duration{},
 		forged: map[forgery][]Range{}, forget: map[string]int{},
 	}
 }
@@ -168,6 +169,21 @@ func (f *Faults) quiesceFails(moref string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.quiesce[moref]
+}
+
+// FreezeGuest makes quiesced snapshots of a running VM take so long, while
+// its guest stands still, and then fail with ApplicationQuiesceFault; 0 ends
+// it.
+func (f *Faults) FreezeGuest(moref string, d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.frozen[moref] = d
+}
+
+func (f *Faults) freezes(moref string) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.frozen[moref]
 }
 
 // LeaveDeltas makes the next removals of snapshots of a VM leave their

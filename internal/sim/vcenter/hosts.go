@@ -111,6 +111,12 @@ func (s *Server) showCertificate(ctx *simulator.Context, host *simulator.HostSys
 	ctx.WithLock(host, func() {
 		host.Config.Certificate = text
 		host.Summary.Config.SslThumbprint = thumbprintOf(h.leaf)
+		if p := host.Summary.Config.Product; p != nil {
+			product := *p // vcsim's hosts share one
+			product.FullName = "VMware ESXi " + version + " build-" + build
+			product.Version, product.Build, product.ApiVersion = version, build, version+".0"
+			host.Summary.Config.Product, host.Config.Product = &product, product
+		}
 	})
 	return nil
 }

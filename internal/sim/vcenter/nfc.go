@@ -99,6 +99,9 @@ func (l *lease) addFrozen(vs *vmState, name string, devices []types.BaseVirtualD
 			}, "%s: only exported when it is off", vs.ref.Value)
 		}
 		for _, key := range vs.diskKeys() {
+			if physical(vs.disks[key].device) {
+				continue
+			}
 			l.addDisk(name, devices, vs.disks[key].device, vs.disks[key].top)
 		}
 	} else {

@@ -183,14 +183,3 @@ func (v *virtualMachine) ResetVMTask(ctx *simulator.Context, _ *types.ResetVM_Ta
 	})
 	return &methods.ResetVM_TaskBody{Res: &types.ResetVM_TaskResponse{Returnval: task}}
 }
-
-// ShutdownGuest asks the guest to stop, which it does.
-func (v *virtualMachine) ShutdownGuest(ctx *simulator.Context, _ *types.ShutdownGuest) soap.HasFault {
-	if v.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOn {
-		return &methods.ShutdownGuestBody{Fault_: soapFault(refuse(&types.InvalidPowerState{
-			RequestedState: types.VirtualMachinePowerStatePoweredOn, ExistingState: v.Runtime.PowerState,
-		}, "%s: not powered on", v.Self.Value))}
-	}
-	v.powerTask(ctx, "ShutdownGuest", types.VirtualMachinePowerStatePoweredOff)
-	return &methods.ShutdownGuestBody{Res: &types.ShutdownGuestResponse{}}
-}

@@ -27,6 +27,9 @@ type view struct {
 	kids    map[types.ManagedObjectReference][]types.ManagedObjectReference
 	storage []types.VirtualMachineUsageOnDatastore
 	pending bool
+
+	tools    string
+	toolsRun bool
 }
 
 // publish brings vcsim's objects in line with vs. Whatever clients may still
@@ -96,6 +99,7 @@ func (s *Server) show(ctx *simulator.Context, vm *simulator.VirtualMachine, v *v
 		{Name: "summary.runtime.consolidationNeeded", Val: v.pending},
 		{Name: "capability.changeTrackingSupported", Val: true},
 	}
+	changes = append(changes, toolsChanges(v)...)
 	if v.snaps == nil {
 		changes = append(changes, types.PropertyChange{Name: "snapshot"}, types.PropertyChange{Name: "rootSnapshot"})
 	} else {
@@ -111,7 +115,7 @@ func (s *Server) look(vs *vmState, home dsPath) *view {
 	v := &view{
 		frozen:  map[types.ManagedObjectReference]map[int32]*types.VirtualDisk{},
 		kids:    map[types.ManagedObjectReference][]types.ManagedObjectReference{},
-		pending: vs.pending,
+		pending: vs.pending, tools: vs.tools, toolsRun: vs.toolsRun(),
 	}
 	for _, key := range vs.diskKeys() {
 		d := vs.disks[key]

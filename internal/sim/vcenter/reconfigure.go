@@ -53,6 +53,7 @@ func (s *Server) reconfigure(ctx *simulator.Context, ref types.ManagedObjectRefe
 	if err := plan.commit(); err != nil {
 		return err
 	}
+	s.setPolicies(vs, vmHome, spec.VmProfile)
 	if want := spec.ChangeTrackingEnabled; want != nil {
 		vs.io.Lock()
 		vs.reset = vs.reset || vs.tracking && !*want

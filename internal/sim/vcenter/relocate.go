@@ -38,9 +38,19 @@ func (s *Server) relocate(ctx *simulator.Context, ref types.ManagedObjectReferen
 	if err := s.moveEntity(ctx, vm, spec); err != nil {
 		return err
 	}
+	if len(spec.DeviceChange) > 0 {
+		_, rest, err := s.splitSpec(ctx, vm, spec.DeviceChange)
+		if err == nil {
+			err = vcsimReconfigure(ctx, vm, types.VirtualMachineConfigSpec{DeviceChange: rest})
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if err := s.settle(ctx, vs); err != nil {
 		return err
 	}
+	s.movePolicies(vs, &spec)
 	s.leaveDatastores(ctx, vm)
 	s.postMigrated(ctx, vm, was, vs.isOn())
 	return nil
@@ -54,8 +64,10 @@ func (vs *vmState) isOn() bool {
 
 // checkRelocation refuses what cannot be done before anything is.
 func (s *Server) checkRelocation(vs *vmState, spec types.VirtualMachineRelocateSpec) error {
-	if spec.Service != nil || len(spec.DeviceChange) > 0 {
-		return refuse(&types.NotSupported{}, "%s: to another vCenter, or with other devices", vs.ref.Value)
+	if spec.Service != nil || slices.ContainsFunc(spec.DeviceChange, func(b types.BaseVirtualDeviceConfigSpec) bool {
+		return isDisk(b.GetVirtualDeviceConfigSpec().Device)
+	}) {
+		return refuse(&types.NotSupported{}, "%s: to another vCenter, or with other disks", vs.ref.Value)
 	}
 	if err := vs.asks(); err != nil {
 		return err
@@ -145,6 +157,11 @@ func (s *Server) Migrate(moref, host, datastore string) error {
 	method := &simulator.Method{Name: "RelocateVM_Task", This: vmRef(moref)}
 	if fault := s.disabledMethod(method); fault != nil {
 		return fmt.Errorf("migrate %s: %w", moref, refuse(fault, "%s was disabled by %s", method.Name, fault.(*types.MethodDisabled).Source))
+	}
+	if vs := s.state(vmRef(moref)); vs != nil {
+		if err := s.touchVM(vs); err != nil {
+			return fmt.Errorf("migrate %s: %w", moref, err)
+		}
 	}
 	task := s.startTask(ctx, vmRef(moref), method.Name, func(ctx *simulator.Context) (types.AnyType, error) {
 		return nil, s.relocate(ctx, vmRef(moref), spec)

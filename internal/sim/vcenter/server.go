@@ -17,11 +17,20 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	pbm "github.com/vmware/govmomi/pbm/simulator"
 	"github.com/vmware/govmomi/simulator"
+	vapi "github.com/vmware/govmomi/vapi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vappvault/vappvault/internal/sim/fault"
+)
+
+// What vCenter and hosts call themselves: a release that every vCD from 10.4
+// on works with.
+const (
+	version = "8.0.2"
+	build   = "22617221"
+	// newestHardware is what a VM gets that asks for no version.
+	newestHardware = "vmx-21"
 )
 
 // Server is a running vCenter. Its methods may be called concurrently.
@@ -118,12 +127,15 @@ func (s *Server) makeModel() error {
 	m := simulator.VPX()
 	m.Datacenter, m.Portgroup, m.Host, m.Cluster, m.ClusterHost, m.Datastore, m.Machine = 0, 0, 0, 0, 0, 0, 0
 	m.ServiceContent.About.InstanceUuid = s.cfg.InstanceUUID
-	m.ServiceContent.About.Name = s.cfg.Name
+	about := &m.ServiceContent.About
+	about.Name = s.cfg.Name
+	about.FullName = "VMware vCenter Server " + version + " build-" + build
+	about.Version, about.Build, about.ApiVersion = version, build, version+".0"
 	if err := m.Create(); err != nil {
 		return fmt.Errorf("create model: %w", err)
 	}
 	s.model = m
-	m.Service.RegisterSDK(pbm.New())
+	s.servePolicies()
 	reg := m.Map()
 	reg.Handler = s.intercept
 	reg.SessionManager().ValidLogin = func(l *types.Login) bool { return s.validUser(l.UserName, l.Password) }
@@ -141,6 +153,14 @@ func (s *Server) makeModel() error {
 		Key: "config.vmacore.soap.sessionTimeout", Value: s.cfg.SessionTimeout.String(),
 	})
 	return nil
+}
+
+// serveREST adds vCenter's REST API: tags and categories above all.
+func (s *Server) serveREST(svc *simulator.Service) {
+	paths, h := vapi.New(svc.Listen, svc.Context.Map)
+	for _, p := range paths {
+		svc.Handle(p, h)
+	}
 }
 
 // serve takes the place of vcsim's own listener, so that nothing has to be
@@ -169,6 +189,7 @@ func (s *Server) serve() error {
 	// A user other than vcsim's default turns its password check on.
 	svc.Listen = &url.URL{Scheme: "https", Host: s.url.Host, Path: s.url.Path, User: url.User(uuid.NewString())}
 	svc.Context.Map.SessionManager().ServiceHostName = s.url.Host
+	s.serveREST(svc)
 	s.http = &http.Server{
 		Handler:           s,
 		TLSConfig:         s.cfg.Rules.TLSConfig(s.cert, fault.VSphere, s.cfg.Label),
@@ -198,10 +219,16 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 		s.serveFolder(w, r)
 	case strings.HasPrefix(r.URL.Path, nfcPath):
 		s.serveNFC(w, r, nil)
+	case strings.HasPrefix(r.Header.Get("Authorization"), "SIGN "):
+		// vcsim takes any token; here is no STS that could have signed one.
+		http.Error(w, "no such token", http.StatusUnauthorized)
 	case s.full(r):
 		http.Error(w, "503 Service Unavailable", http.StatusServiceUnavailable)
 	case s.methodToggle(w, r):
 	default:
+		if strings.HasPrefix(r.URL.Path, s.url.Path) {
+			w = &faultWriter{ResponseWriter: w}
+		}
 		s.model.Service.ServeMux.ServeHTTP(w, r)
 	}
 }

@@ -46,11 +46,8 @@ func (s *Server) createSnapshot(ctx *simulator.Context, ref types.ManagedObjectR
 	if err != nil {
 		return ref, fmt.Errorf("copy configuration: %w", err)
 	}
-	for _, d := range config.Hardware.Device {
-		c, ok := d.(types.BaseVirtualSCSIController)
-		if ok && c.GetVirtualSCSIController().SharedBus != types.VirtualSCSISharingNoSharing && c.GetVirtualSCSIController().SharedBus != "" {
-			return ref, refuse(&types.SnapshotFault{}, "controller %d: its bus is shared", deviceKey(d))
-		}
+	if err := sharedBus(config.Hardware.Device); err != nil {
+		return ref, err
 	}
 	if !req.Memory {
 		power = types.VirtualMachinePowerStatePoweredOff
@@ -59,10 +56,14 @@ func (s *Server) createSnapshot(ctx *simulator.Context, ref types.ManagedObjectR
 	if err != nil {
 		return ref, err
 	}
+	quiesced, err := s.quiesce(vs, req)
+	if err != nil {
+		return ref, err
+	}
 	obj := &simulator.VirtualMachineSnapshot{}
 	obj.Vm, obj.Config = ref, config
 	n := &snapshot{
-		name: req.Name, about: req.Description, created: time.Now(), state: power, quiesced: req.QuiesceSpec != nil,
+		name: req.Name, about: req.Description, created: time.Now(), state: power, quiesced: quiesced,
 		disks: map[int32]*frozenDisk{},
 	}
 	if err := s.freeze(vs, n, home); err != nil {
@@ -82,16 +83,27 @@ func (s *Server) createSnapshot(ctx *simulator.Context, ref types.ManagedObjectR
 	return n.ref, s.settle(ctx, vs)
 }
 
+// sharedBus refuses a VM that shares a controller's bus with others.
+func sharedBus(devices []types.BaseVirtualDevice) error {
+	for _, d := range devices {
+		c, ok := d.(types.BaseVirtualSCSIController)
+		if ok && c.GetVirtualSCSIController().SharedBus != types.VirtualSCSISharingNoSharing && c.GetVirtualSCSIController().SharedBus != "" {
+			return refuse(&types.SnapshotFault{}, "controller %d: its bus is shared", deviceKey(d))
+		}
+	}
+	return nil
+}
+
 func (s *Server) checkSnapshot(vs *vmState, req *types.CreateSnapshotEx_Task) error {
 	vs.io.RLock()
 	defer vs.io.RUnlock()
 	if req.Name == "" {
 		return refuse(&types.InvalidName{}, "a snapshot needs a name")
 	}
-	if vs.on && req.QuiesceSpec != nil && s.faults.quiesceFails(vs.ref.Value) {
-		return refuse(&types.ApplicationQuiesceFault{}, "an error occurred while quiescing the virtual machine")
-	}
 	for _, d := range vs.disks {
+		if physical(d.device) && (vs.on || req.Memory) {
+			return refuse(&types.SnapshotFault{}, "disk %d: a raw device mapping in physical mode", d.key)
+		}
 		if d.top.depth() >= maxChain {
 			return refuse(&types.SnapshotFault{}, "disk %d: the chain of snapshots is %d deep already", d.key, maxChain)
 		}

@@ -34,6 +34,9 @@ func (l *layer) takes() int64 {
 	if l.parent != nil || l.thin {
 		return n
 	}
+	if l.unmade.Load() {
+		return l.capacity()
+	}
 	if _, err := os.Stat(l.extentPath()); err != nil {
 		return 0
 	}
@@ -252,11 +255,7 @@ func (s *Server) swapOn(ctx *simulator.Context, vs *vmState, vm *simulator.Virtu
 	var err error
 	ctx.WithLock(vm, func() {
 		home, err = parseDS(vm.Config.Files.VmPathName)
-		size = int64(vm.Config.Hardware.MemoryMB)
-		if a := vm.Config.MemoryAllocation; a != nil && a.Reservation != nil {
-			size -= *a.Reservation
-		}
-		size = max(size, 0) << 20
+		size = swapSize(vm.Config)
 	})
 	if err != nil {
 		return err
@@ -265,13 +264,27 @@ func (s *Server) swapOn(ctx *simulator.Context, vs *vmState, vm *simulator.Virtu
 	if err := s.room(home.dir().join(vs.ref.Value+".vswp"), home.datastore, size); err != nil {
 		return err
 	}
+	s.countSwap(vs.ref, home.datastore, size)
+	return nil
+}
+
+// swapSize is how much memory of a VM may have to be swapped.
+func swapSize(c *types.VirtualMachineConfigInfo) int64 {
+	size := int64(c.Hardware.MemoryMB)
+	if a := c.MemoryAllocation; a != nil && a.Reservation != nil {
+		size -= *a.Reservation
+	}
+	return max(size, 0) << 20
+}
+
+// countSwap notes the swap file of a VM that runs.
+func (s *Server) countSwap(ref types.ManagedObjectReference, datastore string, size int64) {
 	s.inv.mu.Lock()
 	defer s.inv.mu.Unlock()
-	u := s.inv.use(home.datastore)
+	u := s.inv.use(datastore)
 	u.swap += size
 	u.left -= size
-	s.inv.swaps[vs.ref] = swapFile{home.datastore, size}
-	return nil
+	s.inv.swaps[ref] = swapFile{datastore, size}
 }
 
 // A swapFile is where a VM swaps to.

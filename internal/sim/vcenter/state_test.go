@@ -12,6 +12,8 @@ import (
 
 	"github.com/vmware/govmomi"
 	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/pbm"
+	pbmtypes "github.com/vmware/govmomi/pbm/types"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -434,5 +436,34 @@ func TestSavesWhileMuchHappens(t *testing.T) {
 		for n := range 6 {
 			reads(t, guest(t, s, again(vm, c), 0), int64(n)*mib, []byte{byte(n + 1)})
 		}
+	}
+}
+
+func TestPoliciesAndToolsComeBack(t *testing.T) {
+	dir, keep := t.TempDir(), t.TempDir()
+	again := func(c *vcenter.Config) {
+		c.Dir, c.StateDir, c.InstanceUUID = dir, keep, "5a0dca1c-2b0e-4f2c-9a35-4b2f8f0f0f01"
+	}
+	s := start(t, again)
+	c := dial(t, s)
+	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Tools: vcenter.ToolsStopped, PowerOn: true})
+	profile := []types.BaseVirtualMachineProfileSpec{&types.VirtualMachineDefinedProfileSpec{ProfileId: "p1"}}
+	task, err := vm.Reconfigure(context.Background(), types.VirtualMachineConfigSpec{VmProfile: profile})
+	done(t, task, err)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, again)
+	p, err := pbm.NewClient(context.Background(), dial(t, s).Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := p.QueryAssociatedProfile(context.Background(), pbmtypes.PbmServerObjectRef{ObjectType: "virtualMachine", Key: vm.Reference().Value})
+	if err != nil || len(got) != 1 || got[0].UniqueId != "p1" {
+		t.Errorf("got policies %v, %v", got, err)
+	}
+	vm = object.NewVirtualMachine(dial(t, s).Client, vm.Reference())
+	if status := props(t, vm).Guest.ToolsRunningStatus; status != "guestToolsNotRunning" {
+		t.Errorf("got tools %s", status)
 	}
 }

@@ -59,6 +59,8 @@ type (
 		Pending  bool
 		Deltas   []string
 		Disabled map[string][]string
+		Tools    string             `json:",omitempty"`
+		Policies map[int32][]string `json:",omitempty"` // by disk; 0: the VM's home
 	}
 	diskRecord struct {
 		Key      int32
@@ -134,6 +136,7 @@ func (vs *vmState) record() (*vmRecord, error) {
 	r := &vmRecord{
 		Gen: vs.gen, Trackers: map[string]trackerRecord{}, SnapSeq: vs.snapSeq, On: vs.on, Tracking: vs.tracking,
 		Reset: vs.reset, Pending: vs.pending, Disabled: map[string][]string{},
+		Tools: vs.tools, Policies: maps.Clone(vs.policies),
 	}
 	for _, key := range vs.diskKeys() {
 		d := vs.disks[key]

@@ -261,6 +261,12 @@ func (r *restorer) touchedVM(rec *vmRecord, crashed bool, noted uint64) error {
 	s.inner(vm, home)
 	vs := newVMState(vm.Self)
 	vs.gen, vs.snapSeq, vs.on, vs.tracking, vs.reset, vs.pending = max(rec.Gen, noted), rec.SnapSeq, rec.On, rec.Tracking, rec.Reset, rec.Pending
+	vs.tools = rec.Tools
+	maps.Copy(vs.policies, rec.Policies)
+	vm.Runtime.Question, vm.Summary.Runtime.Question = nil, nil // the write that asked is forgotten
+	if vs.on {
+		s.countSwap(vm.Self, home.datastore, swapSize(vm.Config))
+	}
 	for method, sources := range rec.Disabled {
 		vs.disabled[method] = map[string]bool{}
 		for _, source := range sources {

@@ -56,7 +56,7 @@ func (s *Server) startTask(ctx *simulator.Context, entity types.ManagedObjectRef
 		user = ctx.Session.UserName
 	}
 	t.Info = types.TaskInfo{
-		Key: t.Self.Value, Task: t.Self, Name: name, DescriptionId: entity.Type + "." + name,
+		Key: t.Self.Value, Task: t.Self, Name: name, DescriptionId: descriptionOf(entity.Type, name),
 		Entity: &entity, EntityName: entity.Value, State: types.TaskInfoStateRunning,
 		Reason: &types.TaskReasonUser{UserName: user}, QueueTime: now, StartTime: &now,
 	}
@@ -65,6 +65,9 @@ func (s *Server) startTask(ctx *simulator.Context, entity types.ManagedObjectRef
 	s.tasks.Add(1)
 	go func() {
 		defer s.tasks.Done()
+		if vm, ok := own.Map.Get(entity).(*simulator.VirtualMachine); ok {
+			s.postTask(&own, vm, t.Info)
+		}
 		time.Sleep(s.cfg.TaskDelay)
 		res, err := s.protect(name, &own, s.ruled(name, entity, f))
 		// Who is told that it is done may rely on it. An error is told by

@@ -41,6 +41,8 @@ type vmState struct {
 	disabled map[string]map[string]bool
 	held     map[string]bool // leases
 	gone     bool
+	policies map[int32][]string                // storage policies, by disk
+	tools    string                            // what VMware Tools the guest has
 	question *types.VirtualMachineQuestionInfo // that it waits for an answer to
 	gen      uint64                            // of what Save writes down
 	noted    bool                              // that gen is newer than what Save wrote
@@ -90,6 +92,7 @@ func newVMState(ref types.ManagedObjectReference) *vmState {
 		ref: ref, disks: map[int32]*vmDisk{},
 		snaps:    map[types.ManagedObjectReference]*snapshot{},
 		deltas:   map[*layer]bool{},
+		policies: map[int32][]string{},
 		disabled: map[string]map[string]bool{}, held: map[string]bool{},
 	}
 }

@@ -41,6 +41,10 @@ type (
 		*simulator.HostSystem
 		s *Server
 	}
+	ovfManager struct {
+		*simulator.OvfManager
+		s *Server
+	}
 	authzManager struct {
 		*simulator.AuthorizationManager
 		s *Server
@@ -159,6 +163,8 @@ func (s *Server) wrapper(obj mo.Reference) mo.Reference {
 		return &datastore{o, s}
 	case *simulator.HostSystem:
 		return &hostSystem{o, s}
+	case *simulator.OvfManager:
+		return &ovfManager{o, s}
 	case *simulator.AuthorizationManager:
 		return &authzManager{o, s}
 	case *simulator.Datacenter:
@@ -185,6 +191,8 @@ func wrapped(w mo.Reference) mo.Reference {
 		return o.Datastore
 	case *hostSystem:
 		return o.HostSystem
+	case *ovfManager:
+		return o.OvfManager
 	case *authzManager:
 		return o.AuthorizationManager
 	case *datacenter:
