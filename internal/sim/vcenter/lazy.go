@@ -145,6 +145,7 @@ func (s *Server) makeFiles(u *unmade) error {
 	}
 	u.made.Store(true)
 	s.store.settled(u)
+	s.changed(u.ref) // what clients do to files from now on must not be undone
 	if vs := s.state(u.ref); filled && vs != nil {
 		return s.publish(s.newContext(), vs) // they take space now
 	}

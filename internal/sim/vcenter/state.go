@@ -28,6 +28,9 @@ type keeper struct {
 	hashes   map[string]uint64 // of small records, as written
 	restored bool
 
+	roles     []types.AuthorizationRole // as encoded last
+	rolesJSON json.RawMessage
+
 	changes atomic.Int64 // that somebody may have made
 	saved   int64        // of them
 
@@ -227,11 +230,15 @@ func (s *Server) smallChanges(ctx *simulator.Context) ([]change, map[string]uint
 	if err != nil {
 		return nil, nil, fmt.Errorf("authorization: %w", err)
 	}
+	roles, err := s.rolesRecord()
+	if err != nil {
+		return nil, nil, fmt.Errorf("roles: %w", err)
+	}
 	meta, err := json.Marshal(s.meta())
 	if err != nil {
 		return nil, nil, err
 	}
-	all = append(all, change{key: "authorization", value: auth}, change{key: "meta", value: meta})
+	all = append(all, change{key: "authorization", value: auth}, change{key: "roles", value: roles}, change{key: "meta", value: meta})
 	hashes := map[string]uint64{}
 	var out []change
 	for _, c := range all {
@@ -250,7 +257,7 @@ func (s *Server) smallChanges(ctx *simulator.Context) ([]change, map[string]uint
 	return out, hashes, nil
 }
 
-// authRecord is the record of roles and permissions.
+// authRecord is the record of the permissions.
 func (s *Server) authRecord() (json.RawMessage, error) {
 	s.perms.mu.RLock()
 	defer s.perms.mu.RUnlock()
@@ -269,10 +276,24 @@ func (s *Server) authRecord() (json.RawMessage, error) {
 	if r.Permissions, err = encodeVim(types.ArrayOfPermission{Permission: list}); err != nil {
 		return nil, err
 	}
-	if r.Roles, err = encodeVim(types.ArrayOfAuthorizationRole{AuthorizationRole: s.authorization().RoleList}); err != nil {
-		return nil, err
-	}
 	return json.Marshal(r)
+}
+
+// rolesRecord is the record of the roles, some 150 KB that seldom change: the
+// list is replaced then, never written to.
+func (s *Server) rolesRecord() (json.RawMessage, error) {
+	s.perms.mu.RLock()
+	list := s.authorization().RoleList
+	s.perms.mu.RUnlock()
+	k := s.keeper
+	if len(list) > 0 && len(list) == len(k.roles) && &list[0] == &k.roles[0] {
+		return k.rolesJSON, nil
+	}
+	raw, err := encodeVim(types.ArrayOfAuthorizationRole{AuthorizationRole: list})
+	if err == nil {
+		k.roles, k.rolesJSON = list, raw
+	}
+	return raw, err
 }
 
 // meta is what the server was made from, with counters that no new object

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -300,6 +301,26 @@ func gone2(c *govmomi.Client, ref types.ManagedObjectReference) error {
 	_, err := methods.QueryChangedDiskAreas(context.Background(), c.Client, &types.QueryChangedDiskAreas{This: ref})
 	var f mo.VirtualMachine
 	return errors.Join(err, c.RetrieveOne(context.Background(), ref, []string{"name"}, &f))
+}
+
+func TestDeletedFilesDoNotComeBack(t *testing.T) {
+	e := newEstate(t)
+	s, c := e.start(false)
+	ctx := context.Background()
+	vm := direct(t, s, c, vcenter.VMSpec{Name: "a", Disks: []vcenter.DiskSpec{{Size: mib, Fill: 4096, Seed: "s"}}})[0]
+	task, err := object.NewFileManager(c.Client).DeleteDatastoreFile(ctx, "[ds1] a/a-flat.vmdk", nil)
+	_, err = finish(task, err)
+	if err == nil {
+		t.Fatal("a file in use was deleted")
+	}
+	if status, _ := browse(t, s, c).do(http.MethodDelete, "a/a.vmdk", nil); status >= 300 {
+		t.Fatalf("delete: status %d", status)
+	}
+	e.close(s)
+	s, _ = e.start(true)
+	if err := s.PowerOn(vm.Reference().Value); err == nil {
+		t.Error("the VM starts with a disk that was deleted")
+	}
 }
 
 func TestKilledTwiceThenClosed(t *testing.T) {

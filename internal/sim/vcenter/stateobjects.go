@@ -197,7 +197,7 @@ func (r *restorer) authorization() error {
 	}
 	var roles types.ArrayOfAuthorizationRole
 	var permissions types.ArrayOfPermission
-	if err := errors.Join(decodeVim(a.Roles, &roles), decodeVim(a.Permissions, &permissions)); err != nil {
+	if err := errors.Join(decodeVim(r.old.records["roles"], &roles), decodeVim(a.Permissions, &permissions)); err != nil {
 		return err
 	}
 	s := r.s

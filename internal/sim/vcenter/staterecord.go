@@ -16,7 +16,8 @@ import (
 // What a state file holds, by key:
 //
 //	meta                what the server was made from, and its counters
-//	authorization       roles and permissions
+//	authorization       permissions
+//	roles               types.ArrayOfAuthorizationRole
 //	TYPE/MOREF          vSphere's object: Folder, ResourcePool,
 //	                    DistributedVirtualPortgroup, VirtualMachineSnapshot
 //	vm/MOREF            a VM
@@ -37,8 +38,7 @@ type (
 		MACs, Tasks  int64
 	}
 	authRecord struct {
-		Roles       json.RawMessage // []types.AuthorizationRole
-		Permissions json.RawMessage
+		Permissions json.RawMessage // types.ArrayOfPermission
 		Next        int32
 	}
 	vmRecord struct {
