@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/vappvault/vappvault/internal/sim/director"
+	"github.com/vappvault/vappvault/internal/sim/fault"
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
 )
 
@@ -34,6 +35,8 @@ type Options struct {
 	// Recorder, when set, is handed each exchange with a vCD, from many
 	// goroutines.
 	Recorder func(director.Exchange)
+	// Faults holds the rules and the log of calls; a fresh one when nil.
+	Faults *fault.Set
 }
 
 // A Cloud is a running one. Its methods may be called concurrently.
@@ -44,6 +47,7 @@ type Cloud struct {
 	host      string // that servers listen on
 	ca        *authority
 	sites     []*site
+	faults    *fault.Set
 	restored  bool              // from an earlier start
 	before    map[string]string // addresses of the start before
 	addresses map[string]string // by SITE and SITE/VCENTER
@@ -77,6 +81,9 @@ func Start(o Options) (*Cloud, error) {
 	c := &Cloud{dir: o.Dir, host: host, addresses: map[string]string{}, stop: stop}
 	if err := c.open(o); err != nil {
 		return nil, fmt.Errorf("cloud: %w", err)
+	}
+	if c.faults = o.Faults; c.faults == nil {
+		c.faults = fault.New(1)
 	}
 	if c.ca, err = keptAuthority(filepath.Join(stateDir(c.dir), "tls", "ca.pem")); err != nil {
 		return nil, fmt.Errorf("cloud: certificate authority: %w", err)
@@ -160,6 +167,9 @@ func (c *Cloud) VCenters() map[string]*vcenter.Server {
 	}
 	return all
 }
+
+// Faults makes calls of all servers go wrong, and remembers them.
+func (c *Cloud) Faults() *fault.Set { return c.faults }
 
 // CA is the certificate of the authority behind all servers, as PEM.
 func (c *Cloud) CA() []byte { return c.ca.pem() }

@@ -25,12 +25,20 @@ type Site struct {
 	Orgs     []Org     `yaml:"orgs"`
 
 	TaskDelay Duration `yaml:"taskDelay"` // how long each vCD task runs at least
+
+	APIVersions      []string          `yaml:"apiVersions"`     // default: all that there are
+	SessionTimeout   Duration          `yaml:"sessionTimeout"`  // of a session that is not used
+	SessionLifetime  Duration          `yaml:"sessionLifetime"` // of any session
+	NetworkPools     []NetworkPool     `yaml:"networkPools"`
+	NSXTManagers     []NSXTManager     `yaml:"nsxtManagers"`
+	ExternalNetworks []ExternalNetwork `yaml:"externalNetworks"`
 }
 
 // A Login is an account of a vCD's system organization.
 type Login struct {
 	Name     string `yaml:"name"`
 	Password string `yaml:"password"`
+	APIToken string `yaml:"apiToken"`
 }
 
 // A VCenter is one vCenter with one datacenter and one cluster.
@@ -46,6 +54,20 @@ type VCenter struct {
 	Networks     []string    `yaml:"networks"` // port groups
 
 	TaskDelay Duration `yaml:"taskDelay"`
+
+	Users          []VCenterUser `yaml:"users"`          // beside user, which may do everything
+	MaxSessions    int           `yaml:"maxSessions"`    // 0: no limit
+	SessionTimeout Duration      `yaml:"sessionTimeout"` // of idle ones; default 30m
+	NFCProxy       bool          `yaml:"nfcProxy"`       // leases lead to the vCenter, not to hosts
+}
+
+// A VCenterUser has a role at vCenter's root folder: one of vCenter's own, or
+// one with the given privileges.
+type VCenterUser struct {
+	Name       string   `yaml:"name"`
+	Password   string   `yaml:"password"`
+	Role       string   `yaml:"role"` // default: ReadOnly
+	Privileges []string `yaml:"privileges"`
 }
 
 // A Datastore has a folder of its name below the cloud's directory.
@@ -67,6 +89,18 @@ type Org struct {
 	Lease OrgLease `yaml:"lease"`
 	Users []User   `yaml:"users"`
 	VDCs  []VDC    `yaml:"vdcs"`
+
+	Catalogs []Catalog `yaml:"catalogs"`
+
+	Roles    []Role `yaml:"roles"`    // beyond the predefined ones
+	Disabled bool   `yaml:"disabled"` // nobody of the org can log in
+}
+
+// A Role of an org has rights by vCD's names.
+type Role struct {
+	Name        string   `yaml:"name"`
+	Description string   `yaml:"description"`
+	Rights      []string `yaml:"rights"`
 }
 
 // An OrgLease is the longest lease that a vApp of the org may have, and what
@@ -87,6 +121,9 @@ type User struct {
 
 	DeployedVMQuota int `yaml:"deployedVMQuota"`
 	StoredVMQuota   int `yaml:"storedVMQuota"`
+
+	APIToken string `yaml:"apiToken"` // logs in without a password
+	Disabled bool   `yaml:"disabled"`
 }
 
 // A VDC is an organization VDC. It lives in one vCenter, in a resource pool
@@ -102,6 +139,9 @@ type VDC struct {
 	Networks        []OrgNetwork     `yaml:"networks"`
 	VApps           []VApp           `yaml:"vapps"`
 	VMs             []VM             `yaml:"vms"` // standalone VMs
+
+	NetworkProvider string `yaml:"networkProvider"` // NSX_T, NSX_V
+	Edges           []Edge `yaml:"edges"`
 }
 
 // A StorageProfile of a VDC puts disks on one datastore.

@@ -8,57 +8,14 @@ import (
 
 func asJSON(v any) *answer { return &answer{status: http.StatusOK, json: v} }
 
-// site is the installation.
-func (c *call) site() (*answer, error) {
-	return asJSON(map[string]any{"id": "urn:vcloud:site:" + c.s.systemOrg().id, "name": "simulated", "restEndpoint": c.s.base + "/api"}), nil
-}
-
 func (c *call) cloudOrgs() (*answer, error) {
 	var out []any
 	for _, o := range sorted(c.s.orgs) {
 		if c.provider() || o == c.login.org {
-			out = append(out, map[string]any{"id": "urn:vcloud:org:" + o.id, "name": o.name, "displayName": o.fullName, "description": o.desc, "isEnabled": o.enabled})
+			out = append(out, c.s.orgJSON(o))
 		}
 	}
 	return c.list(out)
-}
-
-// quota is a quota policy. A quota of 0 is no limit.
-func quota(urn string, running, stored int) *answer {
-	pools := []any{}
-	for _, q := range []struct {
-		resource string
-		quota    int
-	}{{"runningVms", running}, {"vms", stored}} {
-		if q.quota > 0 {
-			pools = append(pools, map[string]any{"resourceType": q.resource, "quotaResourceUnit": "count", "quota": q.quota})
-		}
-	}
-	return asJSON(map[string]any{"quotaPoolDefinitions": pools, "quotaPoolReference": urn})
-}
-
-func (c *call) orgQuota() (*answer, error) {
-	o := c.s.orgs[uuidIn(c.path("urn"))]
-	if o == nil || !c.provider() && o != c.login.org {
-		return nil, missing("org", c.path("urn"))
-	}
-	return quota(c.path("urn"), o.deployedQuota, o.stored), nil
-}
-
-func (c *call) userQuota() (*answer, error) {
-	u := c.s.users[uuidIn(c.path("urn"))]
-	if u == nil || !c.orgAdmin(u.org) && u != c.login.user {
-		return nil, missing("user", c.path("urn"))
-	}
-	return quota(c.path("urn"), u.deployed, u.quota), nil
-}
-
-func (c *call) vappQuota() (*answer, error) {
-	a := c.s.vapps[uuidIn(c.path("urn"))]
-	if a == nil || c.level(a) == accessNone {
-		return nil, missing("vapp", c.path("urn"))
-	}
-	return quota(c.path("urn"), 0, 0), nil
 }
 
 func (p *policy) json() map[string]any {

@@ -1,5 +1,5 @@
 // Package director simulates a VMware Cloud Director: the vCloud API, versions
-// 37.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
+// 36.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
 // the real one does.
 //
 // It promises that every answer has the shape that the published schemas and
@@ -26,13 +26,12 @@ import (
 	"net/netip"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/vappvault/vappvault/internal/sim/fault"
 	"github.com/vappvault/vappvault/internal/sim/graph"
 )
-
-// Versions are the API versions that /api/versions lists.
-var versions = []string{"37.0", "37.1", "37.2", "37.3", "38.0", "38.1", "39.0", "39.1"}
 
 // Config is what a Server starts from.
 type Config struct {
@@ -47,6 +46,8 @@ type Config struct {
 	// AdminUser and AdminPassword are the system administrator's, who
 	// logs in as AdminUser@System. "administrator" when the name is empty.
 	AdminUser, AdminPassword string
+	// AdminAPIToken, when not empty, is an API token of that account's.
+	AdminAPIToken string
 	// VCenters are the vCenters behind this installation.
 	VCenters []VCenter
 	// TaskDelay is how long a task waits in the states queued and running,
@@ -57,6 +58,12 @@ type Config struct {
 	// SessionTimeout is how long a session lives without being used; 30
 	// minutes when 0.
 	SessionTimeout time.Duration
+	// SessionLifetime is how long a session lives however much it is used;
+	// 24 hours when 0.
+	SessionLifetime time.Duration
+	// APIVersions are the versions that are served, in rising order; all
+	// that there are when empty.
+	APIVersions []string
 	// SnapshotsPerVM is the limit that API 39.0 and newer apply; 1 when 0.
 	SnapshotsPerVM int
 	// DiscoveryInterval is how often VMs that appeared in a VDC's resource
@@ -66,9 +73,21 @@ type Config struct {
 	// StateDir is where the inventory is kept, so that the next server with
 	// that directory goes on where this one ended; "" keeps nothing.
 	StateDir string
+	// TransferDir is the folder for uploads and downloads under way; a
+	// temporary one when empty.
+	TransferDir string
+	// LeaseInterval is how often leases are looked at; every second when 0.
+	LeaseInterval time.Duration
+	// Now is the clock of leases, tasks and dates of creation; time.Now
+	// when nil. Sessions and delays follow the system's clock.
+	Now func() time.Time
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
+	// Faults, when set, makes calls and tasks go wrong, and remembers them.
+	// Site is the server's name there.
+	Faults *fault.Set
+	Site   string
 }
 
 // A VCenter is a vCenter that the installation has registered.
@@ -108,6 +127,8 @@ type Server struct {
 	saving   sync.Mutex // of savedSum and of the file; taken before mu
 	savedSum [sha256.Size]byte
 
+	spool spool // of transfers
+
 	mu      sync.Mutex
 	changed bool // since it was saved
 	// book has the addresses in use by org network while vApps are added; nil
@@ -116,6 +137,8 @@ type Server struct {
 	// remembered are the VMs whose facts are in memory, the first read first.
 	remembered []*vm
 	inventory
+
+	ahead atomic.Int64 // nanoseconds that the clock was moved on
 }
 
 // Start serves the installation that c describes: the one whose state is in
@@ -123,6 +146,7 @@ type Server struct {
 // vCenters.
 func Start(c Config) (*Server, error) {
 	s := &Server{cfg: withDefaults(c), inventory: newInventory(), codec: graph.New(graphTypes()...)}
+	s.spool.dir = c.TransferDir
 	if err := s.restore(); err != nil {
 		return nil, fmt.Errorf("director: %w", err)
 	}
@@ -155,7 +179,7 @@ func Start(c Config) (*Server, error) {
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cfg.TLS}, MinVersion: tls.VersionTLS12},
+		TLSConfig:         s.cfg.Faults.TLSConfig(s.cfg.TLS, fault.VCD, s.cfg.Site),
 		ReadHeaderTimeout: 30 * time.Second,
 		// A client that does not trust the certificate is the client's
 		// news, not this program's.
@@ -166,6 +190,8 @@ func Start(c Config) (*Server, error) {
 		s.work.Add(1)
 		go s.saveAlways()
 	}
+	s.work.Add(1)
+	go s.leasesAlways()
 	if s.cfg.DiscoveryInterval > 0 {
 		s.work.Add(1)
 		go s.discoverAlways()
@@ -191,6 +217,7 @@ func (s *Server) Close() error {
 	s.stop()
 	s.work.Wait()
 	err := errors.Join(s.http.Close(), s.Save())
+	s.spool.close()
 	for _, vc := range s.vcenters {
 		vc.logout()
 	}
@@ -209,6 +236,18 @@ func withDefaults(c Config) Config {
 	}
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 30 * time.Minute
+	}
+	if c.LeaseInterval == 0 {
+		c.LeaseInterval = time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.SessionLifetime == 0 {
+		c.SessionLifetime = 24 * time.Hour
+	}
+	if len(c.APIVersions) == 0 {
+		c.APIVersions = versions
 	}
 	if c.SnapshotsPerVM == 0 {
 		c.SnapshotsPerVM = 1

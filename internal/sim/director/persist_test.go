@@ -40,8 +40,8 @@ func (u *user) everything() map[string][]byte {
 	for len(todo) > 0 {
 		href := todo[0]
 		todo = todo[1:]
-		if _, seen := out[href]; seen || !strings.HasPrefix(href, base) || strings.Contains(href, "/action/") {
-			continue
+		if _, seen := out[href]; seen || !strings.HasPrefix(href, base) || strings.Contains(href, "/action/") || strings.Contains(href, "type=event") {
+			continue // of the latter logins are a part
 		}
 		r := u.do(http.MethodGet, href, "", "")
 		out[href] = volatile.ReplaceAll(r.body, nil)

@@ -27,7 +27,7 @@ func (c *call) vappRecord(a *vapp) *record {
 	r := &record{tag: "VAppRecord", meta: a.meta, vapp: a}
 	r.attrs = []string{"href", s.vappHref(a), "name", a.name, "vdc", s.href("/api/vdc/" + v.id), "vdcName", v.name, "isEnabled", "true",
 		"isBusy", yes(s.occupied(a, nil)), "creationDate", stamp(a.created), "ownerName", owner.name, "isDeployed", yes(a.deployed),
-		"isInMaintenanceMode", yes(a.maintenance), "isAutoNature", yes(a.auto), "isExpired", "false"}
+		"isInMaintenanceMode", yes(a.maintenance), "isAutoNature", yes(a.auto), "isExpired", yes(a.expired)}
 	if c.adminQuery() {
 		r.tag = "AdminVAppRecord"
 		r.attrs = append(r.attrs, "org", s.href("/api/org/"+v.org), "isVdcEnabled", yes(v.enabled), "numberOfVMs", num(len(a.vms)))
@@ -42,7 +42,7 @@ func (c *call) vappRecord(a *vapp) *record {
 		var cpu, mem int32
 		var kb int64
 		for _, m := range a.vms {
-			cpu, mem, kb = cpu+m.seen.cpus*1000, mem+m.seen.memoryMB, kb+m.seen.disks>>10
+			cpu, mem, kb = cpu+m.seen.cpus*1000, mem+m.seen.memoryMB, kb+m.seen.bytes()>>10
 		}
 		r.attrs = append(r.attrs, "storageKB", num(kb), "cpuAllocationMhz", num(cpu), "memoryAllocationMB", num(mem))
 	}
@@ -51,7 +51,7 @@ func (c *call) vappRecord(a *vapp) *record {
 
 func (c *call) vmRecords() []*record {
 	var out []*record
-	for _, a := range sorted(c.s.vapps) {
+	for _, a := range append(sorted(c.s.vapps), c.templateContents()...) {
 		if c.level(a) == accessNone {
 			continue
 		}
@@ -70,8 +70,11 @@ func (c *call) vmRecord(m *vm) *record {
 		profileName = p.name
 	}
 	r.attrs = []string{"href", s.vmHref(m), "name", m.name, "containerName", a.name, "container", s.vappHref(a), "vdc", s.href("/api/vdc/" + v.id),
-		"isVAppTemplate", "false", "isDeployed", yes(m.deployed), "isPublished", "false", "isAutoNature", yes(a.auto),
+		"isVAppTemplate", yes(a.template != nil), "isDeployed", yes(m.deployed), "isPublished", "false", "isAutoNature", yes(a.auto),
 		"storageProfileName", profileName}
+	if t := a.template; t != nil && t.item != nil {
+		r.attrs = append(r.attrs, "catalogName", t.item.catalog.name)
+	}
 	if c.adminQuery() {
 		r.tag = "AdminVMRecord"
 		r.attrs = append(r.attrs, "isVdcEnabled", yes(v.enabled), "vc", s.href("/api/admin/extension/vimServer/"+m.vc.id), "moref", m.moref,
@@ -182,23 +185,6 @@ func (c *call) userRecords() []*record {
 			r.attrs = append(r.attrs, "org", s.href("/api/org/"+u.org))
 		}
 		out = append(out, r)
-	}
-	return out
-}
-
-func (c *call) networkRecords() []*record {
-	s := c.s
-	kinds := map[string]string{"bridged": "0", "natRouted": "1", "isolated": "2"}
-	var out []*record
-	for _, n := range sorted(s.nets) {
-		v := s.vdcs[n.vdc]
-		if !c.provider() && v.org != c.login.org.id {
-			continue
-		}
-		out = append(out, &record{tag: "OrgVdcNetworkRecord", meta: n.meta, attrs: []string{"href", s.href("/api/network/" + n.id), "name", n.name,
-			"defaultGateway", n.scope.gateway, "netmask", n.scope.netmask, "dns1", n.scope.dns1, "dns2", n.scope.dns2, "dnsSuffix", n.scope.suffix,
-			"linkType", kinds[n.mode], "connectedTo", or(n.edge, n.external), "vdc", s.href("/api/vdc/" + v.id), "vdcName", v.name, "isBusy", "false",
-			"isShared", yes(n.shared), "isIpScopeInherited", yes(n.mode == "bridged"), "usedIpCount", num(len(s.takenOn(n.id, "")))}})
 	}
 	return out
 }

@@ -22,7 +22,39 @@ type sight struct {
 	home           string // name of the datastore of the .vmx
 	host           types.ManagedObjectReference
 	cpus, memoryMB int32
-	disks          int64 // capacity of all, in bytes
+	disks          []seenDisk
+}
+
+// A seenDisk is a disk of a VM. The key is 0 until its device was looked at.
+type seenDisk struct {
+	key   int32
+	bytes int64
+}
+
+// bytes is the size of all disks.
+func (s *sight) bytes() int64 {
+	var n int64
+	for _, d := range s.disks {
+		n += d.bytes
+	}
+	return n
+}
+
+// diskMB is the same in MiB, rounded as vCD does it, disk by disk.
+func (s *sight) diskMB() int64 {
+	var n int64
+	for _, d := range s.disks {
+		n += d.bytes >> 20
+	}
+	return n
+}
+
+// diskProfile is the storage profile of the VM's i-th disk.
+func (m *vm) diskProfile(i int) string {
+	if i < len(m.diskOrder) {
+		return or(m.diskOrder[i], m.profile)
+	}
+	return or(m.diskProfiles[m.seen.disks[i].key], m.profile)
 }
 
 // sight is the part of the facts that lists show.
@@ -32,7 +64,7 @@ func (f *facts) sight() sight {
 		cpus: f.config.Hardware.NumCPU, memoryMB: f.config.Hardware.MemoryMB,
 	}
 	for _, d := range f.disks() {
-		s.disks += capacity(d)
+		s.disks = append(s.disks, seenDisk{d.Key, capacity(d)})
 	}
 	return s
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // A layer is one link of a disk's chain: a descriptor and the extent file
@@ -119,7 +121,7 @@ func (l *layer) readOwn(p []byte, off int64) error {
 	if err := l.make(); err != nil {
 		return err
 	}
-	f, err := os.Open(l.extentPath())
+	f, err := vdisk.Open(l.extentPath())
 	if err != nil {
 		return err
 	}
@@ -135,7 +137,7 @@ func (l *layer) WriteAt(p []byte, off int64) (int, error) {
 	if err := l.make(); err != nil {
 		return 0, err
 	}
-	f, err := os.OpenFile(l.extentPath(), os.O_WRONLY, 0)
+	f, err := vdisk.OpenWriter(l.extentPath())
 	if err != nil {
 		return 0, fmt.Errorf("disk %s: %w", l.file, err)
 	}
@@ -156,7 +158,7 @@ func (l *layer) WriteAt(p []byte, off int64) (int, error) {
 }
 
 // copyUp completes the first and last block of a write from the parent.
-func (l *layer) copyUp(f *os.File, off, n int64) error {
+func (l *layer) copyUp(f io.WriterAt, off, n int64) error {
 	size := l.capacity()
 	buf := make([]byte, blockSize)
 	for block := off / blockSize; block*blockSize < off+n; block++ {
@@ -213,7 +215,7 @@ func (l *layer) writeMap(f io.WriterAt, word int64) error {
 
 // readMap is the map that an earlier server left in the extent file.
 func (l *layer) readMap() (blockSet, error) {
-	f, err := os.Open(l.extentPath())
+	f, err := vdisk.Open(l.extentPath())
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +251,7 @@ func (l *layer) data() ([]Range, error) {
 		if err := l.make(); err != nil {
 			return nil, err
 		}
-		f, err := os.Open(l.extentPath())
+		f, err := vdisk.Open(l.extentPath())
 		if err != nil {
 			return nil, err
 		}
@@ -268,12 +270,12 @@ func (l *layer) data() ([]Range, error) {
 // absorb writes the blocks of the delta child, which lies directly on l,
 // into l.
 func (l *layer) absorb(child *layer) error {
-	in, err := os.Open(child.extentPath())
+	in, err := vdisk.Open(child.extentPath())
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(l.extentPath(), os.O_WRONLY, 0)
+	out, err := vdisk.OpenWriter(l.extentPath())
 	if err != nil {
 		return err
 	}
@@ -310,7 +312,7 @@ func (l *layer) absorb(child *layer) error {
 
 // grow extends a base layer.
 func (l *layer) grow(size int64) error {
-	if err := os.Truncate(l.extentPath(), size); err != nil {
+	if err := vdisk.Truncate(l.extentPath(), size); err != nil {
 		return err
 	}
 	l.mu.Lock()

@@ -281,16 +281,16 @@ func (l *layer) makeExtent() error {
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return err
 	}
-	if err := removeFile(l.extentPath()); err != nil { // of a start that was cut short
+	if err := removeExtent(l.extentPath()); err != nil { // of a start that was cut short
 		return err
 	}
-	if err := makeSparse(l.extentPath(), l.capacity()); err != nil {
+	if err := vdisk.Create(l.extentPath(), l.capacity()); err != nil {
 		return err
 	}
 	if l.content.fill == 0 {
 		return nil
 	}
-	f, err := os.OpenFile(l.extentPath(), os.O_WRONLY, 0)
+	f, err := vdisk.OpenWriter(l.extentPath())
 	if err != nil {
 		return err
 	}

@@ -217,7 +217,7 @@ func (s *Server) smallChanges(ctx *simulator.Context) ([]change, map[string]uint
 			}
 		}
 	}
-	auth, err := s.authorization(ctx)
+	auth, err := s.authRecord()
 	if err != nil {
 		return nil, nil, fmt.Errorf("authorization: %w", err)
 	}
@@ -244,35 +244,12 @@ func (s *Server) smallChanges(ctx *simulator.Context) ([]change, map[string]uint
 	return out, hashes, nil
 }
 
-func (s *Server) authorization(ctx *simulator.Context) (json.RawMessage, error) {
-	m, ok := s.model.Map().Get(*s.model.ServiceContent.AuthorizationManager).(*simulator.AuthorizationManager)
-	if !ok {
-		return nil, errors.New("no authorization manager")
-	}
-	var r authRecord
-	var err error
-	ctx.WithLock(m, func() {
-		list := permissions(m)
-		if r.Permissions, err = encodeVim(types.ArrayOfPermission{Permission: list}); err != nil {
-			return
-		}
-		for _, role := range m.RoleList {
-			r.Next = max(r.Next, role.RoleId)
-		}
-		r.Roles, err = encodeVim(types.ArrayOfAuthorizationRole{AuthorizationRole: m.RoleList})
-	})
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(r)
-}
-
-// permissions lists all permissions with their entities, which vcsim's own
-// list lacks where the caller that set them did not repeat them.
-func permissions(m *simulator.AuthorizationManager) []types.Permission {
-	byEntity, _ := unexported(m, "permissions").(map[types.ManagedObjectReference][]types.Permission)
+// authRecord is the record of roles and permissions.
+func (s *Server) authRecord() (json.RawMessage, error) {
+	s.perms.mu.RLock()
+	defer s.perms.mu.RUnlock()
 	var list []types.Permission
-	for entity, set := range byEntity {
+	for entity, set := range s.perms.on {
 		for _, p := range set {
 			p.Entity = &entity
 			list = append(list, p)
@@ -281,7 +258,15 @@ func permissions(m *simulator.AuthorizationManager) []types.Permission {
 	slices.SortFunc(list, func(a, b types.Permission) int {
 		return cmp.Or(strings.Compare(a.Entity.Value, b.Entity.Value), strings.Compare(a.Principal, b.Principal))
 	})
-	return list
+	r := authRecord{Next: s.perms.last}
+	var err error
+	if r.Permissions, err = encodeVim(types.ArrayOfPermission{Permission: list}); err != nil {
+		return nil, err
+	}
+	if r.Roles, err = encodeVim(types.ArrayOfAuthorizationRole{AuthorizationRole: s.authorization().RoleList}); err != nil {
+		return nil, err
+	}
+	return json.Marshal(r)
 }
 
 // meta is what the server was made from, with counters that no new object

@@ -373,24 +373,25 @@ func (r *restorer) authorization() error {
 	if err := errors.Join(decodeVim(a.Roles, &roles), decodeVim(a.Permissions, &permissions)); err != nil {
 		return err
 	}
-	m, ok := r.ctx.Map.Get(*r.s.model.ServiceContent.AuthorizationManager).(*simulator.AuthorizationManager)
-	if !ok {
-		return errors.New("no authorization manager")
-	}
-	m.RoleList = roles.AuthorizationRole
-	setUnexported(m, "nextID", a.Next+1)
-	on := map[types.ManagedObjectReference][]types.Permission{*r.rootFolder(): nil}
+	s := r.s
+	s.perms.mu.Lock()
+	defer s.perms.mu.Unlock()
+	s.authorization().RoleList = roles.AuthorizationRole
+	s.perms.last = a.Next
+	// Users whom the configuration has gained keep what it gives them.
+	on := map[types.ManagedObjectReference][]types.Permission{}
 	for _, p := range permissions.Permission {
 		on[*p.Entity] = append(on[*p.Entity], p)
 	}
-	for entity, list := range on {
-		m.SetEntityPermissions(&types.SetEntityPermissions{Entity: entity, Permission: list})
+	root := s.model.ServiceContent.RootFolder
+	for _, p := range s.perms.on[root] {
+		same := func(o types.Permission) bool { return o.Principal == p.Principal && o.Group == p.Group }
+		if !slices.ContainsFunc(on[root], same) {
+			on[root] = append(on[root], p)
+		}
 	}
+	s.perms.on = on
 	return nil
-}
-
-func (r *restorer) rootFolder() *types.ManagedObjectReference {
-	return &r.s.model.ServiceContent.RootFolder
 }
 
 // publish shows what came back, and what had to be given up.

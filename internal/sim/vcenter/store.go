@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // A dsPath is "[datastore] folder/file".
@@ -107,9 +109,12 @@ func exists(p dsPath) error {
 
 // ioFault makes an error of the host's file system one about file p.
 func ioFault(p dsPath, err error) error {
+	var known *refusal
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &known):
+		return err
 	case errors.Is(err, fs.ErrNotExist):
 		return notFound(p)
 	case errors.Is(err, fs.ErrExist):
@@ -135,11 +140,11 @@ func (st *store) newLayer(p dsPath, size int64, thin bool, parent *layer) (*laye
 	if _, err := os.Lstat(local); err == nil {
 		return nil, exists(p)
 	}
-	if err := makeSparse(l.extentPath(), l.size); err != nil {
+	if err := vdisk.Create(l.extentPath(), l.size); err != nil {
 		return nil, ioFault(p, err)
 	}
 	if err := l.writeDescriptor(); err != nil {
-		_ = os.Remove(l.extentPath())
+		_ = removeExtent(l.extentPath())
 		return nil, ioFault(p, err)
 	}
 	st.mu.Lock()
@@ -271,7 +276,7 @@ func (st *store) remove(l *layer) error {
 	if st.layers[l.file] != l {
 		return nil // removed before
 	}
-	err := errors.Join(removeFile(l.extentPath()), removeFile(l.descriptorPath()))
+	err := errors.Join(removeExtent(l.extentPath()), removeFile(l.descriptorPath()))
 	st.drop(l)
 	return err
 }
@@ -307,6 +312,13 @@ func (st *store) freeName(dir dsPath, from int, name func(n int) string) (dsPath
 			return p, nil
 		}
 	}
+}
+
+func removeExtent(p string) error {
+	if err := vdisk.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func removeFile(p string) error {

@@ -2,7 +2,7 @@
 // to 62 TiB, on file systems whose own files end sooner.
 //
 // Promises: a disk of up to SegmentSize bytes is one file of exactly its
-// bytes; a larger one is a row of such files, NAME, NAME.001, NAME.002, ...,
+// bytes; a larger one is a row of such files, NAME, .NAME.001, .NAME.002, ...,
 // which together are its bytes; what was never written takes no space and is
 // skipped, not read, by whoever asks for the Ranges that hold data.
 //

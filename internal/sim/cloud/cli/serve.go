@@ -12,11 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vappvault/vappvault/internal/sim/cloud"
+	"github.com/vappvault/vappvault/internal/sim/record"
 )
 
 func serveCommand() *cobra.Command {
 	var options cloud.Options
-	var inventory, configOut string
+	var inventory, configOut, documents string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a cloud until it is interrupted",
@@ -29,7 +30,7 @@ the first time; later it may be left out, and another one is refused. --fresh
 removes what vcdsim keeps in DIR and begins anew.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), cmd.OutOrStdout(), options, inventory, configOut)
+			return serve(cmd.Context(), cmd.OutOrStdout(), options, inventory, configOut, documents)
 		},
 	}
 	cmd.Flags().StringVar(&options.Listen, "listen", "127.0.0.1:0", "address of the first site's vCD; port 0: that of the last run, or any")
@@ -37,14 +38,22 @@ removes what vcdsim keeps in DIR and begins anew.`,
 	cmd.Flags().StringVar(&inventory, "inventory", "", "what the cloud holds (default: vcdsim inventory show)")
 	cmd.Flags().BoolVar(&options.Fresh, "fresh", false, "remove the cloud that DIR keeps and start a new one")
 	cmd.Flags().StringVar(&configOut, "config-out", "", "write a vappvault.yaml that works as it is")
+	cmd.Flags().StringVar(&documents, "record", "", "a folder for one of each shape of the XML documents that cross the wire")
 	return cmd
 }
 
-func serve(ctx context.Context, out io.Writer, options cloud.Options, inventory, configOut string) (err error) {
+func serve(ctx context.Context, out io.Writer, options cloud.Options, inventory, configOut, documents string) (err error) {
 	if inventory != "" {
 		if options.Inventory, err = cloud.Load(inventory); err != nil {
 			return err
 		}
+	}
+	if documents != "" {
+		recorder, err := record.Open(documents)
+		if err != nil {
+			return err
+		}
+		options.Recorder = recorder.Exchange
 	}
 	if cloud.Busy(options.Dir) {
 		return fmt.Errorf("%s: a vcdsim serves this directory already", options.Dir)
