@@ -232,8 +232,9 @@ type vm struct {
 	diskProfiles map[int32]string // device key -> profile id, where it is not the VM's
 	lost         bool             // not in vCenter any more
 	seen         sight
-	diskOrder    []string // profile ids by disk, until the keys of the devices are known
-	held         bool     `graph:"-"` // in Server.remembered
+	diskOrder    []string  // profile ids by disk, until the keys of the devices are known
+	held         bool      `graph:"-"` // in Server.remembered
+	seenAt       time.Time `graph:"-"`
 }
 
 // A nic is what vCD knows about a network device.

@@ -277,13 +277,14 @@ func thousands(n int64) string {
 }
 
 // usedMB is what a storage profile holds, as far as it is known.
-func (s *Server) usedMB(p *profile) int64 {
-	var used int64
+func (s *Server) usedMB(p *profile) int64 { return s.usedByProfile()[p.id] }
+
+// usedByProfile is what storage profiles hold, by id.
+func (s *Server) usedByProfile() map[string]int64 {
+	used := map[string]int64{}
 	for _, m := range s.vms {
 		for i, d := range m.seen.disks {
-			if m.diskProfile(i) == p.id {
-				used += d.bytes >> 20
-			}
+			used[m.diskProfile(i)] += d.bytes >> 20
 		}
 	}
 	return used

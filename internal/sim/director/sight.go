@@ -69,6 +69,21 @@ func (f *facts) sight() sight {
 	return s
 }
 
+// A real installation answers queries from its own database, which follows the
+// vCenters' changes; asking for tens of thousands of VMs takes half a minute. So
+// a filter or an order over so many VMs goes by what was seen lately, and only
+// the page that is shown is asked for anew.
+const (
+	manyVMs  = 1000
+	sightAge = 5 * time.Minute
+)
+
+// fresh tells whether a VM was seen no longer ago than that. At the start
+// everybody knows what there is.
+func (s *Server) fresh(m *vm, age time.Duration) bool {
+	return m.seen.known && (time.Since(m.seenAt) < age || time.Since(s.started) < age)
+}
+
 // glanceProps is what lists show and what changes without vCD's doing it. Disks
 // are not among it: their devices would be most of what is sent.
 var glanceProps = []string{"runtime.powerState", "runtime.host", "config.guestId", "config.version", "config.hardware.numCPU",
@@ -115,7 +130,7 @@ func (s *Server) glance(ctx context.Context, vms ...*vm) error {
 		g, there := got[m.vc][m.moref]
 		if m.lost = !there; there {
 			g.disks = m.seen.disks
-			m.seen = g
+			m.seen, m.seenAt = g, time.Now()
 		}
 	}
 	return nil
