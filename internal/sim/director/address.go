@@ -95,6 +95,14 @@ func scopeFrom(sc *node) ipScope {
 	return out
 }
 
+// prefixNode is the length of a subnet that has no netmask.
+func prefixNode(sc ipScope) *node {
+	if sc.bits == 0 {
+		return nil
+	}
+	return number("SubnetPrefixLength", sc.bits)
+}
+
 // booked is the set of addresses in use where a vApp network has its own from.
 // While vApps are added it is kept from one to the next: counting them for each
 // of ten thousand would take longer than everything else. Whoever takes one puts
@@ -124,14 +132,6 @@ func (s *Server) bookedOn(org, except string) map[netip.Addr]bool {
 		s.book[org] = set
 	}
 	return set
-}
-
-// prefixNode is the length of a subnet that has no netmask.
-func prefixNode(sc ipScope) *node {
-	if sc.bits == 0 {
-		return nil
-	}
-	return number("SubnetPrefixLength", sc.bits)
 }
 
 // free is the lowest address of a pool that nobody has.

@@ -70,9 +70,12 @@ type Config struct {
 	// pool are made into vApps; never when 0. A real installation does it
 	// about every three minutes.
 	DiscoveryInterval time.Duration
-	// StateDir is where the inventory is kept, so that the next server with
-	// that directory goes on where this one ended; "" keeps nothing.
-	StateDir string
+	// StartupSecond is how long a second of a startup section's delays lasts
+	// here; 0 does not wait.
+	StartupSecond time.Duration
+	// CustomizationTime is how long a guest customizes itself after its VM
+	// was started; two seconds when 0.
+	CustomizationTime time.Duration
 	// TransferDir is the folder for uploads and downloads under way; a
 	// temporary one when empty.
 	TransferDir string
@@ -81,6 +84,12 @@ type Config struct {
 	// Now is the clock of leases, tasks and dates of creation; time.Now
 	// when nil. Sessions and delays follow the system's clock.
 	Now func() time.Time
+	// StateDir is where the inventory is kept, so that the next server with
+	// that directory goes on where this one ended; "" keeps nothing.
+	StateDir string
+	// TransferTimeout is how long a transfer lives without progress; an
+	// hour when 0.
+	TransferTimeout time.Duration
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
@@ -122,13 +131,15 @@ type Server struct {
 	stop     context.CancelFunc
 	work     sync.WaitGroup // tasks under way
 
+	spool     spool                  // of transfers
+	arrivals  map[string]arrival     // by transfer, for the tasks that wait
+	receiving map[*transferFile]bool // by a request at this moment
+
 	codec    *graph.Codec
 	restored bool // from StateDir
 	started  time.Time
 	saving   sync.Mutex // of savedSum and of the file; taken before mu
 	savedSum [sha256.Size]byte
-
-	spool spool // of transfers
 
 	mu      sync.Mutex
 	changed bool // since it was saved
@@ -149,10 +160,10 @@ type Server struct {
 // vCenters.
 func Start(c Config) (*Server, error) {
 	s := &Server{cfg: withDefaults(c), inventory: newInventory(), codec: graph.New(graphTypes()...), started: time.Now()}
-	s.spool.dir = c.TransferDir
 	if err := s.restore(); err != nil {
 		return nil, fmt.Errorf("director: %w", err)
 	}
+	s.spool.dir, s.arrivals, s.receiving = c.TransferDir, map[string]arrival{}, map[*transferFile]bool{}
 	if len(s.cfg.TLS.Certificate) == 0 {
 		cert, err := selfSigned()
 		if err != nil {
@@ -189,12 +200,12 @@ func Start(c Config) (*Server, error) {
 		ErrorLog: log.New(discard{}, "", 0),
 	}
 	go func() { _ = s.http.ServeTLS(l, "", "") }()
+	s.work.Add(1)
+	go s.leasesAlways()
 	if s.cfg.StateDir != "" {
 		s.work.Add(1)
 		go s.saveAlways()
 	}
-	s.work.Add(1)
-	go s.leasesAlways()
 	if s.cfg.DiscoveryInterval > 0 {
 		s.work.Add(1)
 		go s.discoverAlways()
@@ -240,6 +251,9 @@ func withDefaults(c Config) Config {
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 30 * time.Minute
 	}
+	if c.CustomizationTime == 0 {
+		c.CustomizationTime = 2 * time.Second
+	}
 	if c.LeaseInterval == 0 {
 		c.LeaseInterval = time.Second
 	}
@@ -251,6 +265,9 @@ func withDefaults(c Config) Config {
 	}
 	if len(c.APIVersions) == 0 {
 		c.APIVersions = versions
+	}
+	if c.TransferTimeout == 0 {
+		c.TransferTimeout = time.Hour
 	}
 	if c.SnapshotsPerVM == 0 {
 		c.SnapshotsPerVM = 1

@@ -66,6 +66,10 @@ func (s *Server) handler() http.Handler {
 	for _, rt := range s.routes() {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, rt) })
 	}
+	mux.HandleFunc("/transfer/{id}/{name}", func(w http.ResponseWriter, r *http.Request) {
+		f := s.faultCall(r, route{pattern: r.Method + " /transfer/{id}/{name}"})
+		s.cfg.Faults.Serve(w, r, &f, func(w http.ResponseWriter, h *fault.Hit) { s.refuseFor(w, r, h) }, s.serveTransfer)
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.serve(w, r, route{public: true, noAccept: true, handle: otherMethod(mux)})
 	})

@@ -41,7 +41,7 @@ func (u *user) everything() map[string][]byte {
 		href := todo[0]
 		todo = todo[1:]
 		if _, seen := out[href]; seen || !strings.HasPrefix(href, base) || strings.Contains(href, "/action/") || strings.Contains(href, "type=event") {
-			continue // of the latter logins are a part
+			continue // the test's own logins are events
 		}
 		r := u.do(http.MethodGet, href, "", "")
 		out[href] = volatile.ReplaceAll(r.body, nil)

@@ -284,8 +284,13 @@ func (s *Server) usedByProfile() map[string]int64 {
 	used := map[string]int64{}
 	for _, m := range s.vms {
 		for i, d := range m.seen.disks {
-			used[m.diskProfile(i)] += d.bytes >> 20
+			if s.namedAt(m, d.path) == nil {
+				used[m.diskProfile(i)] += d.bytes >> 20
+			}
 		}
+	}
+	for _, d := range s.disks {
+		used[d.profile] += d.sizeMB
 	}
 	return used
 }

@@ -22,16 +22,17 @@ type sight struct {
 	home           string // name of the datastore of the .vmx
 	host           types.ManagedObjectReference
 	cpus, memoryMB int32
-	disks          []seenDisk
+	disks          []diskSight
 }
 
-// A seenDisk is a disk of a VM. The key is 0 until its device was looked at.
-type seenDisk struct {
+// A diskSight is the size of a disk, by the key of its device and its path.
+type diskSight struct {
 	key   int32
 	bytes int64
+	path  string
 }
 
-// bytes is the size of all disks.
+// bytes is the capacity of all disks.
 func (s *sight) bytes() int64 {
 	var n int64
 	for _, d := range s.disks {
@@ -64,7 +65,7 @@ func (f *facts) sight() sight {
 		cpus: f.config.Hardware.NumCPU, memoryMB: f.config.Hardware.MemoryMB,
 	}
 	for _, d := range f.disks() {
-		s.disks = append(s.disks, seenDisk{d.Key, capacity(d)})
+		s.disks = append(s.disks, diskSight{d.Key, capacity(d), pathOf(d)})
 	}
 	return s
 }

@@ -123,8 +123,8 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	if err == nil {
 		s.mu.Lock()
 		t.status = "running"
-		s.touch()
 		s.noteTask(t, "start")
+		s.touch()
 		s.mu.Unlock()
 		err = pause(ctx, s.cfg.TaskDelay-s.cfg.TaskDelay/2)
 	}

@@ -291,7 +291,7 @@ func (s *Server) newVM(a *vapp, spec VMSpec) (*vm, error) {
 		thing: thing{id: idOr(spec.ID), name: spec.Name, desc: spec.Description, seq: s.next()}, vapp: a, vc: vc, moref: spec.MoRef,
 		scopedID: idOr(spec.ScopedLocalID), created: s.since(spec.Created), customize: spec.NeedsCustomization, primary: spec.PrimaryNIC,
 		guest: spec.Guest, computer: or(spec.ComputerName, computerName(spec.Name)), bootDelay: spec.BootDelay, enterBIOS: spec.EnterBIOSSetup,
-		diskProfiles: map[int32]string{}, tags: spec.SecurityTags,
+		diskProfiles: map[int32]string{}, tags: spec.SecurityTags, noTools: spec.NoTools,
 	}
 	if p != nil {
 		m.profile = p.id
@@ -342,7 +342,7 @@ func (s *Server) trust(a *vapp, m *vm, spec VMSpec) error {
 		cpus: int32(h.CPUs), memoryMB: int32(h.MemoryMB), //nolint:gosec // checked with the inventory
 	}
 	for _, bytes := range h.Disks {
-		m.seen.disks = append(m.seen.disks, seenDisk{0, bytes})
+		m.seen.disks = append(m.seen.disks, diskSight{bytes: bytes})
 	}
 	m.deployed = m.state() == stateOn || m.state() == stateSuspended
 	a.vms = append(a.vms, m)
@@ -401,7 +401,7 @@ func (s *Server) placeNICs(m *vm, spec VMSpec) error {
 			return fmt.Errorf("NIC %d: no network %s", i, want.Network)
 		}
 		n.network, n.mode, n.connected, n.ip = want.Network, or(want.Mode, "DHCP"), !want.Disconnected, ""
-		if n.mode != "POOL" && n.mode != "MANUAL" {
+		if n.mode != "POOL" && n.mode != "MANUAL" || n.mode == "POOL" && m.vapp.template != nil {
 			continue
 		}
 		taken := s.booked(net)
