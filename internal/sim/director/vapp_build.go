@@ -25,11 +25,19 @@ func (s *Server) AddVApp(spec VAppSpec) (string, error) {
 		return "", fmt.Errorf("vApp %s: %w", spec.Name, err)
 	}
 	id, err := s.fillVApp(a, spec)
-	if err != nil || !a.deployed {
+	s.mu.Lock()
+	many := len(s.vapps) > raisedAtStart
+	s.mu.Unlock()
+	if err != nil || !a.deployed || many {
 		return id, err
 	}
 	return id, s.raise(s.ctx, a)
 }
+
+// raisedAtStart is how many vApps there may be for one that is added to get port
+// groups for its networks. Those cost calls for each VM: in a larger
+// installation a vApp gets them when it is deployed the next time.
+const raisedAtStart = 200
 
 func (s *Server) fillVApp(a *vapp, spec VAppSpec) (string, error) {
 	for i := range spec.VMs {
