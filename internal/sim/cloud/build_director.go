@@ -22,6 +22,7 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 		Listen:        c.listen(s.spec.ID, listen),
 		TLS:           cert,
 		StateDir:      filepath.Join(stateDir(c.dir), s.spec.ID),
+		TransferDir:   filepath.Join(stateDir(c.dir), s.spec.ID, "transfer"),
 		AdminUser:     s.spec.Admin.Name,
 		AdminPassword: s.spec.Admin.Password,
 		AdminAPIToken: s.spec.Admin.APIToken,
@@ -328,7 +329,7 @@ func vmSpec(p place, vm *VM, morefs map[*VM]string) director.VMSpec {
 	}
 	for _, d := range vm.Disks {
 		spec.DiskProfiles = append(spec.DiskProfiles, d.StorageProfile)
-		spec.Hardware.Disks += d.bytes()
+		spec.Hardware.Disks = append(spec.Hardware.Disks, d.bytes())
 	}
 	for i, n := range vm.NICs {
 		spec.NICs = append(spec.NICs, director.NICSpec{

@@ -108,7 +108,7 @@ func prefixNode(sc ipScope) *node {
 // of ten thousand would take longer than everything else. Whoever takes one puts
 // it in.
 func (s *Server) booked(n *vappNet) map[netip.Addr]bool {
-	bridged := n.parent != "" && value(n.conf, "FenceMode") == "bridged"
+	bridged := n.parent != "" && n.mode() == "bridged"
 	if bridged {
 		return s.bookedOn(n.parent, "")
 	}

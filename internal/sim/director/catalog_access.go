@@ -177,27 +177,12 @@ func (s *Server) working(id string) bool {
 	if id == "" {
 		return false
 	}
-	for _, t := range s.tasks {
-		if !t.over() && slices.Contains(t.busy, id) {
+	for _, t := range s.running {
+		if slices.Contains(t.busy, id) {
 			return true
 		}
 	}
 	return false
-}
-
-// tasksOn are the tasks under way on the entity of that id, and the failed one
-// that made it what it is.
-func (s *Server) tasksOn(id string, failed bool) *node {
-	var d *node
-	for _, t := range sorted(s.tasks) {
-		if t.owner.id == id && (!t.over() || failed && t.status == "error") {
-			if d == nil {
-				d = el("Tasks")
-			}
-			add(d, s.taskNode(t))
-		}
-	}
-	return d
 }
 
 func (it *catalogItem) entityID() string {

@@ -136,7 +136,8 @@ type Server struct {
 	receiving map[*transferFile]bool // by a request at this moment
 
 	codec    *graph.Codec
-	restored bool       // from StateDir
+	restored bool // from StateDir
+	started  time.Time
 	saving   sync.Mutex // of savedSum and of the file; taken before mu
 	savedSum [sha256.Size]byte
 
@@ -144,7 +145,9 @@ type Server struct {
 	changed bool // since it was saved
 	// book has the addresses in use by org network while vApps are added; nil
 	// after any other change. See booked.
-	book map[string]map[netip.Addr]bool
+	book    map[string]map[netip.Addr]bool
+	running []*task   // that are not over
+	pruned  time.Time // when finished tasks were looked at last
 	// remembered are the VMs whose facts are in memory, the first read first.
 	remembered []*vm
 	inventory
@@ -156,7 +159,7 @@ type Server struct {
 // Config.StateDir, or one that is empty but for the system organization and the
 // vCenters.
 func Start(c Config) (*Server, error) {
-	s := &Server{cfg: withDefaults(c), inventory: newInventory(), codec: graph.New(graphTypes()...)}
+	s := &Server{cfg: withDefaults(c), inventory: newInventory(), codec: graph.New(graphTypes()...), started: time.Now()}
 	if err := s.restore(); err != nil {
 		return nil, fmt.Errorf("director: %w", err)
 	}

@@ -45,6 +45,7 @@ type inventory struct {
 	extNets       map[string]*extNet // external networks
 	edges         map[string]*edge
 	netDocs       map[string]*netDoc
+	movedOn       int64 // Server.ahead, as it was saved
 }
 
 func newInventory() inventory {
@@ -237,6 +238,7 @@ type vm struct {
 	seen         sight
 	diskOrder    []string         // profile ids by disk, until the keys of the devices are known
 	held         bool             `graph:"-"` // in Server.remembered
+	seenAt       time.Time        `graph:"-"`
 	placement    string           // id of the placement policy
 	cpuType      string           // VirtualCpuType
 	noTools      bool             // VMware Tools is not installed in the guest

@@ -42,8 +42,8 @@ func (c *call) changeOrgNet() (*orgNet, error) {
 
 // underWay tells whether a task occupies an entity.
 func (s *Server) underWay(id string) bool {
-	for _, t := range s.tasks {
-		if !t.over() && slices.Contains(t.busy, id) {
+	for _, t := range s.running {
+		if slices.Contains(t.busy, id) {
 			return true
 		}
 	}

@@ -59,7 +59,7 @@ func (s *Server) Save() error {
 func (s *Server) encode(w io.Writer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.changed = false
+	s.changed, s.movedOn = false, s.ahead.Load()
 	return s.codec.Save(w, &s.inventory)
 }
 
@@ -105,6 +105,7 @@ func (s *Server) restore() error {
 		return fmt.Errorf("state: %s: %w", path, err)
 	}
 	s.restored = true
+	s.ahead.Store(s.movedOn)
 	s.afterCrash()
 	return nil
 }
@@ -113,7 +114,7 @@ func (s *Server) restore() error {
 // when they come up: tasks that nobody works on any more are aborted, and what
 // they were making stays as it is, unresolved, until somebody deletes it.
 func (s *Server) afterCrash() {
-	now := time.Now()
+	now := s.now()
 	for _, t := range s.tasks {
 		if !t.over() {
 			t.status, t.end, t.progress = "aborted", now, 100

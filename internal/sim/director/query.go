@@ -3,8 +3,10 @@ package director
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vappvault/vappvault/internal/sim/fault"
 )
@@ -14,12 +16,23 @@ type record struct {
 	tag   string
 	attrs []string // pairs; an empty value is left out
 	meta  metadata
+	fill  func() // makes attrs when they are first wanted; nil when they are there
 	load  func() // fills in what comes from vCenter; nil when nothing does
 	vm    *vm
 	vapp  *vapp
 }
 
+// full makes the attributes. A page of ten thousand vApps shows few of them.
+func (r *record) full() *record {
+	if f := r.fill; f != nil {
+		r.fill = nil
+		f()
+	}
+	return r
+}
+
 func (r *record) get(name string) (string, bool) {
+	r.full()
 	for i := 0; i+1 < len(r.attrs); i += 2 {
 		if r.attrs[i] == name {
 			return r.attrs[i+1], true
@@ -137,7 +150,7 @@ func (c *call) queryType(name string) (*answer, error) {
 		return nil, badRequest("The page %d does not exist: there are %d.", p.number, p.last(len(recs)))
 	}
 	from, to := p.of(len(recs))
-	if err := c.loadRecords(recs[from:to]); err != nil {
+	if err := c.loadRecords(recs[from:to], 0); err != nil {
 		return nil, err
 	}
 	return ok(mediaVCloud+"query."+format, c.queryResult(name, format, p, recs)), nil
@@ -154,7 +167,7 @@ func (c *call) selectRecords(typ recordType) ([]*record, error) {
 	raw := c.query("filter")
 	for _, slow := range typ.slow {
 		if by == slow || strings.Contains(raw, slow) {
-			if err := c.loadRecords(recs); err != nil {
+			if err := c.loadRecords(recs, sightAge); err != nil {
 				return nil, err
 			}
 			break
@@ -197,7 +210,9 @@ func before(a, b string) bool {
 }
 
 // loadRecords fills in what comes from vCenter, with one call for all VMs.
-func (c *call) loadRecords(recs []*record) error {
+// In a large installation VMs that were seen no longer ago than that are not
+// asked for.
+func (c *call) loadRecords(recs []*record, age time.Duration) error {
 	seen := map[*vm]bool{}
 	var vms []*vm
 	for _, r := range recs {
@@ -211,13 +226,16 @@ func (c *call) loadRecords(recs []*record) error {
 			}
 		}
 	}
+	if len(vms) > manyVMs && age > 0 {
+		vms = slices.DeleteFunc(vms, func(m *vm) bool { return c.s.fresh(m, age) })
+	}
 	if len(vms) > 0 {
 		if err := c.s.glance(c.r.Context(), vms...); err != nil {
 			return err
 		}
 	}
 	for _, r := range recs {
-		if r.load != nil {
+		if r.full().load != nil {
 			r.load()
 			r.load = nil
 		}
@@ -259,7 +277,7 @@ func (c *call) queryResult(name, format string, p page, recs []*record) *node {
 	}
 	want := c.query("fields")
 	for _, r := range recs[from:to] {
-		n := el(r.tag)
+		n := el(r.full().tag)
 		for i := 0; i+1 < len(r.attrs); i += 2 {
 			k, v := r.attrs[i], r.attrs[i+1]
 			if v == "" || want != "" && k != "href" && !fieldWanted(want, k) {

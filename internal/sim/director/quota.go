@@ -45,10 +45,7 @@ func (u usage) of(p quotaPool) int64 {
 
 // use is what one VM takes.
 func (s *Server) use(m *vm) usage {
-	u := usage{vms: 1}
-	for _, d := range m.seen.disks {
-		u.storageMB += d.bytes >> 20
-	}
+	u := usage{vms: 1, storageMB: m.seen.diskMB()}
 	if m.deployed {
 		u = u.plus(s.deployedUse(m))
 	}
@@ -280,19 +277,20 @@ func thousands(n int64) string {
 }
 
 // usedMB is what a storage profile holds, as far as it is known.
-func (s *Server) usedMB(p *profile) int64 {
-	var used int64
+func (s *Server) usedMB(p *profile) int64 { return s.usedByProfile()[p.id] }
+
+// usedByProfile is what storage profiles hold, by id.
+func (s *Server) usedByProfile() map[string]int64 {
+	used := map[string]int64{}
 	for _, m := range s.vms {
-		for _, d := range m.seen.disks {
-			if or(m.diskProfiles[d.key], m.profile) == p.id && s.namedAt(m, d.path) == nil {
-				used += d.bytes >> 20
+		for i, d := range m.seen.disks {
+			if s.namedAt(m, d.path) == nil {
+				used[m.diskProfile(i)] += d.bytes >> 20
 			}
 		}
 	}
 	for _, d := range s.disks {
-		if d.profile == p.id {
-			used += d.sizeMB
-		}
+		used[d.profile] += d.sizeMB
 	}
 	return used
 }

@@ -19,12 +19,19 @@ func (c *call) vappRecords() []*record {
 }
 
 func (c *call) vappRecord(a *vapp) *record {
+	r := &record{meta: a.meta, vapp: a}
+	r.fill = func() { c.fillVApp(r, a) }
+	r.load = func() { loadVApp(r, a) }
+	return r
+}
+
+func (c *call) fillVApp(r *record, a *vapp) {
 	s, v := c.s, c.s.vdcs[a.vdc]
 	owner := s.users[a.owner]
 	if owner == nil {
 		owner = s.systemUser()
 	}
-	r := &record{tag: "VAppRecord", meta: a.meta, vapp: a}
+	r.tag = "VAppRecord"
 	r.attrs = []string{"href", s.vappHref(a), "name", a.name, "vdc", s.href("/api/vdc/" + v.id), "vdcName", v.name, "isEnabled", "true",
 		"isBusy", yes(s.occupied(a, nil)), "creationDate", stamp(a.created), "ownerName", owner.name, "isDeployed", yes(a.deployed),
 		"isInMaintenanceMode", yes(a.maintenance), "isAutoNature", yes(a.auto), "isExpired", yes(a.expired)}
@@ -34,19 +41,20 @@ func (c *call) vappRecord(a *vapp) *record {
 	} else {
 		r.attrs = append(r.attrs, "isPublic", "false")
 	}
-	r.load = func() {
-		r.attrs = append(r.attrs, "status", stateNames[a.state()])
-		if r.tag != "AdminVAppRecord" {
-			return
-		}
-		var cpu, mem int32
-		var kb int64
-		for _, m := range a.vms {
-			cpu, mem, kb = cpu+m.seen.cpus*1000, mem+m.seen.memoryMB, kb+m.seen.bytes()>>10
-		}
-		r.attrs = append(r.attrs, "storageKB", num(kb), "cpuAllocationMhz", num(cpu), "memoryAllocationMB", num(mem))
+}
+
+// loadVApp fills in what vCenter knows.
+func loadVApp(r *record, a *vapp) {
+	r.attrs = append(r.attrs, "status", stateNames[a.state()])
+	if r.tag != "AdminVAppRecord" {
+		return
 	}
-	return r
+	var cpu, mem int32
+	var kb int64
+	for _, m := range a.vms {
+		cpu, mem, kb = cpu+m.seen.cpus*1000, mem+m.seen.memoryMB, kb+m.seen.bytes()>>10
+	}
+	r.attrs = append(r.attrs, "storageKB", num(kb), "cpuAllocationMhz", num(cpu), "memoryAllocationMB", num(mem))
 }
 
 func (c *call) vmRecords() []*record {
@@ -63,8 +71,15 @@ func (c *call) vmRecords() []*record {
 }
 
 func (c *call) vmRecord(m *vm) *record {
+	r := &record{meta: m.meta, vm: m}
+	r.fill = func() { c.fillVM(r, m) }
+	r.load = func() { c.loadVM(r, m) }
+	return r
+}
+
+func (c *call) fillVM(r *record, m *vm) {
 	s, a, v := c.s, m.vapp, c.s.vdcs[m.vapp.vdc]
-	r := &record{tag: "VMRecord", meta: m.meta, vm: m}
+	r.tag = "VMRecord"
 	profileName := ""
 	if p := s.profiles[m.profile]; p != nil {
 		profileName = p.name
@@ -87,8 +102,6 @@ func (c *call) vmRecord(m *vm) *record {
 		r.attrs = append(r.attrs, "ownerName", owner.name, "owner", s.href("/api/admin/user/"+owner.id), "isBusy", yes(s.occupied(a, m)),
 			"isInMaintenanceMode", yes(a.maintenance), "vmToolsStatus", "NOT_INSTALLED")
 	}
-	r.load = func() { c.loadVM(r, m) }
-	return r
 }
 
 // loadVM fills in what vCenter knows.
@@ -115,21 +128,19 @@ func (c *call) loadVM(r *record, m *vm) {
 func (c *call) vdcRecords() []*record {
 	s := c.s
 	var out []*record
+	vappsOf, vmsOf, profilesOf := map[string]int{}, map[string]int{}, map[string]int{}
+	for _, a := range s.vapps {
+		vappsOf[a.vdc]++
+		vmsOf[a.vdc] += len(a.vms)
+	}
+	for _, p := range s.profiles {
+		profilesOf[p.vdc]++
+	}
 	for _, v := range sorted(s.vdcs) {
 		if !c.provider() && v.org != c.login.org.id {
 			continue
 		}
-		o, vapps, vms, profiles := s.orgs[v.org], 0, 0, 0
-		for _, a := range s.vapps {
-			if a.vdc == v.id {
-				vapps, vms = vapps+1, vms+len(a.vms)
-			}
-		}
-		for _, p := range s.profiles {
-			if p.vdc == v.id {
-				profiles++
-			}
-		}
+		o, vapps, vms, profiles := s.orgs[v.org], vappsOf[v.id], vmsOf[v.id], profilesOf[v.id]
 		r := &record{tag: "OrgVdcRecord", meta: v.meta, attrs: []string{"name", v.name, "description", v.desc, "isEnabled", yes(v.enabled),
 			"providerVdcName", v.vc.name, "providerVdc", s.href("/api/admin/providervdc/" + v.vc.id), "orgName", o.name,
 			"numberOfVApps", num(vapps), "numberOfVMs", num(vms), "numberOfStorageProfiles", num(profiles), "isSystemVdc", "false", "isBusy", "false",
@@ -149,21 +160,18 @@ func (c *call) vdcRecords() []*record {
 func (c *call) orgRecords() []*record {
 	s := c.s
 	var out []*record
+	vdcsOf, vappsOf := map[string]int{}, map[string]int{}
+	for _, v := range s.vdcs {
+		vdcsOf[v.org]++
+	}
+	for _, a := range s.vapps {
+		vappsOf[s.vdcs[a.vdc].org]++
+	}
 	for _, o := range sorted(s.orgs) {
 		if !c.provider() && o != c.login.org {
 			continue
 		}
-		vdcs, vapps := 0, 0
-		for _, v := range s.vdcs {
-			if v.org == o.id {
-				vdcs++
-			}
-		}
-		for _, a := range s.vapps {
-			if s.vdcs[a.vdc].org == o.id {
-				vapps++
-			}
-		}
+		vdcs, vapps := vdcsOf[o.id], vappsOf[o.id]
 		out = append(out, &record{tag: "OrgRecord", meta: o.meta, attrs: []string{"href", s.href("/api/org/" + o.id), "name", o.name,
 			"displayName", o.fullName, "isEnabled", yes(o.enabled), "isReadOnly", "false", "deployedVMQuota", num(o.deployedQuota),
 			"storedVMQuota", num(o.stored), "canPublishCatalogs", "false", "numberOfVdcs", num(vdcs), "numberOfVApps", num(vapps)}})
@@ -192,13 +200,14 @@ func (c *call) userRecords() []*record {
 func (c *call) profileRecords() []*record {
 	s := c.s
 	var out []*record
+	used := s.usedByProfile()
 	for _, p := range sorted(s.profiles) {
 		v := s.vdcs[p.vdc]
 		if !c.provider() && v.org != c.login.org.id {
 			continue
 		}
 		r := &record{tag: "OrgVdcStorageProfileRecord", meta: p.meta, attrs: []string{"href", s.href("/api/vdcStorageProfile/" + p.id), "name", p.name,
-			"isEnabled", yes(p.enabled), "isDefaultStorageProfile", yes(p.isDefault), "storageUsedMB", num(s.usedMB(p)),
+			"isEnabled", yes(p.enabled), "isDefaultStorageProfile", yes(p.isDefault), "storageUsedMB", num(used[p.id]),
 			"storageLimitMB", num(p.limitMB), "vdc", s.href("/api/vdc/" + v.id), "vdcName", v.name}}
 		if c.adminQuery() {
 			r.tag = "AdminOrgVdcStorageProfileRecord"

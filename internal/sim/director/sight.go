@@ -41,6 +41,23 @@ func (s *sight) bytes() int64 {
 	return n
 }
 
+// diskMB is the same in MiB, rounded as vCD does it, disk by disk.
+func (s *sight) diskMB() int64 {
+	var n int64
+	for _, d := range s.disks {
+		n += d.bytes >> 20
+	}
+	return n
+}
+
+// diskProfile is the storage profile of the VM's i-th disk.
+func (m *vm) diskProfile(i int) string {
+	if i < len(m.diskOrder) {
+		return or(m.diskOrder[i], m.profile)
+	}
+	return or(m.diskProfiles[m.seen.disks[i].key], m.profile)
+}
+
 // sight is the part of the facts that lists show.
 func (f *facts) sight() sight {
 	s := sight{
@@ -51,6 +68,21 @@ func (f *facts) sight() sight {
 		s.disks = append(s.disks, diskSight{d.Key, capacity(d), pathOf(d)})
 	}
 	return s
+}
+
+// A real installation answers queries from its own database, which follows the
+// vCenters' changes; asking for tens of thousands of VMs takes half a minute. So
+// a filter or an order over so many VMs goes by what was seen lately, and only
+// the page that is shown is asked for anew.
+const (
+	manyVMs  = 1000
+	sightAge = 5 * time.Minute
+)
+
+// fresh tells whether a VM was seen no longer ago than that. At the start
+// everybody knows what there is.
+func (s *Server) fresh(m *vm, age time.Duration) bool {
+	return m.seen.known && (time.Since(m.seenAt) < age || time.Since(s.started) < age)
 }
 
 // glanceProps is what lists show and what changes without vCD's doing it. Disks
@@ -99,7 +131,7 @@ func (s *Server) glance(ctx context.Context, vms ...*vm) error {
 		g, there := got[m.vc][m.moref]
 		if m.lost = !there; there {
 			g.disks = m.seen.disks
-			m.seen = g
+			m.seen, m.seenAt = g, time.Now()
 		}
 	}
 	return nil

@@ -65,7 +65,7 @@ func (c *call) admitSourced(a *vapp, items []sourced) error {
 		if !it.from.seen.known || a.template != nil || it.move && it.from.vapp.vdc == a.vdc {
 			continue
 		}
-		mb := it.from.seen.bytes() >> 20
+		mb := it.from.seen.diskMB()
 		if err := c.s.checkStoredQuota(a, i+1, mb); err != nil {
 			return err
 		}

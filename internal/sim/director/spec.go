@@ -261,7 +261,7 @@ type HardwareSpec struct {
 	GuestID, Version string
 	Datastore        string // of the .vmx
 	CPUs, MemoryMB   int
-	Disks            int64 // capacity of all, in bytes
+	Disks            []int64 // capacity of each, in bytes
 }
 
 // A NICSpec connects a network device of a VM.

@@ -41,7 +41,7 @@ func (s *Server) refresh(ctx context.Context, vms ...*vm) error {
 		f := got[m.vc][m.moref]
 		m.lost = f == nil
 		if f != nil && (m.facts == nil || !f.read.Before(m.facts.read)) {
-			m.facts, m.seen = f, f.sight()
+			m.facts, m.seen, m.seenAt = f, f.sight(), f.read
 			m.syncCards()
 			s.remember(m)
 		}

@@ -105,7 +105,9 @@ func (c *call) start(name, operation string, o taskOwner, work func(context.Cont
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	t.cancel = cancel
+	s.pruneTasks()
 	s.tasks[t.id] = t
+	s.running = append(s.running, t)
 	s.noteTask(t, "create")
 	s.work.Add(1)
 	go func() {
@@ -151,6 +153,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	default:
 		t.status, t.err = "error", refuse(http.StatusInternalServerError, "INTERNAL_SERVER_ERROR", "%s", err)
 	}
+	s.running = slices.DeleteFunc(s.running, func(o *task) bool { return o == t })
 	s.noteEnd(t)
 	close(t.done)
 }
@@ -167,13 +170,28 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// tasksKept is how long finished tasks are kept, as the setting "Activity log
+// history to keep" of a real installation has it by default.
+const tasksKept = 30 * 24 * time.Hour
+
+// pruneTasks drops finished tasks that are too old. Once an hour is enough.
+func (s *Server) pruneTasks() {
+	now := s.now()
+	if now.Sub(s.pruned) < time.Hour {
+		return
+	}
+	s.pruned = now
+	for id, t := range s.tasks {
+		if t.over() && now.Sub(t.end) > tasksKept {
+			delete(s.tasks, id)
+		}
+	}
+}
+
 // occupied tells whether a task works on a VM or its vApp; without a VM, on the
 // vApp or any of its VMs.
 func (s *Server) occupied(a *vapp, m *vm) bool {
-	for _, t := range s.tasks {
-		if t.over() {
-			continue
-		}
+	for _, t := range s.running {
 		if slices.Contains(t.busy, a.id) || m != nil && slices.Contains(t.busy, m.id) {
 			return true
 		}
@@ -192,18 +210,39 @@ func (s *Server) tasksNode(a *vapp, m *vm) *node {
 	} else {
 		id = m.id
 	}
+	return s.tasksOn(id, a != nil && a.status == stateFailed)
+}
+
+// tasksOn are the tasks under way on the entity of that id, and those that
+// failed where that is so: an entity that could not be made shows why, for ever.
+func (s *Server) tasksOn(id string, failed bool) *node {
 	var d *node
-	for _, t := range sorted(s.tasks) {
-		// An entity that could not be made shows why, for ever.
-		failed := a != nil && a.status == stateFailed && slices.Contains([]string{"error", "aborted"}, t.status) && t.owner.id == id
-		if (!t.over() || failed) && t.owner.id == id {
-			if d == nil {
-				d = el("Tasks")
-			}
-			add(d, s.taskNode(t))
+	for _, t := range s.tasksOf(id, failed) {
+		if d == nil {
+			d = el("Tasks")
 		}
+		add(d, s.taskNode(t))
 	}
 	return d
+}
+
+func (s *Server) tasksOf(id string, failed bool) []*task {
+	var out []*task
+	if !failed {
+		for _, t := range s.running {
+			if t.owner.id == id {
+				out = append(out, t)
+			}
+		}
+		return out
+	}
+	for _, t := range s.tasks {
+		if t.owner.id == id && (!t.over() || t.status == "error" || t.status == "aborted") {
+			out = append(out, t)
+		}
+	}
+	sortBy(out, func(a, b *task) bool { return a.seq < b.seq })
+	return out
 }
 
 // taskNode is the document of a task.

@@ -25,11 +25,19 @@ func (s *Server) AddVApp(spec VAppSpec) (string, error) {
 		return "", fmt.Errorf("vApp %s: %w", spec.Name, err)
 	}
 	id, err := s.fillVApp(a, spec)
-	if err != nil || !a.deployed {
+	s.mu.Lock()
+	many := len(s.vapps) > raisedAtStart
+	s.mu.Unlock()
+	if err != nil || !a.deployed || many {
 		return id, err
 	}
 	return id, s.raise(s.ctx, a)
 }
+
+// raisedAtStart is how many vApps there may be for one that is added to get port
+// groups for its networks. Those cost calls for each VM: in a larger
+// installation a vApp gets them when it is deployed the next time.
+const raisedAtStart = 200
 
 func (s *Server) fillVApp(a *vapp, spec VAppSpec) (string, error) {
 	for i := range spec.VMs {
@@ -339,7 +347,10 @@ func (s *Server) trust(a *vapp, m *vm, spec VMSpec) error {
 	h := spec.Hardware
 	m.seen = sight{
 		known: true, power: types.VirtualMachinePowerState(h.Power), guest: h.GuestID, version: h.Version, home: h.Datastore,
-		cpus: int32(h.CPUs), memoryMB: int32(h.MemoryMB), disks: []diskSight{{bytes: h.Disks}}, //nolint:gosec // checked with the inventory
+		cpus: int32(h.CPUs), memoryMB: int32(h.MemoryMB), //nolint:gosec // checked with the inventory
+	}
+	for _, bytes := range h.Disks {
+		m.seen.disks = append(m.seen.disks, diskSight{bytes: bytes})
 	}
 	m.deployed = m.state() == stateOn || m.state() == stateSuspended
 	a.vms = append(a.vms, m)

@@ -1,0 +1,288 @@
+package cloud
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// again starts a cloud in a directory and says when it cannot.
+func again(t *testing.T, o Options) *Cloud {
+	t.Helper()
+	c, err := Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+var (
+	apiHrefs = regexp.MustCompile(`href="(https://[^"]+)"`)
+	// varying is what differs between two readings of one document: request
+	// ids, and what datastores have left: disks that are made up are made when they
+	// are first read.
+	varying = regexp.MustCompile(`requestId="[^"]*"|message="[^"]*"|(storageUsedMB="[^"]*" storageMB|provisionedStorageMB)="[^"]*"`)
+)
+
+// documents are all that an administrator can reach, by href, with their
+// errors.
+func documents(t *testing.T, c *Cloud) map[string]string {
+	t.Helper()
+	ctx := within(t)
+	api, err := c.login(ctx, c.sites[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.logout(ctx)
+	out := map[string]string{}
+	for todo := []string{api.base + "/api/org", api.base + "/api/admin", api.base + "/api/admin/extension", api.base + "/api/query"}; len(todo) > 0; todo = todo[1:] {
+		href := todo[0]
+		if _, seen := out[href]; seen || !strings.HasPrefix(href, api.base) || strings.Contains(href, "/action/") || strings.Contains(href, "/cloudapi/") ||
+			strings.Contains(href, "type=event") { // logins are among them
+			continue
+		}
+		body, err := api.do(ctx, http.MethodGet, href, "", "")
+		out[href] = varying.ReplaceAllString(string(body), "")
+		if err == nil {
+			for _, m := range apiHrefs.FindAllSubmatch(body, -1) {
+				todo = append(todo, strings.ReplaceAll(string(m[1]), "&amp;", "&"))
+			}
+		}
+	}
+	return out
+}
+
+func compare(t *testing.T, before, after map[string]string) {
+	t.Helper()
+	if len(before) != len(after) {
+		t.Errorf("%d documents before, %d after", len(before), len(after))
+	}
+	shown := 0
+	for href, doc := range before {
+		if doc != after[href] && shown < 5 {
+			shown++
+			t.Errorf("%s:\n%s\nafter the restart\n%s", href, doc, after[href])
+		}
+	}
+}
+
+func sums(t *testing.T, c *Cloud) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	vms, err := c.VMs(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, vm := range vms {
+		disk, err := c.Guest(within(t), vm.Path, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, err := Sum(within(t), disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[vm.Path+" "+vm.MoRef] = sum
+	}
+	return out
+}
+
+func TestARestartChangesNothing(t *testing.T) {
+	dir := t.TempDir()
+	c := again(t, Options{Dir: dir})
+	ctx := within(t)
+	if err := c.Power(ctx, "db01", "off"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.DeleteVApp(ctx, "acme/acme-vdc1/wiki"); err != nil {
+		t.Fatal(err)
+	}
+	disk, err := c.Guest(ctx, "web01", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := disk.WriteAt([]byte("written by the guest"), 4096); err != nil {
+		t.Fatal(err)
+	}
+	docs, disks, ca := documents(t, c), sums(t, c), c.CA()
+	urls := map[string]string{}
+	for name, vc := range c.VCenters() {
+		urls[name] = vc.URL().String() + vc.InstanceUUID() + string(vc.Certificate().Raw)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	c = again(t, Options{Dir: dir})
+	if !c.Restored() {
+		t.Fatal("nothing was restored")
+	}
+	compare(t, docs, documents(t, c))
+	if got := sums(t, c); len(got) != len(disks) {
+		t.Errorf("got %v, want %v", got, disks)
+	} else {
+		for vm, sum := range disks {
+			if got[vm] != sum {
+				t.Errorf("%s: other bytes", vm)
+			}
+		}
+	}
+	if !bytes.Equal(c.CA(), ca) {
+		t.Error("another authority")
+	}
+	for name, vc := range c.VCenters() {
+		if urls[name] != vc.URL().String()+vc.InstanceUUID()+string(vc.Certificate().Raw) {
+			t.Errorf("%s: another address, UUID or certificate", name)
+		}
+	}
+	if err := c.Power(ctx, "db01", "on"); err != nil {
+		t.Errorf("it does not work on: %v", err)
+	}
+}
+
+func TestADirectoryKeepsOneCloud(t *testing.T) {
+	dir := t.TempDir()
+	if err := again(t, Options{Dir: dir, Inventory: parse(t, small)}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	precious := filepath.Join(dir, "notes.txt")
+	if err := os.WriteFile(precious, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []struct {
+		name     string
+		options  Options
+		restored bool
+		err      error
+	}{
+		{"the same inventory", Options{Inventory: parse(t, small)}, true, nil},
+		{"none", Options{}, true, nil},
+		{"another one", Options{Inventory: Default()}, false, ErrAnotherCloud},
+		{"another one, fresh", Options{Inventory: Default(), Fresh: true}, false, nil},
+		{"the first one, by now another", Options{Inventory: parse(t, small)}, false, ErrAnotherCloud},
+	} {
+		t.Run(o.name, func(t *testing.T) {
+			o.options.Dir = dir
+			c, err := Start(o.options)
+			if !errors.Is(err, o.err) {
+				t.Fatalf("got %v, want %v", err, o.err)
+			}
+			if err != nil {
+				return
+			}
+			defer func() { _ = c.Close() }()
+			if c.Restored() != o.restored {
+				t.Errorf("restored: %v", c.Restored())
+			}
+		})
+	}
+	if _, err := os.Stat(precious); err != nil {
+		t.Errorf("what vcdsim did not make is gone: %v", err)
+	}
+}
+
+// copyDir is what a kill leaves: the files as they are at one moment.
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // removed meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case e.IsDir():
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		case !e.Type().IsRegular():
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), content, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAKillLosesTheLastSecondsAtMost(t *testing.T) {
+	dir := t.TempDir()
+	c := again(t, Options{Dir: dir, Inventory: parse(t, strings.ReplaceAll(small, "fill: 1MiB", "fill: 64KiB"))})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for state := "on"; ctx.Err() == nil; {
+			_ = c.Power(ctx, "web", state)
+			if state = "off"; time.Now().UnixNano()%2 == 0 {
+				state = "on"
+			}
+		}
+	}()
+	var copies []string
+	for range 4 {
+		time.Sleep(700 * time.Millisecond)
+		copies = append(copies, t.TempDir())
+		copyDir(t, dir, copies[len(copies)-1])
+	}
+	stop()
+	<-done
+	for _, dir := range copies {
+		c := again(t, Options{Dir: dir})
+		if !c.Restored() {
+			t.Error("nothing was restored")
+		}
+		if _, err := c.FindVM(within(t), "acme/vdc1/shop/web"); err != nil {
+			t.Error(err)
+		}
+		// Whatever was under way is over, so that the VM can be used.
+		if err := c.Power(within(t), "web", "off"); err != nil && !strings.Contains(err.Error(), "not deployed") && !strings.Contains(err.Error(), "power") {
+			t.Error(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestAGeneratedCloud(t *testing.T) {
+	dir := t.TempDir()
+	g := Generation{Orgs: 2, VApps: 4, VMs: 12, VCenters: 2, Seed: 7, Disk: 1 << 20, Fill: 64 << 10}
+	c := again(t, Options{Dir: dir, Inventory: generated(t, g)})
+	vms, err := c.VMs(within(t))
+	if err != nil || len(vms) != g.VMs {
+		t.Fatalf("%d VMs, %v", len(vms), err)
+	}
+	if a, b := generated(t, g), generated(t, g); a.source != b.source {
+		t.Error("the same size makes another inventory")
+	}
+	docs := documents(t, c)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, docs, documents(t, again(t, Options{Dir: dir})))
+	for _, bad := range []Generation{{}, {Orgs: 1, VApps: 2, VMs: 1}, {Orgs: 1, Disk: 1000}, {Orgs: 1, Disk: 512, Fill: 1024}} {
+		if err := Generate(&bytes.Buffer{}, bad); err == nil {
+			t.Errorf("%+v: no error", bad)
+		}
+	}
+}
