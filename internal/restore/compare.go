@@ -47,6 +47,7 @@ var exempt = map[string]string{
 	"VmVimInfo":                   "names objects in vSphere",
 	"SnapshotSection":             "snapshots are recorded, not restored",
 	"RuntimeInfoSection":          "the guest reports it",
+	"Environment":                 "vCD makes it for a VM that runs, out of the other sections",
 	"status":                      "power state is restored by choice",
 	"deployed":                    "power state is restored by choice",
 	"VirtualSystemIdentifier":     "vCD names the VM in vSphere",

@@ -47,6 +47,21 @@ func (c *Client) retry(ctx context.Context, r Request, attempt func() (*Response
 	}
 }
 
+// An unreachedError is that of a server which has never answered yet. More
+// often than it restarts there is none at that address: not waited for. One
+// that says it is busy is.
+type unreachedError struct{ error }
+
+func (e *unreachedError) Unwrap() error { return e.error }
+
+// first makes the errors of a first call final.
+func first(answer *Response, err error) (*Response, error) {
+	if err != nil {
+		return nil, &unreachedError{err}
+	}
+	return answer, nil
+}
+
 // retryable tells whether to ask again, and not before when. A method other
 // than GET, HEAD, PUT and DELETE may have done its work before a connection
 // broke, so it is repeated only where the server says that it was not begun.
@@ -56,7 +71,8 @@ func retryable(method string, answer *Response, err error) (after time.Duration,
 	if err != nil {
 		var untrusted *CertificateError
 		var login *loginError
-		final := errors.As(err, &untrusted) || errors.As(err, &login) || errors.Is(err, ErrTooLarge) ||
+		var unreached *unreachedError
+		final := errors.As(err, &untrusted) || errors.As(err, &login) || errors.As(err, &unreached) || errors.Is(err, ErrTooLarge) ||
 			errors.Is(err, context.Canceled)
 		return 0, idempotent && !final
 	}

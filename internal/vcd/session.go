@@ -178,10 +178,13 @@ func (c *Client) sendLogin(ctx context.Context, renewal bool) (*Response, error)
 	}
 	r := Request{Method: http.MethodPost, Href: path, login: true}
 	harmless := r
-	if renewal {
-		harmless.Method = http.MethodGet // as far as repeating goes
-	}
-	return c.retry(ctx, harmless, func() (*Response, error) { return c.send(ctx, r, "") })
+	harmless.Method = http.MethodGet // as far as repeating goes
+	return c.retry(ctx, harmless, func() (*Response, error) {
+		if renewal {
+			return c.send(ctx, r, "")
+		}
+		return first(c.send(ctx, r, ""))
+	})
 }
 
 func (c *Client) takeSession(answer *Response) error {

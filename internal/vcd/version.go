@@ -32,8 +32,7 @@ func parseVersion(s string) (apiVersion, bool) {
 // that both speak.
 func (c *Client) negotiate(ctx context.Context, wanted string) (string, error) {
 	r := Request{Method: http.MethodGet, Href: "/api/versions", Accept: "*/*"}
-	// Nothing answers at this address more often than it restarts: not waited for.
-	answer, err := c.retry(ctx, Request{Method: http.MethodPost}, func() (*Response, error) { return c.send(ctx, r, "") })
+	answer, err := c.retry(ctx, r, func() (*Response, error) { return first(c.send(ctx, r, "")) })
 	if err != nil {
 		return "", err
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/sim/cloud"
+	"github.com/vappvault/vappvault/internal/sim/fault"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
@@ -51,8 +52,20 @@ func newEnv(t *testing.T, inventory *cloud.Inventory) *env {
 
 func newEnvIn(t *testing.T, dir string, inventory *cloud.Inventory) *env {
 	t.Helper()
+	return newEnvWith(t, dir, cloud.Options{Inventory: inventory})
+}
+
+// newEnvOf has the default inventory and those faults.
+func newEnvOf(t *testing.T, faults *fault.Set) *env {
+	t.Helper()
+	return newEnvWith(t, t.TempDir(), cloud.Options{Faults: faults})
+}
+
+func newEnvWith(t *testing.T, dir string, options cloud.Options) *env {
+	t.Helper()
 	e := &env{t: t, dir: dir, vcenters: map[string]*vsphere.Client{}}
-	c, err := cloud.Start(cloud.Options{Inventory: inventory, Dir: filepath.Join(e.dir, "cloud"), Recorder: documents.Exchange})
+	options.Dir, options.Recorder = filepath.Join(e.dir, "cloud"), documents.Exchange
+	c, err := cloud.Start(options)
 	if err != nil {
 		t.Fatal(err)
 	}

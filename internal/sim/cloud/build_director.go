@@ -37,7 +37,7 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 		config.VCenters = append(config.VCenters, director.VCenter{
 			ID:   uuid("vim server", s.spec.ID, vc.spec.Name),
 			Name: vc.spec.Name, URL: vc.server.URL().String(),
-			User: vc.spec.User, Password: vc.spec.Password, RootCAs: c.ca.pool(),
+			User: serviceUser, Password: servicePassword(s.spec, vc.spec), RootCAs: c.ca.pool(),
 		})
 	}
 	if s.director, err = director.Start(config); err != nil {

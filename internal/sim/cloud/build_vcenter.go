@@ -12,6 +12,12 @@ import (
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
 )
 
+// serviceUser is the account that vCD has in its vCenters, apart from the
+// administrator's, so that events, sessions and faults tell them apart.
+const serviceUser = "vcd-service@vsphere.local"
+
+func servicePassword(s *Site, vc *VCenter) string { return uuid("service password", s.ID, vc.Name) }
+
 // startVCenter starts a vCenter and makes the VMs that live in it, where it does
 // not have them from before. It returns their morefs.
 func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]string, error) {
@@ -27,7 +33,7 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 		TLS:          cert,
 		Name:         spec.Name,
 		InstanceUUID: spec.InstanceUUID,
-		Users:        map[string]string{spec.User: spec.Password},
+		Users:        map[string]string{spec.User: spec.Password, serviceUser: servicePassword(s, spec)},
 		Datacenter:   spec.Datacenter,
 		Cluster:      spec.Cluster,
 		Hosts:        spec.Hosts,

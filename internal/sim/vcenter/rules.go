@@ -165,6 +165,7 @@ func (s *Server) logOut(r *http.Request) {
 	if err != nil {
 		return
 	}
+	s.endLeases(strings.Trim(cookie.Value, `"`)) // they belong to the session
 	ctx := s.newContext()
 	m := s.model.Map().SessionManager()
 	ctx.WithLock(m, func() {
