@@ -115,7 +115,7 @@ func (c *call) admitSourced(a *vapp, m, from *vm, move bool, before int) error {
 	if err := c.s.checkNICQuota(c.s.vdcs[a.vdc], len(from.nics)); err != nil {
 		return err
 	}
-	return c.s.checkStorage(c.s.profiles[m.profile], mb)
+	return c.s.checkStorage(m.profile, mb)
 }
 
 // source copies or moves the VMs into their vApp. It runs in a task.

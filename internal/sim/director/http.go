@@ -45,6 +45,7 @@ type route struct {
 	takes    string // media type of the body, without "+xml"; "" for no body, "?" when the handler looks itself
 	lenient  bool   // the body may come without a Content-Type
 	noAccept bool   // the Accept header is not looked at
+	json     bool   // of /api: JSON is spoken too
 }
 
 const (
@@ -90,6 +91,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route) {
 	if err != nil {
 		a = c.failed(err)
 	}
+	if a.doc != nil && c.wantsJSON(rt) {
+		a.json, a.doc = nodeJSON(a.doc), nil
+	}
 	typ, body := c.render(a)
 	h := w.Header()
 	h.Set("X-VMWARE-VCLOUD-REQUEST-ID", c.id)
@@ -121,7 +125,7 @@ func (c *call) run(rt route) (*answer, error) {
 	}
 	c.body = body
 	if !rt.noAccept {
-		if err := c.negotiate(); err != nil {
+		if err := c.negotiate(rt); err != nil {
 			return nil, err
 		}
 	}
@@ -142,7 +146,7 @@ func (c *call) run(rt route) (*answer, error) {
 }
 
 // negotiate finds the API version in the Accept header.
-func (c *call) negotiate() error {
+func (c *call) negotiate(rt route) error {
 	bad := refuse(http.StatusNotAcceptable, "NOT_ACCEPTABLE", "The request has invalid accept header: %s", c.r.Header.Get("Accept"))
 	for _, accept := range c.r.Header.Values("Accept") {
 		for one := range strings.SplitSeq(accept, ",") {
@@ -155,7 +159,7 @@ func (c *call) negotiate() error {
 					"The request has invalid accept header: Invalid API version requested: %s", params["version"])
 			}
 			cloud := strings.HasPrefix(c.r.URL.Path, "/cloudapi/")
-			if !cloud && strings.HasSuffix(typ, "json") {
+			if !cloud && strings.HasSuffix(typ, "json") && !c.wantsJSON(rt) {
 				continue
 			}
 			c.version = params["version"]
@@ -176,10 +180,13 @@ func (c *call) checkType(rt route) error {
 	}
 	typ, _, err := mime.ParseMediaType(ct)
 	want := rt.takes + "+xml"
+	if rt.json && c.jsonBody() {
+		want = rt.takes + "+json"
+	}
 	if strings.HasPrefix(c.r.URL.Path, "/cloudapi/") {
 		want = "application/json"
 	}
-	if err != nil || !strings.EqualFold(typ, want) && typ != "application/*+xml" {
+	if err != nil || !strings.EqualFold(typ, want) && typ != "application/*+xml" && !(rt.json && typ == "application/*+json") {
 		return refuse(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE",
 			"The content type %q is not supported; %s is.", ct, want)
 	}

@@ -27,6 +27,9 @@ type inventory struct {
 	revoked  map[string]bool
 
 	discoveryOff  bool // VM discovery, for the whole installation
+	pvdcs         map[string]*pvdc
+	pvdcProfiles  map[string]*pvdcProfile
+	logicalGroups map[string]*logicalGroup
 	quotaPolicies map[string]*quotaPolicy
 	quotaOf       map[string]string // id of an organization, user or vApp -> quota policy
 }
@@ -37,6 +40,7 @@ func newInventory() inventory {
 		vdcs: map[string]*vdc{}, profiles: map[string]*profile{}, nets: map[string]*orgNet{}, vapps: map[string]*vapp{},
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
+		pvdcs: map[string]*pvdc{}, pvdcProfiles: map[string]*pvdcProfile{}, logicalGroups: map[string]*logicalGroup{},
 		quotaPolicies: map[string]*quotaPolicy{}, quotaOf: map[string]string{},
 	}
 }
@@ -89,6 +93,19 @@ type vdc struct {
 	nicQuota, networkQuota int    // NICs: 0 is no limit; networks: 0 is none
 	vcpuMHz                int64  // 0: 1000
 	discovery              string // true, false, or "" for what the organization has
+
+	pvdc                         string   // id
+	policies                     []string // ids of the compute policies that it offers
+	maxPolicy                    string   // id
+	cpu, memory                  capacityLimit
+	cpuGuaranteed, memGuaranteed float64 // parts of the allocation that are reserved
+	thin, fast, elastic          bool
+	overhead, overCommit         bool
+	networkPool                  namedRef
+	status                       int    // one of vdcReady, …
+	own                          bool   // pool and folder were made with it, and go with it
+	everyone                     string // access level
+	access                       []grant
 }
 
 type profile struct {
@@ -99,11 +116,9 @@ type profile struct {
 	enabled    bool
 	datastores []string
 	meta       metadata
-}
 
-type policy struct {
-	thing
-	vdc string
+	pvdcProfile string // id
+	iops        *iopsSettings
 }
 
 type orgNet struct {

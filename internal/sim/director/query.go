@@ -36,7 +36,7 @@ type recordType struct {
 // recordTypes are the types by their names, those of each area together.
 func recordTypes() map[string]recordType {
 	all := map[string]recordType{}
-	for _, area := range []map[string]recordType{coreRecords()} {
+	for _, area := range []map[string]recordType{coreRecords(), estateRecords()} {
 		maps.Copy(all, area)
 	}
 	return all

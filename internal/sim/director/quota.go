@@ -96,6 +96,9 @@ func (s *Server) checkStoredQuota(a *vapp, vms int, storageMB int64) error {
 	return s.checkQuotas(a, usage{vms: int64(vms), storageMB: storageMB})
 }
 
+// checkVMQuota is checkStoredQuota where the storage is counted elsewhere.
+func (s *Server) checkVMQuota(a *vapp, vms int) error { return s.checkStoredQuota(a, vms, 0) }
+
 // checkRunningQuota refuses to deploy VMs where organization or owner would
 // have more of them deployed than they may.
 func (s *Server) checkRunningQuota(a *vapp, vms []*vm) error {
@@ -259,7 +262,8 @@ func (s *Server) networkCount(v *vdc) int {
 
 // checkStorage refuses what a storage profile has no room for, or what is to go
 // to one that is disabled.
-func (s *Server) checkStorage(p *profile, moreMB int64) error {
+func (s *Server) checkStorage(id string, moreMB int64) error {
+	p := s.profiles[id]
 	if p == nil || moreMB <= 0 {
 		return nil
 	}

@@ -87,7 +87,7 @@ func (c *call) readVM(m *vm, doc *node) (*vmPlan, error) {
 	}
 	if d := child(child(doc, "ComputePolicy"), "VmSizingPolicy"); d != nil {
 		pol := c.s.policies[or(uuidIn(attr(d, "id")), uuidIn(attr(d, "href")))]
-		if pol == nil || pol.vdc != m.vapp.vdc {
+		if pol == nil || !c.s.offers(m.vapp.vdc, pol) {
 			return nil, badRequest("The compute policy %s does not exist in the VDC.", or(attr(d, "id"), attr(d, "href")))
 		}
 		p.policy = pol.id
@@ -109,7 +109,7 @@ func (c *call) checkGrowth(m *vm, p *vmPlan) error {
 			return err
 		}
 	}
-	return c.s.checkStorage(c.s.profiles[or(p.profile, m.profile)], more)
+	return c.s.checkStorage(or(p.profile, m.profile), more)
 }
 
 func (p *vmPlan) set(change func(*types.VirtualMachineConfigSpec)) {

@@ -8,7 +8,7 @@ func (s *Server) routes() []route {
 	for _, group := range [][]route{
 		sessionRoutes(), orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
 		adminRoutes(),
-		leaseRoutes(), quotaRoutes(),
+		leaseRoutes(), quotaRoutes(), pvdcRoutes(), vdcRoutes(), policyRoutes(), tagRoutes(), estateRoutes(),
 		cloudRoutes(),
 	} {
 		all = append(all, group...)
@@ -177,10 +177,6 @@ func cloudRoutes() []route {
 	return []route{
 		{pattern: "GET /cloudapi/1.0.0/site", handle: (*call).site, provider: true},
 		{pattern: "GET /cloudapi/1.0.0/orgs", handle: (*call).cloudOrgs},
-		{pattern: "GET /cloudapi/{version}/vdcs/{urn}/computePolicies", handle: (*call).computePolicies},
-		{pattern: "GET /cloudapi/{version}/vdcComputePolicies/{urn}", handle: (*call).computePolicy},
 		{pattern: "GET /cloudapi/{version}/vm/{urn}/snapshots", handle: (*call).cloudSnapshots},
-		{pattern: "GET /cloudapi/{version}/securityTags/vm/{urn}", handle: (*call).securityTags},
-		{pattern: "PUT /cloudapi/{version}/securityTags/vm/{urn}", handle: (*call).setSecurityTags, takes: "application/json"},
 	}
 }
