@@ -22,6 +22,8 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 		AdminPassword: s.spec.Admin.Password,
 		TaskDelay:     time.Duration(s.spec.TaskDelay),
 		Recorder:      recorder,
+
+		DiscoveryInterval: time.Duration(s.spec.Discovery),
 	}
 	for _, vc := range s.vcenters {
 		config.VCenters = append(config.VCenters, director.VCenter{
@@ -31,6 +33,9 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 		})
 	}
 	if s.director, err = director.Start(config); err != nil {
+		return err
+	}
+	if err := addProviderVDCs(s); err != nil {
 		return err
 	}
 	for i := range s.spec.Orgs {
@@ -77,13 +82,14 @@ func addVDC(d *director.Server, org string, p place, morefs map[*VM]string) erro
 		ID: p.uuid("vdc"), Org: org, Name: v.Name, Description: v.Description, VCenter: v.VCenter,
 		ResourcePool: v.ResourcePool, AllocationModel: v.AllocationModel, VMQuota: v.VMQuota,
 	}
+	limits(&spec, v)
 	if len(v.VApps)+len(v.VMs) > 0 {
 		spec.Folder = p.folder() // made with the first VM
 	}
 	for _, profile := range v.StorageProfiles {
 		spec.StorageProfiles = append(spec.StorageProfiles, director.StorageProfileSpec{
 			ID: p.uuid("storage profile", profile.Name), Name: profile.Name, LimitMB: int64(profile.Limit >> 20),
-			Default: profile.Default, Datastores: []string{profile.Datastore},
+			Default: profile.Default, Datastores: []string{profile.Datastore}, Disabled: profile.Disabled,
 		})
 	}
 	vdc, err := d.AddVDC(spec)

@@ -83,6 +83,7 @@ func (c *checker) site(s *Site) {
 	for i := range s.VCenters {
 		c.vcenter(thing, s.ID, &s.VCenters[i])
 	}
+	c.providerVDCs(thing, s)
 	for i := range s.Orgs {
 		c.org(thing, s, &s.Orgs[i])
 	}
@@ -143,6 +144,7 @@ func (c *checker) vdc(thing string, s *Site, o *Org, v *VDC) {
 		return
 	}
 	c.storageProfiles(thing, vc, v)
+	c.vdcLimits(thing, s, v)
 	unique(c, thing, "network", v.Networks, orgNetworkName)
 	for i := range v.Networks {
 		c.orgNetwork(thing, vc, &v.Networks[i])

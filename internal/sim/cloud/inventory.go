@@ -20,6 +20,9 @@ type Site struct {
 	Orgs     []Org     `yaml:"orgs"`
 
 	TaskDelay Duration `yaml:"taskDelay"` // how long each vCD task runs at least
+
+	Discovery    Duration      `yaml:"discovery"` // how often VMs are discovered; never
+	ProviderVDCs []ProviderVDC `yaml:"providerVDCs"`
 }
 
 // A Login is an account of a vCD's system organization.
@@ -41,6 +44,28 @@ type VCenter struct {
 	Networks     []string    `yaml:"networks"` // port groups
 
 	TaskDelay Duration `yaml:"taskDelay"`
+
+	ResourcePools []string `yaml:"resourcePools"` // that belong to no VDC
+	VMGroups      []string `yaml:"vmGroups"`      // of the cluster
+}
+
+// A ProviderVDC is what VDCs get their resources from. A vCenter for which the
+// inventory names none has one of its own name.
+type ProviderVDC struct {
+	Name            string                   `yaml:"name"`
+	Description     string                   `yaml:"description"`
+	VCenter         string                   `yaml:"vcenter"`
+	ResourcePools   []string                 `yaml:"resourcePools"` // default: the cluster's
+	StorageProfiles []ProviderStorageProfile `yaml:"storageProfiles"`
+	NetworkPools    []string                 `yaml:"networkPools"`
+	NSXTManager     string                   `yaml:"nsxtManager"`
+	HardwareVersion string                   `yaml:"hardwareVersion"` // the highest
+}
+
+// A ProviderStorageProfile is a storage policy over some datastores.
+type ProviderStorageProfile struct {
+	Name       string   `yaml:"name"`
+	Datastores []string `yaml:"datastores"` // default: all
 }
 
 // A Datastore has a folder of its name below the cloud's directory.
@@ -97,6 +122,16 @@ type VDC struct {
 	Networks        []OrgNetwork     `yaml:"networks"`
 	VApps           []VApp           `yaml:"vapps"`
 	VMs             []VM             `yaml:"vms"` // standalone VMs
+
+	ProviderVDC     string  `yaml:"providerVDC"`  // default: the vCenter's first
+	NICQuota        int     `yaml:"nicQuota"`     // 0: unlimited
+	NetworkQuota    int     `yaml:"networkQuota"` // 0: 1000
+	CPU             int     `yaml:"cpu"`          // MHz; 0: unlimited
+	Memory          Size    `yaml:"memory"`       // 0: unlimited
+	CPUGuarantee    float64 `yaml:"cpuGuarantee"` // part of it that is reserved, 0 to 1
+	MemoryGuarantee float64 `yaml:"memoryGuarantee"`
+	NetworkPool     string  `yaml:"networkPool"`
+	VMDiscovery     *bool   `yaml:"vmDiscovery"` // default: as the org has it, which is on
 }
 
 // A StorageProfile of a VDC puts disks on one datastore.
@@ -105,6 +140,7 @@ type StorageProfile struct {
 	Datastore string `yaml:"datastore"`
 	Limit     Size   `yaml:"limit"` // 0: unlimited
 	Default   bool   `yaml:"default"`
+	Disabled  bool   `yaml:"disabled"`
 }
 
 // Subnet is what org networks and vApp networks have in common.

@@ -136,7 +136,10 @@ func (s *Server) AddVDC(v VDCSpec) (string, error) {
 	}
 	n.pvdc, n.thin, n.cpuGuaranteed, n.memGuaranteed, n.discovery = pv.id, true, v.CPUGuaranteed, v.MemoryGuaranteed, v.Discovery
 	n.cpu, n.memory = capacityLimit{v.CPUMHz, v.CPUMHz}, capacityLimit{v.MemoryMB, v.MemoryMB}
-	n.networkPool, n.elastic = namedRef{v.NetworkPool.ID, v.NetworkPool.Name}, n.model == "Flex"
+	n.elastic = n.model == "Flex"
+	if p := v.NetworkPool; p.Name != "" {
+		n.networkPool = namedRef{or(p.ID, uuidOf("network pool", p.Name)), p.Name}
+	}
 	s.addDefaultPolicy(n)
 	s.vdcs[n.id] = n
 	s.mu.Unlock()

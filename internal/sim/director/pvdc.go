@@ -64,7 +64,8 @@ type ProviderVDCSpec struct {
 	Disabled        bool
 }
 
-// A NamedRef names an entity by its UUID and its name.
+// A NamedRef names an entity by its UUID and its name. The UUIDs of network
+// pools and NSX-T managers follow from their names.
 type NamedRef struct{ ID, Name string }
 
 // A ProviderStorageProfileSpec describes a storage profile of a provider VDC.
@@ -87,8 +88,11 @@ func (s *Server) AddProviderVDC(spec ProviderVDCSpec) (string, error) {
 	}
 	n := &pvdc{thing: thing{id: idOr(spec.ID), name: spec.Name, desc: spec.Description}, vc: vc, enabled: !spec.Disabled,
 		hardware: or(spec.HardwareVersion, hardwareVersions[len(hardwareVersions)-1]), nsxt: namedRef{spec.NSXTManager.ID, spec.NSXTManager.Name}}
+	if n.nsxt.name != "" {
+		n.nsxt.id = or(n.nsxt.id, uuidOf("NSX-T manager", n.nsxt.name))
+	}
 	for _, p := range spec.NetworkPools {
-		n.networks = append(n.networks, namedRef{p.ID, p.Name})
+		n.networks = append(n.networks, namedRef{or(p.ID, uuidOf("network pool", p.Name)), p.Name})
 	}
 	names := spec.ResourcePools
 	if len(names) == 0 {
