@@ -46,7 +46,8 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	config := filepath.Join(dir, "vappvault.yaml")
-	server := exec.Command(binary, "serve", "--dir", filepath.Join(dir, "cloud"), "--config-out", config)
+	documents := filepath.Join(dir, "documents")
+	server := exec.Command(binary, "serve", "--dir", filepath.Join(dir, "cloud"), "--config-out", config, "--record", documents)
 	server.Stderr = os.Stderr
 	out, err := server.StdoutPipe()
 	if err != nil {
@@ -77,7 +78,26 @@ func run(m *testing.M) (code int, err error) {
 	if vcd, err = read(config); err != nil {
 		return 1, err
 	}
-	return m.Run(), nil
+	code = m.Run()
+	return code, validate(documents)
+}
+
+// validate has what the library was answered checked against VMware's schemas,
+// where they are.
+func validate(documents string) error {
+	api := os.Getenv("VAPPVAULT_VCD_API")
+	if api == "" {
+		return nil
+	}
+	files, err := filepath.Glob(filepath.Join(documents, "*.xml"))
+	if err != nil {
+		return err
+	}
+	args := append([]string{"--newer", "../../internal/sim/director/testdata/newer-elements.txt"}, files...)
+	if out, err := exec.Command(filepath.Join(api, "validate"), args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("documents that are not valid: %w\n%s", err, out)
+	}
+	return nil
 }
 
 func vcdsim(dir string) (string, error) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/sim/record"
 )
 
 // A test that kills the product runs it as a child process: this test binary
@@ -32,8 +33,14 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(record.Suite("../../internal/sim/director/testdata/newer-elements.txt", func(r *record.Recorder) int {
+		documents = r
+		return m.Run()
+	}))
 }
+
+// documents keeps what every cloud of the tests answered.
+var documents *record.Recorder
 
 func child(words []string) error {
 	conf, err := config.Load(os.Getenv(childConfig))
@@ -225,7 +232,7 @@ func TestARebuildKilledAnywhereIsTakenBackOrDone(t *testing.T) {
 
 // with is the same environment for a subtest.
 func (e *env) with(t *testing.T) *env {
-	c := &env{t: t, dir: e.dir, cloud: e.cloud, conf: e.conf, seen: e.seen, vcd: e.vcd, vcenters: e.vcenters}
+	c := &env{t: t, dir: e.dir, cloud: e.cloud, conf: e.conf, vcd: e.vcd, vcenters: e.vcenters}
 	return c
 }
 

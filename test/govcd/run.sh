@@ -12,6 +12,7 @@
 # Exits with 0 when every test that ran passed or was skipped by itself.
 set -euo pipefail
 cd "$(dirname "$0")"
+here=$PWD
 
 keep='' verbose='' logs=''
 while getopts kvl: flag; do
@@ -67,7 +68,11 @@ cleanup() {
 trap cleanup EXIT
 
 (cd ../.. && go build -o "$work/vcdsim" ./cmd/vcdsim)
-"$work/vcdsim" serve --dir "$work/cloud" --inventory inventory.yaml >"$work/ready" 2>"$work/vcdsim.log" &
+record=()
+if [[ -n ${VAPPVAULT_VCD_API:-} ]]; then
+	record=(--record "$work/documents")
+fi
+"$work/vcdsim" serve --dir "$work/cloud" --inventory inventory.yaml "${record[@]}" >"$work/ready" 2>"$work/vcdsim.log" &
 cloud=$!
 for _ in $(seq 300); do
 	grep -q '^ready' "$work/ready" && break
@@ -98,5 +103,11 @@ cat "$logs/results.txt"
 if ! grep -qE '^(PASS|SKIP) ' "$logs/results.txt"; then
 	tail -30 "$logs/output.txt"
 	exit 1
+fi
+if [[ -n ${VAPPVAULT_VCD_API:-} ]]; then
+	# Whatever was asked for: what was answered must be valid.
+	find "$work/documents" -name '*.xml' -print0 |
+		xargs -0 -r -n 200 "$VAPPVAULT_VCD_API/validate" --newer "$here/../../internal/sim/director/testdata/newer-elements.txt" \
+			>"$logs/invalid.txt" 2>&1 || { status=1; head -c 4000 "$logs/invalid.txt"; }
 fi
 exit $status

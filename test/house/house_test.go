@@ -31,10 +31,12 @@ var layers = [][]string{
 
 // simLayers are the packages of the simulated cloud, from the top down.
 var simLayers = [][]string{
-	{"cmd/vcdsim"},
+	{"cmd/vcdsim", "vcdsim"},
 	{"internal/sim/cloud/cli"},
 	{"internal/sim/cloud"},
+	{"internal/sim/record"},
 	{"internal/sim/director", "internal/sim/vcenter"},
+	{"internal/sim/fault"},
 }
 
 // reserved are foreign packages that only some of ours may import.

@@ -20,8 +20,12 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 		TLS:           cert,
 		AdminUser:     s.spec.Admin.Name,
 		AdminPassword: s.spec.Admin.Password,
-		TaskDelay:     time.Duration(s.spec.TaskDelay),
-		Recorder:      recorder,
+		AdminAPIToken: s.spec.Admin.APIToken,
+		APIVersions:   s.spec.APIVersions, SessionTimeout: time.Duration(s.spec.SessionTimeout), SessionLifetime: time.Duration(s.spec.SessionLifetime),
+		TaskDelay: time.Duration(s.spec.TaskDelay),
+		Recorder:  recorder,
+		Faults:    c.faults,
+		Site:      s.spec.ID,
 
 		DiscoveryInterval: time.Duration(s.spec.Discovery),
 	}
@@ -35,11 +39,20 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 	if s.director, err = director.Start(config); err != nil {
 		return err
 	}
+	if err := addOutside(s.director, s.spec); err != nil {
+		return err
+	}
 	if err := addProviderVDCs(s); err != nil {
 		return err
 	}
 	for i := range s.spec.Orgs {
 		if err := addOrg(s.director, place{site: s.spec, org: &s.spec.Orgs[i]}, morefs); err != nil {
+			return fmt.Errorf("org %s: %w", s.spec.Orgs[i].Name, err)
+		}
+	}
+	// Catalogs may be shared with any org.
+	for i := range s.spec.Orgs {
+		if err := addCatalogs(s.director, s.spec, &s.spec.Orgs[i], morefs); err != nil {
 			return fmt.Errorf("org %s: %w", s.spec.Orgs[i].Name, err)
 		}
 	}
@@ -49,7 +62,7 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 func addOrg(d *director.Server, p place, morefs map[*VM]string) error {
 	o := p.org
 	org, err := d.AddOrg(director.OrgSpec{
-		ID: uuid("org", p.site.ID, o.Name), Name: o.Name, FullName: o.FullName, Description: o.Description,
+		ID: uuid("org", p.site.ID, o.Name), Name: o.Name, FullName: o.FullName, Description: o.Description, Disabled: o.Disabled,
 		DeployedVMQuota: o.DeployedVMQuota, StoredVMQuota: o.StoredVMQuota,
 		Lease: director.OrgLease{
 			DeploymentSeconds: o.Lease.Deployment.Seconds(), StorageSeconds: o.Lease.Storage.Seconds(),
@@ -59,10 +72,16 @@ func addOrg(d *director.Server, p place, morefs map[*VM]string) error {
 	if err != nil {
 		return err
 	}
+	for _, r := range o.Roles {
+		if _, err := d.AddRole(director.RoleSpec{Org: org, Name: r.Name, Description: r.Description, Rights: r.Rights}); err != nil {
+			return err
+		}
+	}
 	for _, u := range o.Users {
 		if _, err := d.AddUser(director.UserSpec{
 			ID: uuid("user", p.site.ID, o.Name, u.Name), Org: org, Name: u.Name, FullName: u.FullName, Email: u.Email,
 			Password: u.Password, Role: u.Role, DeployedVMQuota: u.DeployedVMQuota, VMsQuota: u.StoredVMQuota,
+			APIToken: u.APIToken, Disabled: u.Disabled,
 		}); err != nil {
 			return fmt.Errorf("user %s: %w", u.Name, err)
 		}
@@ -83,7 +102,7 @@ func addVDC(d *director.Server, org string, p place, morefs map[*VM]string) erro
 		ResourcePool: v.ResourcePool, AllocationModel: v.AllocationModel, VMQuota: v.VMQuota,
 	}
 	limits(&spec, v)
-	if len(v.VApps)+len(v.VMs) > 0 {
+	if len(v.VApps)+len(v.VMs) > 0 || p.hasTemplates() {
 		spec.Folder = p.folder() // made with the first VM
 	}
 	for _, profile := range v.StorageProfiles {
@@ -94,6 +113,9 @@ func addVDC(d *director.Server, org string, p place, morefs map[*VM]string) erro
 	}
 	vdc, err := d.AddVDC(spec)
 	if err != nil {
+		return err
+	}
+	if err := addEdges(d, p, vdc); err != nil {
 		return err
 	}
 	for i := range v.Networks {
@@ -152,10 +174,7 @@ func vappSpec(p place, vdc string, morefs map[*VM]string) director.VAppSpec {
 		spec.Lease = &director.Lease{DeploymentSeconds: a.Lease.Deployment.Seconds(), StorageSeconds: a.Lease.Storage.Seconds()}
 	}
 	if a.Access != nil {
-		spec.Access = director.AccessSpec{Everyone: a.Access.Everyone, Users: map[string]string{}}
-		for _, grant := range a.Access.Users {
-			spec.Access.Users[grant.User] = grant.Level
-		}
+		spec.Access = access(a.Access)
 	}
 	for i := range a.Networks {
 		spec.Networks = append(spec.Networks, vappNetwork(p, &a.Networks[i]))

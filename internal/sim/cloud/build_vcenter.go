@@ -30,6 +30,13 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 		Hosts:        spec.Hosts,
 		Networks:     spec.Networks,
 		TaskDelay:    time.Duration(spec.TaskDelay),
+		Rules:        c.faults,
+		Label:        s.ID + "/" + spec.Name,
+
+		MaxSessions: spec.MaxSessions, SessionTimeout: time.Duration(spec.SessionTimeout), NFCProxy: spec.NFCProxy,
+	}
+	for _, u := range spec.Users {
+		config.Accounts = append(config.Accounts, vcenter.User(u))
 	}
 	for _, d := range spec.Datastores {
 		config.Datastores = append(config.Datastores, vcenter.Datastore{Name: d.Name, Capacity: int64(d.Capacity), Type: d.Type})
@@ -180,7 +187,7 @@ func (v *VDC) portGroup(network string) string {
 
 // folder is where vCD keeps the VDC's VMs, below the datacenter's VM folder.
 func (p place) folder() string {
-	p.vapp = nil
+	p.vapp, p.catalog = nil, nil
 	return fmt.Sprintf("%s (%s)", p.vdc.Name, p.uuid("vdc"))
 }
 
@@ -189,6 +196,9 @@ func (p place) uuid(kind string, names ...string) string {
 	words := append([]string{kind, p.site.ID, p.org.Name, p.vdc.Name}, names...)
 	if p.vapp != nil {
 		words = append(words, "in", p.vapp.Name)
+	}
+	if p.catalog != nil {
+		words = append(words, "of catalog", p.catalog.Name)
 	}
 	return uuid(words...)
 }

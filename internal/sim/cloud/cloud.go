@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/vappvault/vappvault/internal/sim/director"
+	"github.com/vappvault/vappvault/internal/sim/fault"
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
 )
 
@@ -26,6 +27,8 @@ type Options struct {
 	// Recorder, when set, is handed each exchange with a vCD, from many
 	// goroutines.
 	Recorder func(director.Exchange)
+	// Faults holds the rules and the log of calls; a fresh one when nil.
+	Faults *fault.Set
 }
 
 // A Cloud is a running one. Its methods may be called concurrently.
@@ -35,6 +38,7 @@ type Cloud struct {
 	host      string // that servers listen on
 	ca        *authority
 	sites     []*site
+	faults    *fault.Set
 }
 
 // A site is a running vCD with its vCenters.
@@ -62,7 +66,10 @@ func Start(o Options) (*Cloud, error) {
 	if err := prepare(o.Dir); err != nil {
 		return nil, fmt.Errorf("cloud: %w", err)
 	}
-	c := &Cloud{inventory: o.Inventory, dir: o.Dir, host: host}
+	c := &Cloud{inventory: o.Inventory, dir: o.Dir, host: host, faults: o.Faults}
+	if c.faults == nil {
+		c.faults = fault.New(1)
+	}
 	if c.ca, err = newAuthority(); err != nil {
 		return nil, fmt.Errorf("cloud: certificate authority: %w", err)
 	}
@@ -127,6 +134,9 @@ func (c *Cloud) VCenters() map[string]*vcenter.Server {
 	}
 	return all
 }
+
+// Faults makes calls of all servers go wrong, and remembers them.
+func (c *Cloud) Faults() *fault.Set { return c.faults }
 
 // CA is the certificate of the authority behind all servers, as PEM.
 func (c *Cloud) CA() []byte { return c.ca.pem() }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/vappvault/vappvault/internal/sim/director"
 )
 
 // complete fills in defaults and checks that every name leads somewhere.
@@ -77,12 +79,18 @@ func (c *checker) site(s *Site) {
 	if !fileName(s.ID) {
 		c.add(thing, "id: want a name that can name a file")
 	}
+	for _, v := range s.APIVersions {
+		if !slices.Contains(director.Versions(), v) {
+			c.add(thing, "apiVersions: no version %q; there are %q", v, director.Versions())
+		}
+	}
 	c.some(thing, "vcenters", len(s.VCenters))
 	unique(c, thing, "vCenter", s.VCenters, vcenterName)
 	unique(c, thing, "org", s.Orgs, func(o *Org) string { return o.Name })
 	for i := range s.VCenters {
 		c.vcenter(thing, s.ID, &s.VCenters[i])
 	}
+	c.outside(thing, s)
 	c.providerVDCs(thing, s)
 	for i := range s.Orgs {
 		c.org(thing, s, &s.Orgs[i])
@@ -103,6 +111,17 @@ func (c *checker) vcenter(thing, site string, v *VCenter) {
 	if len(v.Datastores) == 0 {
 		v.Datastores = []Datastore{{Name: "datastore1"}}
 	}
+	unique(c, thing, "user", v.Users, func(u *VCenterUser) string { return u.Name })
+	for i := range v.Users {
+		u := &v.Users[i]
+		u.Password = cmp.Or(u.Password, "vcdsim-"+u.Name)
+		if u.Name == v.User {
+			c.add(thing, "user %s: is the vCenter's own", u.Name)
+		}
+	}
+	if v.MaxSessions < 0 {
+		c.add(thing, "maxSessions: want a number from 0")
+	}
 	unique(c, thing, "datastore", v.Datastores, datastoreName)
 	for i := range v.Datastores {
 		d := &v.Datastores[i]
@@ -117,6 +136,14 @@ func (c *checker) org(thing string, s *Site, o *Org) {
 	thing += ": org " + o.Name
 	o.FullName = cmp.Or(o.FullName, o.Name)
 	unique(c, thing, "user", o.Users, userName)
+	unique(c, thing, "role", o.Roles, func(r *Role) string { return r.Name })
+	for _, r := range o.Roles {
+		for _, right := range r.Rights {
+			if !slices.Contains(director.Rights(), right) {
+				c.add(thing, "role %s: vCD has no right %q", r.Name, right)
+			}
+		}
+	}
 	unique(c, thing, "VDC", o.VDCs, func(v *VDC) string { return v.Name })
 	for i := range o.Users {
 		u := &o.Users[i]
@@ -130,6 +157,7 @@ func (c *checker) org(thing string, s *Site, o *Org) {
 	for i := range o.VDCs {
 		c.vdc(thing, s, o, &o.VDCs[i])
 	}
+	c.catalogs(thing, s, o)
 }
 
 func (c *checker) vdc(thing string, s *Site, o *Org, v *VDC) {
@@ -144,6 +172,7 @@ func (c *checker) vdc(thing string, s *Site, o *Org, v *VDC) {
 		return
 	}
 	c.storageProfiles(thing, vc, v)
+	c.edges(thing, s, v)
 	c.vdcLimits(thing, s, v)
 	unique(c, thing, "network", v.Networks, orgNetworkName)
 	for i := range v.Networks {

@@ -20,14 +20,7 @@ func (c *checker) vapp(thing string, o *Org, v *VDC, a *VApp) {
 		known(c, thing, "user", a.Owner, o.Users, userName)
 	}
 	if a.Access != nil {
-		if a.Access.Everyone != "" {
-			c.oneOf(thing+": access", "everyone", &a.Access.Everyone, accessLevels...)
-		}
-		for i := range a.Access.Users {
-			grant := &a.Access.Users[i]
-			known(c, thing+": access", "user", grant.User, o.Users, userName)
-			c.oneOf(thing+": access: "+grant.User, "level", &grant.Level, accessLevels...)
-		}
+		c.access(thing, o, a.Access)
 	}
 	unique(c, thing, "network", a.Networks, networkName)
 	unique(c, thing, "vm", a.VMs, vmName)
@@ -50,6 +43,17 @@ func (c *checker) vapp(thing string, o *Org, v *VDC, a *VApp) {
 				c.add(thing, "mode pool: network %s has no ranges", name)
 			}
 		}
+	}
+}
+
+func (c *checker) access(thing string, o *Org, a *Access) {
+	if a.Everyone != "" {
+		c.oneOf(thing+": access", "everyone", &a.Everyone, accessLevels...)
+	}
+	for i := range a.Users {
+		grant := &a.Users[i]
+		known(c, thing+": access", "user", grant.User, o.Users, userName)
+		c.oneOf(thing+": access: "+grant.User, "level", &grant.Level, accessLevels...)
 	}
 }
 

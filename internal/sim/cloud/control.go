@@ -26,6 +26,14 @@ import (
 //	POST /power?vm=&state=                       on, off, suspended
 //	POST /time?advance=                          moves the clocks of the vCDs on, as 36h
 //	POST /scrub                                  list of datastore paths
+//	POST /faults                                 a fault.Rule; its id
+//	GET  /faults                                 fault.Rule list
+//	DELETE /faults?id=                           one rule, or all of them
+//	GET  /calls?after=&service=&operation=&…     fault.Call list
+//	DELETE /calls                                empties the log
+//	POST /vmotion?vm=&host=&datastore=           names; empty: where it is
+//	POST /datastore?name=&fill=&state=           bytes; normal, maintenance, inaccessible
+//	POST /answer?vm=&choice=                     what the VM asks
 //
 // Errors are plain text.
 
@@ -123,7 +131,9 @@ func (c *Cloud) controlHandler() http.Handler {
 		return c.DeleteVApp(r.Context(), r.FormValue("vapp"))
 	})
 	handle("POST /scrub", c.answerScrub)
+	c.handleFaults(handle)
 	handle("POST /time", func(_ http.ResponseWriter, r *http.Request) error { return c.advance(r.FormValue("advance")) })
+	c.vsphereHandlers(handle)
 	return mux
 }
 

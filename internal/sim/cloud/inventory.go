@@ -21,14 +21,21 @@ type Site struct {
 
 	TaskDelay Duration `yaml:"taskDelay"` // how long each vCD task runs at least
 
-	Discovery    Duration      `yaml:"discovery"` // how often VMs are discovered; never
-	ProviderVDCs []ProviderVDC `yaml:"providerVDCs"`
+	APIVersions      []string          `yaml:"apiVersions"`     // default: all that there are
+	SessionTimeout   Duration          `yaml:"sessionTimeout"`  // of a session that is not used
+	SessionLifetime  Duration          `yaml:"sessionLifetime"` // of any session
+	NetworkPools     []NetworkPool     `yaml:"networkPools"`
+	NSXTManagers     []NSXTManager     `yaml:"nsxtManagers"`
+	ExternalNetworks []ExternalNetwork `yaml:"externalNetworks"`
+	Discovery        Duration          `yaml:"discovery"` // how often VMs are discovered; never
+	ProviderVDCs     []ProviderVDC     `yaml:"providerVDCs"`
 }
 
 // A Login is an account of a vCD's system organization.
 type Login struct {
 	Name     string `yaml:"name"`
 	Password string `yaml:"password"`
+	APIToken string `yaml:"apiToken"`
 }
 
 // A VCenter is one vCenter with one datacenter and one cluster.
@@ -45,8 +52,21 @@ type VCenter struct {
 
 	TaskDelay Duration `yaml:"taskDelay"`
 
-	ResourcePools []string `yaml:"resourcePools"` // that belong to no VDC
-	VMGroups      []string `yaml:"vmGroups"`      // of the cluster
+	Users          []VCenterUser `yaml:"users"`          // beside user, which may do everything
+	MaxSessions    int           `yaml:"maxSessions"`    // 0: no limit
+	SessionTimeout Duration      `yaml:"sessionTimeout"` // of idle ones; default 30m
+	NFCProxy       bool          `yaml:"nfcProxy"`       // leases lead to the vCenter, not to hosts
+	ResourcePools  []string      `yaml:"resourcePools"`  // that belong to no VDC
+	VMGroups       []string      `yaml:"vmGroups"`       // of the cluster
+}
+
+// A VCenterUser has a role at vCenter's root folder: one of vCenter's own, or
+// one with the given privileges.
+type VCenterUser struct {
+	Name       string   `yaml:"name"`
+	Password   string   `yaml:"password"`
+	Role       string   `yaml:"role"` // default: ReadOnly
+	Privileges []string `yaml:"privileges"`
 }
 
 // A ProviderVDC is what VDCs get their resources from. A vCenter for which the
@@ -87,6 +107,18 @@ type Org struct {
 	Lease OrgLease `yaml:"lease"`
 	Users []User   `yaml:"users"`
 	VDCs  []VDC    `yaml:"vdcs"`
+
+	Catalogs []Catalog `yaml:"catalogs"`
+
+	Roles    []Role `yaml:"roles"`    // beyond the predefined ones
+	Disabled bool   `yaml:"disabled"` // nobody of the org can log in
+}
+
+// A Role of an org has rights by vCD's names.
+type Role struct {
+	Name        string   `yaml:"name"`
+	Description string   `yaml:"description"`
+	Rights      []string `yaml:"rights"`
 }
 
 // An OrgLease is the longest lease that a vApp of the org may have, and what
@@ -107,6 +139,9 @@ type User struct {
 
 	DeployedVMQuota int `yaml:"deployedVMQuota"`
 	StoredVMQuota   int `yaml:"storedVMQuota"`
+
+	APIToken string `yaml:"apiToken"` // logs in without a password
+	Disabled bool   `yaml:"disabled"`
 }
 
 // A VDC is an organization VDC. It lives in one vCenter, in a resource pool
@@ -123,6 +158,8 @@ type VDC struct {
 	VApps           []VApp           `yaml:"vapps"`
 	VMs             []VM             `yaml:"vms"` // standalone VMs
 
+	NetworkProvider string  `yaml:"networkProvider"` // NSX_T, NSX_V
+	Edges           []Edge  `yaml:"edges"`
 	ProviderVDC     string  `yaml:"providerVDC"`  // default: the vCenter's first
 	NICQuota        int     `yaml:"nicQuota"`     // 0: unlimited
 	NetworkQuota    int     `yaml:"networkQuota"` // 0: 1000

@@ -39,13 +39,25 @@ func Load(path string) (*Inventory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inventory %s: %w", path, err)
 	}
+	relative := func(from *string) {
+		if *from != "" && !filepath.IsAbs(*from) {
+			*from = filepath.Join(filepath.Dir(path), *from)
+		}
+	}
 	inventory.eachVM(func(_ place, vm *VM) {
 		for i := range vm.Disks {
-			if from := vm.Disks[i].From; from != "" && !filepath.IsAbs(from) {
-				vm.Disks[i].From = filepath.Join(filepath.Dir(path), from)
-			}
+			relative(&vm.Disks[i].From)
 		}
 	})
+	for _, site := range inventory.Sites {
+		for _, org := range site.Orgs {
+			for _, catalog := range org.Catalogs {
+				for i := range catalog.Media {
+					relative(&catalog.Media[i].From)
+				}
+			}
+		}
+	}
 	return inventory, nil
 }
 

@@ -13,6 +13,8 @@ type place struct {
 	org  *Org
 	vdc  *VDC
 	vapp *VApp
+
+	catalog *Catalog // nil outside templates, whose vapp is the template
 }
 
 // eachVM visits every VM in the order of the inventory.
@@ -26,23 +28,50 @@ func (inv *Inventory) eachVM(visit func(place, *VM)) {
 				for a := range vdc.VApps {
 					vapp := &vdc.VApps[a]
 					for i := range vapp.VMs {
-						visit(place{site, org, vdc, vapp}, &vapp.VMs[i])
+						visit(place{site: site, org: org, vdc: vdc, vapp: vapp}, &vapp.VMs[i])
 					}
 				}
 				for i := range vdc.VMs {
-					visit(place{site, org, vdc, nil}, &vdc.VMs[i])
+					visit(place{site: site, org: org, vdc: vdc}, &vdc.VMs[i])
 				}
 			}
+			org.eachTemplate(site, func(p place, t *Template) {
+				for i := range t.VMs {
+					visit(p, &t.VMs[i])
+				}
+			})
 		}
 	}
 }
 
+// eachTemplate visits the templates of an org's catalogs.
+func (o *Org) eachTemplate(site *Site, visit func(place, *Template)) {
+	for k := range o.Catalogs {
+		for i := range o.Catalogs[k].Templates {
+			t := &o.Catalogs[k].Templates[i]
+			visit(place{site: site, org: o, vdc: o.vdc(t.VDC), vapp: &t.VApp, catalog: &o.Catalogs[k]}, t)
+		}
+	}
+}
+
+func (o *Org) vdc(name string) *VDC {
+	for i := range o.VDCs {
+		if o.VDCs[i].Name == name {
+			return &o.VDCs[i]
+		}
+	}
+	return nil
+}
+
 // path is the VM's name in full, ORG/VDC/VAPP/VM, each part escaped. A
-// standalone VM stands in a vApp of its own name.
+// standalone VM stands in a vApp of its own name, a template in its catalog.
 func (p place) path(vm *VM) string {
 	vapp := vm.Name
 	if p.vapp != nil {
 		vapp = p.vapp.Name
+	}
+	if p.catalog != nil {
+		return Path(p.org.Name, p.vdc.Name, p.catalog.Name, vapp, vm.Name)
 	}
 	return Path(p.org.Name, p.vdc.Name, vapp, vm.Name)
 }

@@ -18,6 +18,9 @@ var levels = []string{"", "ReadOnly", "Change", "FullControl"}
 
 // level is what the caller may do with a vApp.
 func (c *call) level(a *vapp) int {
+	if a.template != nil {
+		return c.templateLevel(a.template)
+	}
 	org := c.s.vdcs[a.vdc].org
 	switch {
 	case c.orgAdmin(org) || c.login.org.id == org && a.owner == c.login.user.id:
@@ -38,15 +41,23 @@ func (c *call) level(a *vapp) int {
 // there for a VM.
 func (c *call) target() (*vapp, *vm, error) {
 	id := uuidIn(c.path("id"))
+	inTemplate := strings.HasPrefix(c.r.URL.Path, "/api/vAppTemplate/")
 	if strings.HasPrefix(c.path("id"), "vm-") {
 		m := c.s.vms[id]
-		if m == nil {
+		if m == nil || (m.vapp.template != nil) != inTemplate {
 			return nil, nil, missing("vm", id)
 		}
 		if c.level(m.vapp) == accessNone {
 			return nil, nil, noAccess("vm", id)
 		}
 		return m.vapp, m, nil
+	}
+	if inTemplate {
+		t, err := c.theTemplate()
+		if err != nil {
+			return nil, nil, err
+		}
+		return t.content, nil, nil
 	}
 	a := c.s.vapps[id]
 	if a == nil || !strings.HasPrefix(c.path("id"), "vapp-") {
@@ -70,6 +81,9 @@ func (c *call) change(level int) (*vapp, *vm, error) {
 
 func (c *call) mayChange(a *vapp, m *vm, level int) error {
 	if c.level(a) < level {
+		if a.template != nil {
+			return noRight("vApp Template / Media: Edit", a.id)
+		}
 		return noRight("vApp: Edit Properties", a.id)
 	}
 	if a.maintenance && !c.provider() {
@@ -137,7 +151,7 @@ func (c *call) getOwner() (*answer, error) {
 		return nil, err
 	}
 	d := c.ownerNode(a)
-	d.CreateAttr("href", c.s.href("/api/vApp/vapp-"+a.id+"/owner"))
+	d.CreateAttr("href", c.s.vappHref(a)+"/owner")
 	return ok(mediaVCloud+"owner", d), nil
 }
 

@@ -9,8 +9,10 @@ import (
 // addSystem makes what every installation has.
 func (s *Server) addSystem() {
 	sys := &org{thing: thing{id: newID(), name: "System", seq: s.next()}, fullName: "System Organization", enabled: true, system: true}
+	sys.settings = s.defaultSettings()
 	s.orgs[sys.id] = sys
-	s.roleOf(sys.id, RoleSysAdmin)
+	s.addRoles()
+	s.roleOf(sys.id, RoleSysAdmin).readOnly = true
 	for _, u := range []*user{
 		{thing: thing{id: newID(), name: s.cfg.AdminUser, seq: s.next()}, password: s.cfg.AdminPassword},
 		// The owner of what nobody owns: it cannot log in.
@@ -18,6 +20,9 @@ func (s *Server) addSystem() {
 	} {
 		u.org, u.role, u.enabled, u.fullName = sys.id, RoleSysAdmin, true, u.name
 		s.users[u.id] = u
+		if u.password != "" && s.cfg.AdminAPIToken != "" {
+			s.addAPIToken(u, sys, "configured", s.cfg.AdminAPIToken)
+		}
 	}
 }
 
@@ -33,14 +38,15 @@ func (s *Server) systemOrg() *org {
 
 func (s *Server) systemUser() *user { return s.userNamed(s.systemOrg().id, "system") }
 
-// roleOf finds the role of that name in an organization, or makes it.
+// roleOf finds the role of that name in an organization, or makes it with the
+// rights of a vApp user.
 func (s *Server) roleOf(org, name string) *role {
 	for _, r := range s.roles {
 		if r.org == org && r.name == name {
 			return r
 		}
 	}
-	r := &role{thing: thing{id: newID(), name: name, seq: s.next()}, org: org}
+	r := &role{thing: thing{id: newID(), name: name, seq: s.next()}, org: org, rights: defaultRights("U")}
 	s.roles[r.id] = r
 	return r
 }
@@ -68,9 +74,9 @@ func (s *Server) AddOrg(o OrgSpec) (string, error) {
 		thing: thing{id: idOr(o.ID), name: o.Name, desc: o.Description, seq: s.next()}, fullName: or(o.FullName, o.Name),
 		enabled: !o.Disabled, deployedQuota: o.DeployedVMQuota, stored: o.StoredVMQuota, lease: o.Lease,
 	}
+	n.settings = s.defaultSettings()
 	s.orgs[n.id] = n
-	s.roleOf(n.id, RoleOrgAdmin)
-	s.roleOf(n.id, RoleVAppUser)
+	s.syncRoles(n)
 	return n.id, nil
 }
 
@@ -96,7 +102,7 @@ func (s *Server) AddUser(u UserSpec) (string, error) {
 		return "", fmt.Errorf("user %s: the name is taken in org %s", u.Name, o.name)
 	}
 	r := or(u.Role, RoleVAppUser)
-	if o.system {
+	if o.system && u.Role == "" {
 		r = RoleSysAdmin
 	}
 	s.roleOf(o.id, r)
@@ -105,6 +111,9 @@ func (s *Server) AddUser(u UserSpec) (string, error) {
 		password: u.Password, role: r, enabled: !u.Disabled, deployed: u.DeployedVMQuota, quota: u.VMsQuota,
 	}
 	s.users[n.id] = n
+	if u.APIToken != "" {
+		s.addAPIToken(n, o, "configured", u.APIToken)
+	}
 	return n.id, nil
 }
 
@@ -226,23 +235,6 @@ func (s *Server) AddComputePolicy(vdcName, name, description string) (string, er
 	s.policies[p.id] = p
 	v.policies = append(v.policies, p.id)
 	return p.id, nil
-}
-
-// AddOrgNetwork makes an organization VDC network and returns its UUID.
-func (s *Server) AddOrgNetwork(n OrgNetworkSpec) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := s.vdcNamed(n.VDC)
-	if v == nil {
-		return "", fmt.Errorf("org network %s: no VDC %s", n.Name, n.VDC)
-	}
-	net := &orgNet{
-		thing: thing{id: idOr(n.ID), name: n.Name, desc: n.Description, seq: s.next()}, vdc: v.id, mode: or(n.Mode, "bridged"),
-		scope:  ipScope{n.Gateway, or(n.Netmask, "255.255.255.0"), n.DNS1, n.DNS2, n.DNSSuffix, n.Ranges},
-		shared: n.Shared, portgroup: n.Portgroup, external: n.ExternalName, edge: n.EdgeGateway, externalID: newID(), edID: newID(),
-	}
-	s.nets[net.id] = net
-	return net.id, nil
 }
 
 func (s *Server) since(t time.Time) time.Time {

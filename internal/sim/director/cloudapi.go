@@ -7,16 +7,11 @@ import (
 
 func asJSON(v any) *answer { return &answer{status: http.StatusOK, json: v} }
 
-// site is the installation.
-func (c *call) site() (*answer, error) {
-	return asJSON(map[string]any{"id": "urn:vcloud:site:" + c.s.systemOrg().id, "name": "simulated", "restEndpoint": c.s.base + "/api"}), nil
-}
-
 func (c *call) cloudOrgs() (*answer, error) {
 	var out []any
 	for _, o := range sorted(c.s.orgs) {
 		if c.provider() || o == c.login.org {
-			out = append(out, map[string]any{"id": "urn:vcloud:org:" + o.id, "name": o.name, "displayName": o.fullName, "description": o.desc, "isEnabled": o.enabled})
+			out = append(out, c.s.orgJSON(o))
 		}
 	}
 	return c.list(out)

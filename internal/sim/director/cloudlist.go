@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // cloudPageMax is the largest page that /cloudapi gives out (VMware Cloud
@@ -35,8 +37,13 @@ func (c *call) list(items []any) (*answer, error) {
 	}
 	c.sortRows(rows)
 	from, to := p.of(len(rows))
+	total := len(rows)
+	if h := fault.From(c.r); h != nil {
+		total += h.Total
+		to = max(from, to-h.Drop)
+	}
 	a := asJSON(map[string]any{
-		"resultTotal": len(rows), "pageCount": (len(rows) + p.size - 1) / p.size, "page": p.number, "pageSize": p.size,
+		"resultTotal": total, "pageCount": (len(rows) + p.size - 1) / p.size, "page": p.number, "pageSize": p.size,
 		"associations": nil, "values": rows[from:to],
 	})
 	a.header = c.pageLinks(p, len(rows))

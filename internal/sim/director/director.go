@@ -1,5 +1,5 @@
 // Package director simulates a VMware Cloud Director: the vCloud API, versions
-// 37.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
+// 36.0 to 39.1, in front of one or more vCenters that it reaches over SOAP, as
 // the real one does.
 //
 // It promises that every answer has the shape that the published schemas and
@@ -25,10 +25,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-// Versions are the API versions that /api/versions lists.
-var versions = []string{"37.0", "37.1", "37.2", "37.3", "38.0", "38.1", "39.0", "39.1"}
+	"github.com/vappvault/vappvault/internal/sim/fault"
+)
 
 // Config is what a Server starts from.
 type Config struct {
@@ -43,6 +42,8 @@ type Config struct {
 	// AdminUser and AdminPassword are the system administrator's, who
 	// logs in as AdminUser@System. "administrator" when the name is empty.
 	AdminUser, AdminPassword string
+	// AdminAPIToken, when not empty, is an API token of that account's.
+	AdminAPIToken string
 	// VCenters are the vCenters behind this installation.
 	VCenters []VCenter
 	// TaskDelay is how long a task waits in the states queued and running,
@@ -53,12 +54,21 @@ type Config struct {
 	// SessionTimeout is how long a session lives without being used; 30
 	// minutes when 0.
 	SessionTimeout time.Duration
+	// SessionLifetime is how long a session lives however much it is used;
+	// 24 hours when 0.
+	SessionLifetime time.Duration
+	// APIVersions are the versions that are served, in rising order; all
+	// that there are when empty.
+	APIVersions []string
 	// SnapshotsPerVM is the limit that API 39.0 and newer apply; 1 when 0.
 	SnapshotsPerVM int
 	// DiscoveryInterval is how often VMs that appeared in a VDC's resource
 	// pool are made into vApps; never when 0. A real installation does it
 	// about every three minutes.
 	DiscoveryInterval time.Duration
+	// TransferDir is the folder for uploads and downloads under way; a
+	// temporary one when empty.
+	TransferDir string
 	// LeaseInterval is how often leases are looked at; every second when 0.
 	LeaseInterval time.Duration
 	// Now is the clock of leases, tasks and dates of creation; time.Now
@@ -67,6 +77,10 @@ type Config struct {
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
+	// Faults, when set, makes calls and tasks go wrong, and remembers them.
+	// Site is the server's name there.
+	Faults *fault.Set
+	Site   string
 }
 
 // A VCenter is a vCenter that the installation has registered.
@@ -101,6 +115,8 @@ type Server struct {
 	stop     context.CancelFunc
 	work     sync.WaitGroup // tasks under way
 
+	spool spool // of transfers
+
 	mu sync.Mutex
 	inventory
 
@@ -111,6 +127,7 @@ type Server struct {
 // system organization and the vCenters.
 func Start(c Config) (*Server, error) {
 	s := &Server{cfg: withDefaults(c), inventory: newInventory()}
+	s.spool.dir = c.TransferDir
 	if len(s.cfg.TLS.Certificate) == 0 {
 		cert, err := selfSigned()
 		if err != nil {
@@ -138,7 +155,7 @@ func Start(c Config) (*Server, error) {
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cfg.TLS}, MinVersion: tls.VersionTLS12},
+		TLSConfig:         s.cfg.Faults.TLSConfig(s.cfg.TLS, fault.VCD, s.cfg.Site),
 		ReadHeaderTimeout: 30 * time.Second,
 		// A client that does not trust the certificate is the client's
 		// news, not this program's.
@@ -171,6 +188,7 @@ func (s *Server) Close() error {
 	s.stop()
 	s.work.Wait()
 	err := s.http.Close()
+	s.spool.close()
 	for _, vc := range s.vcenters {
 		vc.logout()
 	}
@@ -195,6 +213,12 @@ func withDefaults(c Config) Config {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.SessionLifetime == 0 {
+		c.SessionLifetime = 24 * time.Hour
+	}
+	if len(c.APIVersions) == 0 {
+		c.APIVersions = versions
 	}
 	if c.SnapshotsPerVM == 0 {
 		c.SnapshotsPerVM = 1

@@ -4,7 +4,7 @@ func estateRecords() map[string]recordType {
 	return map[string]recordType{
 		"providerVdc":                     {list: (*call).pvdcRecords, admin: true},
 		"providerVdcStorageProfile":       {list: (*call).pvdcProfileRecords, admin: true},
-		"resourcePool":                    {list: (*call).poolRecords, admin: true},
+		"resourcePool":                    {list: (*call).resourcePoolRecords, admin: true},
 		"resourcePoolVmList":              {list: (*call).poolVMRecords, admin: true},
 		"providerVdcResourcePoolRelation": {list: (*call).pvdcPoolRecords, admin: true},
 		"orgVdcResourcePoolRelation":      {list: (*call).vdcPoolRecords, admin: true},
@@ -63,8 +63,8 @@ func (c *call) pvdcProfileRecords() []*record {
 	return out
 }
 
-// poolRecords are the resource pools that back provider VDCs.
-func (c *call) poolRecords() []*record {
+// resourcePoolRecords are the resource pools that back provider VDCs.
+func (c *call) resourcePoolRecords() []*record {
 	s := c.s
 	var out []*record
 	c.estates(func(vc *vcenter, e *estate) {

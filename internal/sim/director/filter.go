@@ -177,8 +177,8 @@ func (c *call) metaMatches(r *record, domain, key, typ, want, op string) bool {
 // matches compares an attribute of the record. One that the record does not
 // have is the empty string.
 func (r *record) matches(name, op, want string) bool {
-	have, is := r.get(name)
-	if name == "id" && !is { // records have their address instead
+	have, found := r.get(name)
+	if name == "id" && !found {
 		have, _ = r.get("href")
 	}
 	return compare(have, op, want)

@@ -26,7 +26,7 @@ import (
 // attribute that must be there.
 //
 // Each area of the API has its own part.
-var grammar = parts(coreGrammar, pvdcGrammar, vdcGrammar, policyGrammar)
+var grammar = parts(coreGrammar, netGrammar, catalogGrammar, adminGrammar, pvdcGrammar, vdcGrammar, policyGrammar)
 
 func parts(all ...map[string]string) map[string]string {
 	out := map[string]string{}
@@ -229,6 +229,12 @@ func (f *field) typeOf(tag string) string {
 // parse reads a body whose root is one of those names in that namespace, and
 // refuses it as the schema would. The result has this server's prefixes.
 func (c *call) parse(ns string, names ...string) (*node, error) {
+	return c.parseAs(ns, "", names...)
+}
+
+// parseAs is parse for a root whose type has another name than the element; ""
+// is the element's.
+func (c *call) parseAs(ns, typ string, names ...string) (*node, error) {
 	doc := etree.NewDocument()
 	doc.ReadSettings.Entity = map[string]string{}
 	if err := doc.ReadFromBytes(c.body); err != nil || doc.Root() == nil {
@@ -237,7 +243,7 @@ func (c *call) parse(ns string, names ...string) (*node, error) {
 	root := doc.Root()
 	for _, n := range names {
 		if root.Tag == n && root.NamespaceURI() == ns {
-			if err := check(root, n); err != nil {
+			if err := check(root, or(typ, n)); err != nil {
 				return nil, err
 			}
 			return canon(root), nil

@@ -130,7 +130,7 @@ func (c *cloud) fill() {
 	for _, u := range []director.UserSpec{
 		{Org: "acme", Name: "ada", Password: password, Role: director.RoleOrgAdmin, Email: "ada@acme.example"},
 		{Org: "acme", Name: "bob", Password: password},
-		{Org: "acme", Name: "eve", Password: password},
+		{Org: "acme", Name: "eve", Password: password, Role: director.RoleVAppAutho},
 		{Org: "globex", Name: "gil", Password: password, Role: director.RoleOrgAdmin},
 	} {
 		must(d.AddUser(u))(t)

@@ -7,8 +7,9 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"slices"
 	"strings"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // maxBody bounds a request's body, in bytes.
@@ -22,6 +23,7 @@ type call struct {
 	login   *login
 	version string // "37.1"
 	body    []byte
+	json    bool // the route speaks JSON too
 }
 
 // An answer is what a handler has to say.
@@ -31,6 +33,7 @@ type answer struct {
 	doc    *node
 	json   any
 	header map[string]string
+	plain  string // a body that is neither XML nor JSON
 }
 
 // A handler answers a call. It runs with the server's mutex held.
@@ -66,9 +69,7 @@ func (s *Server) handler() http.Handler {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, rt) })
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.serve(w, r, route{public: true, noAccept: true, handle: func(*call) (*answer, error) {
-			return nil, notFound("The requested resource %s was not found.", r.URL.Path)
-		}})
+		s.serve(w, r, route{public: true, noAccept: true, handle: otherMethod(mux)})
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.URL.Path = trimSlash(r.URL.Path)
@@ -84,8 +85,15 @@ func trimSlash(p string) string {
 	return p
 }
 
-// serve answers one request and tells the recorder.
+// serve answers one request as the rules of faults have it.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route) {
+	f := s.faultCall(r, rt)
+	s.cfg.Faults.Serve(w, r, &f, func(w http.ResponseWriter, h *fault.Hit) { s.refuseFor(w, r, h) },
+		func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, rt) })
+}
+
+// answer answers one request and tells the recorder.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, rt route) {
 	c := &call{s: s, r: r, id: newID()}
 	a, err := c.run(rt)
 	if err != nil {
@@ -103,9 +111,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route) {
 	if typ != "" {
 		h.Set("Content-Type", typ)
 	}
+	sent, encoding := compressed(r, body)
+	if h.Set("Vary", "Accept-Encoding"); encoding != "" {
+		h.Set("Content-Encoding", encoding)
+	}
 	w.WriteHeader(a.status)
 	// A client that went away has no use for an error.
-	_, _ = w.Write(body)
+	_, _ = w.Write(sent)
 	if s.cfg.Recorder != nil {
 		user := ""
 		if c.login != nil {
@@ -123,11 +135,17 @@ func (c *call) run(rt route) (*answer, error) {
 	if err != nil {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "BAD_REQUEST", "The request body is too large.")
 	}
-	c.body = body
-	if !rt.noAccept {
-		if err := c.negotiate(rt); err != nil {
-			return nil, err
+	c.body, c.json = body, rt.json
+	if rt.noAccept {
+		// The version counts where there is one.
+		if err := c.negotiate(); err != nil {
+			c.version = ""
 		}
+	} else if err := c.negotiate(); err != nil {
+		return nil, err
+	}
+	if !c.served() {
+		return nil, notFound("%s does not exist in API version %s.", c.r.URL.Path, c.version)
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -139,34 +157,15 @@ func (c *call) run(rt route) (*answer, error) {
 	if rt.provider && !c.provider() {
 		return nil, noRight("System Administrator", uuidIn(c.r.URL.Path))
 	}
+	if !rt.public {
+		if err := c.permitted(); err != nil {
+			return nil, err
+		}
+	}
 	if err := c.checkType(rt); err != nil {
 		return nil, err
 	}
 	return rt.handle(c)
-}
-
-// negotiate finds the API version in the Accept header.
-func (c *call) negotiate(rt route) error {
-	bad := refuse(http.StatusNotAcceptable, "NOT_ACCEPTABLE", "The request has invalid accept header: %s", c.r.Header.Get("Accept"))
-	for _, accept := range c.r.Header.Values("Accept") {
-		for one := range strings.SplitSeq(accept, ",") {
-			typ, params, err := mime.ParseMediaType(strings.TrimSpace(one))
-			if err != nil || params["version"] == "" {
-				continue
-			}
-			if !slices.Contains(versions, params["version"]) {
-				return refuse(http.StatusNotAcceptable, "NOT_ACCEPTABLE",
-					"The request has invalid accept header: Invalid API version requested: %s", params["version"])
-			}
-			cloud := strings.HasPrefix(c.r.URL.Path, "/cloudapi/")
-			if !cloud && strings.HasSuffix(typ, "json") && !c.wantsJSON(rt) {
-				continue
-			}
-			c.version = params["version"]
-			return nil
-		}
-	}
-	return bad
 }
 
 // checkType refuses a body of another type than the route takes.
@@ -180,7 +179,7 @@ func (c *call) checkType(rt route) error {
 	}
 	typ, _, err := mime.ParseMediaType(ct)
 	want := rt.takes + "+xml"
-	if rt.json && c.jsonBody() {
+	if rt.json && c.sentJSON() {
 		want = rt.takes + "+json"
 	}
 	if strings.HasPrefix(c.r.URL.Path, "/cloudapi/") {
@@ -193,15 +192,15 @@ func (c *call) checkType(rt route) error {
 	return nil
 }
 
-// newer tells whether the client speaks at least that version.
-func (c *call) newer(version string) bool {
-	return slices.Index(versions, c.version) >= slices.Index(versions, version)
-}
-
 func (c *call) failed(err error) *answer {
 	var e *apiError
 	if !errors.As(err, &e) {
-		e = refuse(http.StatusInternalServerError, "INTERNAL_SERVER_ERROR", "%s", err)
+		// What went wrong inside is not the client's business.
+		e = refuse(http.StatusInternalServerError, "INTERNAL_SERVER_ERROR", "Internal Server Error")
+	}
+	if strings.HasPrefix(c.r.URL.Path, "/oauth/") {
+		return &answer{status: e.status, json: map[string]any{"error": e.code, "error_description": e.message,
+			"minorErrorCode": e.code, "message": "[ " + c.id + " ] " + e.message}}
 	}
 	if strings.HasPrefix(c.r.URL.Path, "/cloudapi/") {
 		return &answer{status: e.status, json: map[string]any{
@@ -213,7 +212,10 @@ func (c *call) failed(err error) *answer {
 
 func (c *call) render(a *answer) (typ string, body []byte) {
 	switch {
+	case a.plain != "":
+		return a.typ, []byte(a.plain)
 	case a.doc != nil:
+		c.trim(a.doc)
 		b, err := document(a.doc)
 		if err != nil {
 			b = []byte(err.Error())
@@ -232,7 +234,7 @@ func (c *call) render(a *answer) (typ string, body []byte) {
 	default:
 		return "", nil
 	}
-	if c.version != "" {
+	if c.version != "" && a.typ != "text/xml" {
 		typ += ";version=" + c.version
 	}
 	return typ, body

@@ -27,8 +27,13 @@ func (c *call) theVimServer() (*vcenter, error) {
 
 func (c *call) getExtension() (*answer, error) {
 	href := c.s.href("/api/admin/extension")
-	return ok(mediaAdmin+"vmwExtension", add(el("vmext:VMWExtension", "href", href, "type", mediaAdmin+"vmwExtension+xml"),
-		link("down", href+"/vimServerReferences", mediaAdmin+"vmwVimServerReferences+xml"))), nil
+	d := add(el("vmext:VMWExtension", "href", href, "type", mediaAdmin+"vmwExtension+xml"),
+		link("down", href+"/vimServerReferences", mediaAdmin+"vmwVimServerReferences+xml"),
+		link("down", href+"/externalNetworkReferences", mediaAdmin+"vmwExternalNetworkReferences+xml"),
+		link("down", href+"/networkPoolReferences", mediaAdmin+"vmwNetworkPoolReferences+xml"),
+		link("add", href+"/externalnets", mediaAdmin+"vmwexternalnet+xml"))
+	c.extensionLinks(d)
+	return ok(mediaAdmin+"vmwExtension", d), nil
 }
 
 func (c *call) vimServers() (*answer, error) {
@@ -209,14 +214,21 @@ func (s *Server) bring(ctx context.Context, im *importing) error {
 // clone makes m's VM a copy of another in vCenter.
 func (s *Server) clone(ctx context.Context, m *vm, source string) error {
 	s.mu.Lock()
-	v := s.vdcs[m.vapp.vdc]
+	v, p := s.vdcs[m.vapp.vdc], s.profiles[m.profile]
 	s.mu.Unlock()
 	obj, err := m.vc.vm(ctx, source)
 	if err != nil {
 		return err
 	}
-	t, err := obj.Clone(ctx, object.NewFolder(obj.Client(), v.folder), marked(m.name, m.id), types.VirtualMachineCloneSpec{
-		Location: types.VirtualMachineRelocateSpec{Pool: &v.pool, Folder: &v.folder}})
+	where := types.VirtualMachineRelocateSpec{Pool: &v.pool, Folder: &v.folder}
+	if p != nil && len(p.datastores) > 0 {
+		ds, known := m.vc.datastore(ctx, p.datastores[0])
+		if !known {
+			return fmt.Errorf("clone: no datastore %s", p.datastores[0])
+		}
+		where.Datastore = &ds
+	}
+	t, err := obj.Clone(ctx, object.NewFolder(obj.Client(), v.folder), marked(m.name, m.id), types.VirtualMachineCloneSpec{Location: where})
 	if err != nil {
 		return fmt.Errorf("clone: %w", err)
 	}

@@ -26,8 +26,8 @@ func (c *call) wantsJSON(rt route) bool {
 	return false
 }
 
-// jsonBody tells whether the body is JSON.
-func (c *call) jsonBody() bool {
+// sentJSON tells whether the body is JSON.
+func (c *call) sentJSON() bool {
 	typ, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
 	return err == nil && strings.HasSuffix(typ, "+json")
 }

@@ -156,6 +156,9 @@ func (s *Server) deleteWhole(ctx context.Context, a *vapp) error {
 			return err
 		}
 	}
+	if err := s.lower(ctx, a); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(a)

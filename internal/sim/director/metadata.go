@@ -37,9 +37,9 @@ func (c *call) visible(e entry) bool {
 // metadataOf is the metadata of the path's entity, and its address.
 func (c *call) metadataOf() (*metadata, string, error) {
 	s, id := c.s, uuidIn(c.path("id"))
-	kind, _, _ := strings.Cut(strings.TrimPrefix(c.r.URL.Path, "/api/"), "/")
+	kind, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(c.r.URL.Path, "/api/"), "admin/"), "/")
 	switch kind {
-	case "vApp":
+	case "vApp", "vAppTemplate":
 		a, m, err := c.target()
 		if err != nil {
 			return nil, "", err
@@ -48,6 +48,24 @@ func (c *call) metadataOf() (*metadata, string, error) {
 			return &m.meta, s.vmHref(m), nil
 		}
 		return &a.meta, s.vappHref(a), nil
+	case "catalog":
+		k, err := c.theCatalog()
+		if err != nil {
+			return nil, "", err
+		}
+		return &k.meta, s.catalogHref(k), nil
+	case "catalogItem":
+		it, err := c.theItem()
+		if err != nil {
+			return nil, "", err
+		}
+		return &it.meta, s.itemHref(it), nil
+	case "media":
+		m, err := c.theMedia()
+		if err != nil {
+			return nil, "", err
+		}
+		return &m.meta, s.mediaHref(m), nil
 	case "org":
 		o, err := c.theOrg()
 		if err != nil {
@@ -185,17 +203,36 @@ func (c *call) checkEntry(e entry) error {
 	return nil
 }
 
-// changeMetadata runs change in a task on the path's vApp or VM.
-func (c *call) changeMetadata(what string, change func(*metadata) error) (*answer, error) {
+// changedMetadata is the metadata of the path's entity for a write, and whose it
+// is.
+func (c *call) changedMetadata() (*metadata, taskOwner, error) {
+	if meta, owner, is, err := c.catalogMetadata(); is {
+		return meta, owner, err
+	}
+	if strings.HasPrefix(c.r.URL.Path, "/api/admin/org/") {
+		o, err := c.theAdminOrg()
+		if err != nil {
+			return nil, taskOwner{}, err
+		}
+		return &o.meta, taskOwner{"org", o.id, o.name}, nil
+	}
 	a, m, err := c.change(accessChange)
+	if err != nil {
+		return nil, taskOwner{}, err
+	}
+	if m != nil {
+		return &m.meta, vmOwner(m), nil
+	}
+	return &a.meta, vappOwner(a), nil
+}
+
+// changeMetadata runs change in a task on the path's entity.
+func (c *call) changeMetadata(what string, change func(*metadata) error) (*answer, error) {
+	meta, owner, err := c.changedMetadata()
 	if err != nil {
 		return nil, err
 	}
-	meta := &a.meta
-	if m != nil {
-		meta = &m.meta
-	}
-	t := c.start("metadata"+what, "Updating metadata for", ownerOf(a, m), func(context.Context) error {
+	t := c.start("metadata"+what, "Updating metadata for", owner, func(context.Context) error {
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()
 		return change(meta)
@@ -204,7 +241,7 @@ func (c *call) changeMetadata(what string, change func(*metadata) error) (*answe
 }
 
 func (c *call) mergeMetadata() (*answer, error) {
-	if _, _, err := c.target(); err != nil {
+	if _, _, err := c.metadataOf(); err != nil {
 		return nil, err
 	}
 	doc, err := c.parse(nsVCloud, "Metadata")
@@ -228,7 +265,7 @@ func (c *call) mergeMetadata() (*answer, error) {
 }
 
 func (c *call) putMetadataValue() (*answer, error) {
-	if _, _, err := c.target(); err != nil {
+	if _, _, err := c.metadataOf(); err != nil {
 		return nil, err
 	}
 	domain, err := c.domain()

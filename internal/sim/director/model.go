@@ -26,12 +26,25 @@ type inventory struct {
 	macs     uint32            // last one given
 	revoked  map[string]bool
 
+	catalogs      map[string]*catalog
+	catalogItems  map[string]*catalogItem
+	templates     map[string]*vappTemplate
+	media         map[string]*media
+	transfers     map[string]*transfer
 	discoveryOff  bool // VM discovery, for the whole installation
 	pvdcs         map[string]*pvdc
 	pvdcProfiles  map[string]*pvdcProfile
 	logicalGroups map[string]*logicalGroup
 	quotaPolicies map[string]*quotaPolicy
-	quotaOf       map[string]string // id of an organization, user or vApp -> quota policy
+	quotaOf       map[string]string        // id of an organization, user or vApp -> quota policy
+	bundles       map[string]*rightsBundle // rights bundles and global roles, by id
+	groups        map[string]*userGroup
+	tokens        map[string]*apiToken // and clients that wait for theirs, by id
+	accounts      map[string]*serviceAccount
+	events        []*event           // the newest last
+	extNets       map[string]*extNet // external networks
+	edges         map[string]*edge
+	netDocs       map[string]*netDoc
 }
 
 func newInventory() inventory {
@@ -40,6 +53,10 @@ func newInventory() inventory {
 		vdcs: map[string]*vdc{}, profiles: map[string]*profile{}, nets: map[string]*orgNet{}, vapps: map[string]*vapp{},
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
+		bundles: map[string]*rightsBundle{}, groups: map[string]*userGroup{}, tokens: map[string]*apiToken{}, accounts: map[string]*serviceAccount{},
+		extNets: map[string]*extNet{}, edges: map[string]*edge{}, netDocs: map[string]*netDoc{},
+		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
+		media: map[string]*media{}, transfers: map[string]*transfer{},
 		pvdcs: map[string]*pvdc{}, pvdcProfiles: map[string]*pvdcProfile{}, logicalGroups: map[string]*logicalGroup{},
 		quotaPolicies: map[string]*quotaPolicy{}, quotaOf: map[string]string{},
 	}
@@ -61,13 +78,17 @@ type org struct {
 	lease                 OrgLease
 	meta                  metadata
 	system                bool
+	settings              orgSettings
 
 	discovery string // true, false, or "" for what the installation has
 }
 
 type role struct {
 	thing
-	org string // id
+	org      string   // id
+	rights   []string // names
+	global   string   // id of the global role that it follows; "" for a role of the organization's own
+	readOnly bool
 }
 
 type user struct {
@@ -77,6 +98,12 @@ type user struct {
 	password, role  string
 	enabled         bool
 	deployed, quota int
+	phone, im       string
+	external        bool
+	provider        string    // INTEGRATED, SAML, OAUTH; INTEGRATED when empty
+	failures        int       // wrong passwords in a row
+	lockedUntil     time.Time // by them
+	stranded        bool      // deleted while it owned things
 }
 
 type vdc struct {
@@ -93,6 +120,7 @@ type vdc struct {
 	nicQuota, networkQuota int    // NICs: 0 is no limit; networks: 0 is none
 	vcpuMHz                int64  // 0: 1000
 	discovery              string // true, false, or "" for what the organization has
+	networkProvider        string // NSX_V; anything else is NSX-T
 
 	pvdc                         string   // id
 	policies                     []string // ids of the compute policies that it offers
@@ -131,12 +159,24 @@ type orgNet struct {
 	external, edge   string
 	externalID, edID string
 	meta             metadata
+
+	more       []ipScope // further subnets
+	connection string    // to the edge: INTERNAL, SUBINTERFACE, DISTRIBUTED, NON_DISTRIBUTED
+	service    *node     // ServiceConfig of an isolated network
+	guestVLAN  bool
+	group      string // id of the VDC group that owns it
+	extra      string // the JSON that it was last written as
+	dhcp       string // JSON of its DHCP, "" without
+	opaque     string // OPAQUE where it was imported; then backing is what it is
+	backing    string
 }
 
 // An ipScope is a subnet and the ranges of its pool.
 type ipScope struct {
 	gateway, netmask, dns1, dns2, suffix string
 	ranges                               []IPRange
+
+	bits int // prefix length, where there is no netmask: IPv6
 }
 
 type vapp struct {
@@ -158,9 +198,10 @@ type vapp struct {
 	access      []grant
 	meta        metadata
 	products    []*node
-	status      int       // -1, 0 while being made; else it follows from the VMs
-	leaseTried  time.Time // when the end of a lease was last acted on
-	expired     bool      // its storage lease ran out, and it was not deleted
+	status      int           // -1, 0 while being made; else it follows from the VMs
+	template    *vappTemplate // whose content this is; nil for a vApp
+	leaseTried  time.Time     // when the end of a lease was last acted on
+	expired     bool          // its storage lease ran out, and it was not deleted
 }
 
 // A grant is one access setting of a vApp.
@@ -172,6 +213,10 @@ type vappNet struct {
 	conf     *node // NetworkConfiguration, without RouterInfo
 	parent   string
 	routerIP string
+
+	external  map[string]string // addresses outside that NAT gave, by natKey
+	portgroup string            // of its own in vCenter, while deployed
+	meta      metadata
 }
 
 type vm struct {

@@ -128,9 +128,24 @@ func (c *call) allowed(action string, a *vapp, m *vm, vms []*vm) error {
 	return nil
 }
 
-// deployed marks VMs as deployed or not; the vApp follows. Routers get their
-// address with the first deployment and lose it with the last undeployment.
+// deployed marks VMs as deployed or not; the vApp follows, and its networks
+// with it.
 func (s *Server) deployed(a *vapp, vms []*vm, yes bool) error {
+	if err := s.markDeployed(a, vms, yes); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	up := a.deployed
+	s.mu.Unlock()
+	if up {
+		return s.raise(s.ctx, a)
+	}
+	return s.lower(s.ctx, a)
+}
+
+// markDeployed does it in the inventory. Routers get their addresses with the
+// first deployment and lose them with the last undeployment.
+func (s *Server) markDeployed(a *vapp, vms []*vm, yes bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := a.deployed
@@ -153,7 +168,7 @@ func (s *Server) deployed(a *vapp, vms []*vm, yes bool) error {
 	}
 	for _, n := range a.nets {
 		if !n.retains() {
-			n.routerIP = ""
+			n.unroute()
 		}
 	}
 	return nil

@@ -63,7 +63,7 @@ var pvdcGrammar = map[string]string{
 
 // read reads a body in either language.
 func (c *call) readDoc(ns, name string) (*node, error) {
-	if c.jsonBody() {
+	if c.sentJSON() {
 		return c.fromJSON(ns, name)
 	}
 	return c.parse(ns, name)

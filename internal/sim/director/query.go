@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // A record is one row of a query's answer.
@@ -36,7 +38,7 @@ type recordType struct {
 // recordTypes are the types by their names, those of each area together.
 func recordTypes() map[string]recordType {
 	all := map[string]recordType{}
-	for _, area := range []map[string]recordType{coreRecords(), estateRecords()} {
+	for _, area := range []map[string]recordType{coreRecords(), netRecords(), catalogRecords(), adminRecords(), estateRecords()} {
 		maps.Copy(all, area)
 	}
 	return all
@@ -54,7 +56,6 @@ func coreRecords() map[string]recordType {
 		"organization":              {list: (*call).orgRecords},
 		"user":                      {list: (*call).userRecords},
 		"adminUser":                 {list: (*call).userRecords, admin: true},
-		"orgVdcNetwork":             {list: (*call).networkRecords},
 		"orgVdcStorageProfile":      {list: (*call).profileRecords},
 		"adminOrgVdcStorageProfile": {list: (*call).profileRecords, admin: true},
 		"task":                      {list: (*call).taskRecords},
@@ -252,6 +253,10 @@ func (c *call) queryResult(name, format string, p page, recs []*record) *node {
 		at("lastPage", last)
 	}
 	from, to := p.of(total)
+	if h := fault.From(c.r); h != nil {
+		d.CreateAttr("total", num(total+h.Total))
+		to = max(from, to-h.Drop)
+	}
 	want := c.query("fields")
 	for _, r := range recs[from:to] {
 		n := el(r.tag)

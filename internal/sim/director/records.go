@@ -56,7 +56,7 @@ func (c *call) vappRecord(a *vapp) *record {
 
 func (c *call) vmRecords() []*record {
 	var out []*record
-	for _, a := range sorted(c.s.vapps) {
+	for _, a := range append(sorted(c.s.vapps), c.templateContents()...) {
 		if c.level(a) == accessNone {
 			continue
 		}
@@ -75,8 +75,11 @@ func (c *call) vmRecord(m *vm) *record {
 		profileName = p.name
 	}
 	r.attrs = []string{"href", s.vmHref(m), "name", m.name, "containerName", a.name, "container", s.vappHref(a), "vdc", s.href("/api/vdc/" + v.id),
-		"isVAppTemplate", "false", "isDeployed", yes(m.deployed), "isPublished", "false", "isAutoNature", yes(a.auto),
+		"isVAppTemplate", yes(a.template != nil), "isDeployed", yes(m.deployed), "isPublished", "false", "isAutoNature", yes(a.auto),
 		"storageProfileName", profileName}
+	if t := a.template; t != nil && t.item != nil {
+		r.attrs = append(r.attrs, "catalogName", t.item.catalog.name)
+	}
 	if c.adminQuery() {
 		r.tag = "AdminVMRecord"
 		r.attrs = append(r.attrs, "isVdcEnabled", yes(v.enabled), "vc", s.href("/api/admin/extension/vimServer/"+m.vc.id), "moref", m.moref,
@@ -187,23 +190,6 @@ func (c *call) userRecords() []*record {
 			r.attrs = append(r.attrs, "org", s.href("/api/org/"+u.org))
 		}
 		out = append(out, r)
-	}
-	return out
-}
-
-func (c *call) networkRecords() []*record {
-	s := c.s
-	kinds := map[string]string{"bridged": "0", "natRouted": "1", "isolated": "2"}
-	var out []*record
-	for _, n := range sorted(s.nets) {
-		v := s.vdcs[n.vdc]
-		if !c.provider() && v.org != c.login.org.id {
-			continue
-		}
-		out = append(out, &record{tag: "OrgVdcNetworkRecord", meta: n.meta, attrs: []string{"href", s.href("/api/network/" + n.id), "name", n.name,
-			"defaultGateway", n.scope.gateway, "netmask", n.scope.netmask, "dns1", n.scope.dns1, "dns2", n.scope.dns2, "dnsSuffix", n.scope.suffix,
-			"linkType", kinds[n.mode], "connectedTo", or(n.edge, n.external), "vdc", s.href("/api/vdc/" + v.id), "vdcName", v.name, "isBusy", "false",
-			"isShared", yes(n.shared), "isIpScopeInherited", yes(n.mode == "bridged"), "usedIpCount", num(len(s.takenOn(n.id, "")))}})
 	}
 	return out
 }

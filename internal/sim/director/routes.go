@@ -1,40 +1,20 @@
 package director
 
-import "net/http"
-
 // routes is the API. Paths come without a trailing slash.
 func (s *Server) routes() []route {
 	var all []route
 	for _, group := range [][]route{
-		sessionRoutes(), orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
+		accountRoutes(), roleRoutes(), userRoutes(), orgAdminRoutes(), systemRoutes(),
+		orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
 		adminRoutes(),
 		leaseRoutes(), quotaRoutes(), pvdcRoutes(), vdcRoutes(), policyRoutes(), tagRoutes(), estateRoutes(),
 		cloudRoutes(),
+		netRoutes(), netCloudRoutes(),
+		catalogRoutes(), templateRoutes(),
 	} {
 		all = append(all, group...)
 	}
 	return all
-}
-
-func sessionRoutes() []route {
-	return []route{
-		{pattern: "GET /api/versions", handle: (*call).versionsDoc, public: true, noAccept: true},
-		{pattern: "POST /cloudapi/1.0.0/sessions", handle: func(c *call) (*answer, error) { return c.cloudLogin(false) }, public: true},
-		{pattern: "POST /cloudapi/1.0.0/sessions/provider", handle: func(c *call) (*answer, error) { return c.cloudLogin(true) }, public: true},
-		{pattern: "POST /api/sessions", handle: (*call).oldLogin, public: true},
-		{pattern: "POST /oauth/provider/token", handle: (*call).tokenGrant, public: true, noAccept: true},
-		{pattern: "POST /oauth/tenant/{org}/token", handle: (*call).tokenGrant, public: true, noAccept: true},
-		{pattern: "GET /cloudapi/1.0.0/sessions/current", handle: func(c *call) (*answer, error) {
-			return &answer{status: http.StatusOK, json: c.login.json(c.s)}, nil
-		}},
-		{pattern: "GET /cloudapi/1.0.0/sessions/{id}", handle: func(c *call) (*answer, error) {
-			return &answer{status: http.StatusOK, json: c.login.json(c.s)}, nil
-		}},
-		{pattern: "DELETE /cloudapi/1.0.0/sessions", handle: (*call).logOut},
-		{pattern: "DELETE /cloudapi/1.0.0/sessions/{id}", handle: (*call).logOut},
-		{pattern: "GET /api/session", handle: func(c *call) (*answer, error) { return ok(mediaVCloud+"session", c.sessionDoc()), nil }},
-		{pattern: "DELETE /api/session", handle: (*call).logOut},
-	}
 }
 
 func orgRoutes() []route {
@@ -43,9 +23,6 @@ func orgRoutes() []route {
 		{pattern: "GET /api/org/{id}", handle: (*call).getOrg},
 		{pattern: "GET /api/vdc/{id}", handle: func(c *call) (*answer, error) { return c.getVDC(false) }},
 		{pattern: "GET /api/vdcStorageProfile/{id}", handle: (*call).getProfile},
-		{pattern: "GET /api/network/{id}", handle: (*call).getNetwork},
-		{pattern: "PUT /api/network/{id}", handle: (*call).putVAppNetwork, takes: mediaVCloud + "vAppNetwork"},
-		{pattern: "DELETE /api/network/{id}", handle: (*call).deleteVAppNetwork},
 		{pattern: "GET /api/query", handle: (*call).runQuery},
 		{pattern: "GET /api/vApps/query", handle: func(c *call) (*answer, error) { return c.queryType("vApp") }},
 		{pattern: "GET /api/vms/query", handle: func(c *call) (*answer, error) { return c.queryType("vm") }},
@@ -67,9 +44,6 @@ func adminRoutes() []route {
 		{pattern: "GET /api/admin/org/{id}/settings/{part}", handle: func(c *call) (*answer, error) { return c.orgSettings(c.path("part")) }},
 		{pattern: "GET /api/admin/vdc/{id}", handle: func(c *call) (*answer, error) { return c.getVDC(true) }},
 		{pattern: "GET /api/admin/vdcStorageProfile/{id}", handle: (*call).getProfile},
-		{pattern: "GET /api/admin/network/{id}", handle: (*call).getNetwork},
-		{pattern: "GET /api/admin/user/{id}", handle: (*call).getUser},
-		{pattern: "GET /api/admin/role/{id}", handle: (*call).getRole},
 		{pattern: "GET /api/admin/extension", handle: (*call).getExtension, provider: true},
 		{pattern: "GET /api/admin/extension/vimServerReferences", handle: (*call).vimServers, provider: true},
 		{pattern: "GET /api/admin/extension/vimServer/{id}", handle: (*call).vimServer, provider: true},
@@ -175,7 +149,6 @@ func actionRoutes() []route {
 
 func cloudRoutes() []route {
 	return []route{
-		{pattern: "GET /cloudapi/1.0.0/site", handle: (*call).site, provider: true},
 		{pattern: "GET /cloudapi/1.0.0/orgs", handle: (*call).cloudOrgs},
 		{pattern: "GET /cloudapi/{version}/vm/{urn}/snapshots", handle: (*call).cloudSnapshots},
 	}

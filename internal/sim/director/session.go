@@ -18,6 +18,9 @@ type login struct {
 	user  *user
 	org   *org
 	used  time.Time
+
+	created time.Time
+	legacy  string // the token of x-vcloud-authorization
 }
 
 func pathEscape(s string) string { return url.PathEscape(s) }
@@ -33,30 +36,64 @@ func (c *call) provider() bool { return c.login != nil && c.login.org.system }
 
 // orgAdmin tells an administrator of that organization, or of the system.
 func (c *call) orgAdmin(org string) bool {
-	return c.provider() || c.login.org.id == org && c.login.user.role == RoleOrgAdmin
+	return c.provider() || c.login.org.id == org && c.has("General: Administrator Control")
+}
+
+// tokenOf is the token that a request brings: an access token, or the shorter
+// one that POST /api/sessions hands out as well.
+func tokenOf(r *http.Request) string {
+	if token := r.Header.Get("X-VMWARE-VCLOUD-ACCESS-TOKEN"); token != "" {
+		return token
+	}
+	if auth := r.Header.Get("Authorization"); len(auth) > 7 && strings.EqualFold(auth[:7], "Bearer ") {
+		return strings.TrimSpace(auth[7:])
+	}
+	return r.Header.Get("x-vcloud-authorization")
+}
+
+// unauthorized is the answer to whoever is not logged in. It never says why.
+func unauthorized() *apiError {
+	return refuse(http.StatusUnauthorized, "UNAUTHORIZED", "Unauthorized")
 }
 
 // authenticate finds the session of a request's token.
 func (c *call) authenticate() error {
-	bad := refuse(http.StatusUnauthorized, "UNAUTHORIZED", "Unauthorized")
-	token := c.r.Header.Get("X-VMWARE-VCLOUD-ACCESS-TOKEN")
-	if auth := c.r.Header.Get("Authorization"); token == "" && len(auth) > 7 && strings.EqualFold(auth[:7], "Bearer ") {
-		token = strings.TrimSpace(auth[7:])
-	}
-	if token == "" {
-		token = c.r.Header.Get("x-vcloud-authorization")
-	}
-	l := c.s.sessions[token]
+	l := c.s.sessionOf(tokenOf(c.r))
 	if l == nil {
-		return bad
-	}
-	if time.Since(l.used) > c.s.cfg.SessionTimeout || c.s.users[l.user.id] == nil {
-		delete(c.s.sessions, token)
-		return bad
+		return unauthorized()
 	}
 	l.used = time.Now()
 	c.login = l
 	return nil
+}
+
+// sessionOf is the session that a token stands for, if it is still good. One
+// that is not is ended.
+func (s *Server) sessionOf(token string) *login {
+	l := s.sessions[token]
+	if l == nil && len(token) == 32 {
+		for _, other := range s.sessions {
+			if other.legacy == token {
+				l = other
+			}
+		}
+	}
+	if l == nil {
+		return nil
+	}
+	stale := time.Since(l.used) > s.cfg.SessionTimeout || time.Since(l.created) > s.cfg.SessionLifetime
+	if stale || !s.mayLogIn(l.user, l.org) {
+		delete(s.sessions, l.token)
+		return nil
+	}
+	return l
+}
+
+// mayLogIn tells whether a user's sessions are good: the user is there and
+// enabled, as is the organization, or the API token's or service account's own.
+func (s *Server) mayLogIn(u *user, o *org) bool {
+	known := s.users[u.id] == u || s.accounts[u.id] != nil
+	return known && s.orgs[o.id] == o && u.enabled && o.enabled && !u.stranded
 }
 
 // ExpireSessions ends every session, as a restart of all cells does.
@@ -75,30 +112,55 @@ func (s *Server) Sessions() int {
 
 // logIn checks Basic credentials and opens a session.
 func (c *call) logIn(provider bool) (*login, error) {
-	bad := refuse(http.StatusUnauthorized, "UNAUTHORIZED", "Unauthorized")
 	name, password, ok := c.r.BasicAuth()
 	at := strings.LastIndex(name, "@")
 	if !ok || at < 0 {
-		return nil, bad
+		return nil, unauthorized()
 	}
 	o := c.s.orgNamed(name[at+1:])
 	if o == nil || o.system != provider {
-		return nil, bad
+		return nil, unauthorized()
 	}
 	u := c.s.userNamed(o.id, name[:at])
-	if u == nil || u.password == "" || u.password != password || !u.enabled || !o.enabled {
-		return nil, bad
+	if u == nil || u.password == "" || u.external || !c.s.mayLogIn(u, o) || u.locked() {
+		return nil, unauthorized()
 	}
-	l := &login{id: newID(), user: u, org: o, used: time.Now()}
-	l.token = token(u, o, l.id)
-	c.s.sessions[l.token] = l
+	if u.password != password {
+		c.s.failedLogin(u, o)
+		return nil, unauthorized()
+	}
+	u.failures = 0
+	l := c.s.open(u, o)
 	c.login = l
+	c.record("session/login", "SUCCESS", eventOn{kind: "user", id: u.id, name: u.name})
 	return l, nil
+}
+
+func (u *user) locked() bool { return time.Now().Before(u.lockedUntil) }
+
+// failedLogin counts a wrong password and locks the account as the policy of
+// its organization says.
+func (s *Server) failedLogin(u *user, o *org) {
+	u.failures++
+	s.note(&event{kind: "session/login", status: "FAILURE", user: u, org: o, on: eventOn{kind: "user", id: u.id, name: u.name}})
+	p := o.settings.password
+	if p.lockout && u.failures >= p.attempts {
+		u.lockedUntil, u.failures = time.Now().Add(time.Duration(p.minutes)*time.Minute), 0
+	}
+}
+
+// open begins a session.
+func (s *Server) open(u *user, o *org) *login {
+	now := time.Now()
+	l := &login{id: newID(), user: u, org: o, used: now, created: now, legacy: strings.ReplaceAll(newID(), "-", "")}
+	l.token = token(u, o, l.id, now.Add(s.cfg.SessionLifetime))
+	s.sessions[l.token] = l
+	return l
 }
 
 // token has the form of a JWT. Its signature is random: it is looked up, never
 // verified.
-func token(u *user, o *org, id string) string {
+func token(u *user, o *org, id string, expires time.Time) string {
 	part := func(v any) string {
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -109,27 +171,31 @@ func token(u *user, o *org, id string) string {
 	sig := make([]byte, 64)
 	_, _ = rand.Read(sig) // never fails
 	return part(map[string]string{"alg": "RS256", "typ": "JWT"}) + "." +
-		part(map[string]any{"sub": u.name, "iss": o.id + "@" + o.id, "exp": time.Now().Add(24 * time.Hour).Unix(), "jti": id}) + "." +
+		part(map[string]any{"sub": u.name, "iss": o.id + "@" + o.id, "exp": expires.Unix(), "version": "v2", "jti": id}) + "." +
 		base64.RawURLEncoding.EncodeToString(sig)
 }
 
 func (l *login) headers() map[string]string {
 	return map[string]string{
-		"X-VMWARE-VCLOUD-ACCESS-TOKEN": l.token, "X-VMWARE-VCLOUD-TOKEN-TYPE": "Bearer", "x-vcloud-authorization": l.token,
-		"Authorization": "Bearer " + l.token,
+		"X-VMWARE-VCLOUD-ACCESS-TOKEN": l.token, "X-VMWARE-VCLOUD-TOKEN-TYPE": "Bearer", "x-vcloud-authorization": l.legacy,
 	}
 }
 
 // json is the session as /cloudapi shows it.
 func (l *login) json(s *Server) map[string]any {
+	roles, refs := []any{}, []any{}
+	if r := s.roleNamed(l.org.id, l.user.role); r != nil {
+		roles, refs = []any{r.name}, []any{map[string]any{"name": r.name, "id": r.urn()}}
+	}
 	return map[string]any{
 		"id":                        "urn:vcloud:session:" + l.id,
-		"user":                      map[string]any{"name": l.user.name, "id": "urn:vcloud:user:" + l.user.id},
-		"org":                       map[string]any{"name": l.org.name, "id": "urn:vcloud:org:" + l.org.id},
-		"operatingOrg":              map[string]any{"name": l.org.name, "id": "urn:vcloud:org:" + l.org.id},
-		"location":                  "simulated@" + s.base,
-		"roles":                     []any{l.user.role},
-		"roleRefs":                  []any{map[string]any{"name": l.user.role, "id": "urn:vcloud:role:" + s.roleOf(l.org.id, l.user.role).id}},
+		"site":                      map[string]any{"name": s.siteName(), "id": s.siteURN()},
+		"user":                      map[string]any{"name": l.user.name, "id": l.user.urn()},
+		"org":                       orgRefJSON(l.org),
+		"operatingOrg":              orgRefJSON(l.org),
+		"location":                  s.siteID() + "@" + l.org.id,
+		"roles":                     roles,
+		"roleRefs":                  refs,
 		"sessionIdleTimeoutMinutes": int(s.cfg.SessionTimeout / time.Minute),
 	}
 }
@@ -142,30 +208,37 @@ func (c *call) cloudLogin(provider bool) (*answer, error) {
 	return &answer{status: http.StatusOK, json: l.json(c.s), header: l.headers()}, nil
 }
 
-// oldLogin is POST /api/sessions, which 38.0 has dropped.
+// oldLogin is POST /api/sessions, which 38.0 has dropped ("VMware Cloud
+// Director 10.5 Release Notes", Discontinued Features): there is nothing at that
+// address any more, whoever asks.
 func (c *call) oldLogin() (*answer, error) {
 	if c.newer("38.0") {
 		return nil, refuse(http.StatusNotFound, "NOT_FOUND", "The endpoint /api/sessions was removed in API version 38.0.")
 	}
-	_, _, isBasic := c.r.BasicAuth()
 	name, _, _ := c.r.BasicAuth()
-	l, err := c.logIn(isBasic && strings.EqualFold(name[strings.LastIndex(name, "@")+1:], "System"))
+	l, err := c.logIn(strings.EqualFold(name[strings.LastIndex(name, "@")+1:], "System"))
 	if err != nil {
 		return nil, err
 	}
 	return &answer{status: http.StatusOK, typ: mediaVCloud + "session", doc: c.sessionDoc(), header: l.headers()}, nil
 }
 
+// logOut ends the caller's session.
 func (c *call) logOut() (*answer, error) {
-	delete(c.s.sessions, c.login.token)
+	c.s.end(c.login)
 	return noContent(), nil
+}
+
+func (s *Server) end(l *login) {
+	delete(s.sessions, l.token)
+	s.note(&event{kind: "session/logout", status: "SUCCESS", user: l.user, org: l.org, on: eventOn{kind: "user", id: l.user.id, name: l.user.name}})
 }
 
 // sessionDoc is the Session document of the caller.
 func (c *call) sessionDoc() *node {
 	l, s := c.login, c.s
 	d := el("Session", "user", l.user.name, "org", l.org.name, "userId", "urn:vcloud:user:"+l.user.id, "roles", l.user.role,
-		"locationId", l.org.id+"@"+l.org.id, "href", s.href("/api/session"), "type", mediaVCloud+"session+xml")
+		"locationId", l.org.id+"@"+s.siteID(), "href", s.href("/api/session"), "type", mediaVCloud+"session+xml")
 	add(d, link("down", s.href("/api/org"), mediaVCloud+"orgList+xml"))
 	if c.provider() {
 		add(d, link("down", s.href("/api/admin"), mediaAdmin+"vcloud+xml"),
@@ -173,34 +246,6 @@ func (c *call) sessionDoc() *node {
 	}
 	add(d, link("down", s.href("/api/query"), mediaVCloud+"query.queryList+xml"), link("remove", s.href("/api/session"), ""))
 	return add(d, add(el("AuthorizedLocations"), add(el("Location", "name", l.org.name),
-		text("LocationId", l.org.id+"@"+l.org.id), text("LocationName", l.org.name), text("OrgName", l.org.name),
+		text("LocationId", l.org.id+"@"+s.siteID()), text("LocationName", l.org.name), text("OrgName", l.org.name),
 		text("RestApiEndpoint", s.base), text("UIEndpoint", s.base), text("AuthContext", l.org.name))))
-}
-
-// versionsDoc is /api/versions, whose namespace is its own.
-func (c *call) versionsDoc() (*answer, error) {
-	d := el("SupportedVersions", "xmlns", "http://www.vmware.com/vcloud/versions")
-	for _, v := range versions {
-		add(d, add(el("VersionInfo", "deprecated", yes(strings.HasPrefix(v, "37."))), text("Version", v),
-			text("LoginUrl", c.s.href("/cloudapi/1.0.0/sessions")), text("ProviderLoginUrl", c.s.href("/cloudapi/1.0.0/sessions/provider"))))
-	}
-	return ok("text/xml", d), nil
-}
-
-// tokenGrant exchanges an API token: here any session's token is one.
-func (c *call) tokenGrant() (*answer, error) {
-	form, err := url.ParseQuery(string(c.body))
-	if err != nil || form.Get("grant_type") != "refresh_token" {
-		return nil, badRequest("The grant type is not supported.")
-	}
-	l := c.s.sessions[form.Get("refresh_token")]
-	if l == nil {
-		return nil, refuse(http.StatusUnauthorized, "UNAUTHORIZED", "Unauthorized")
-	}
-	n := &login{id: newID(), user: l.user, org: l.org, used: time.Now()}
-	n.token = token(l.user, l.org, n.id)
-	c.s.sessions[n.token] = n
-	return &answer{status: http.StatusOK, json: map[string]any{
-		"access_token": n.token, "token_type": "Bearer", "expires_in": 3600, "scope": "openid",
-	}}, nil
 }

@@ -20,13 +20,16 @@ type OrgLease struct {
 	DeleteOnStorageExpiration         bool // else mark as expired
 }
 
-// Names of the predefined roles; a UserSpec may name others, which have the
-// rights of a vApp user.
+// Names of the predefined roles; a UserSpec may name others, which are made with
+// the rights of a vApp user unless AddRole made them before.
 const (
-	RoleOrgAdmin  = "Organization Administrator"
-	RoleVAppUser  = "vApp User"
-	RoleSysAdmin  = "System Administrator"
-	RoleVAppAutho = "vApp Author"
+	RoleOrgAdmin      = "Organization Administrator"
+	RoleVAppUser      = "vApp User"
+	RoleSysAdmin      = "System Administrator"
+	RoleVAppAutho     = "vApp Author"
+	RoleCatalogAuthor = "Catalog Author"
+	RoleConsole       = "Console Access Only"
+	RoleDefer         = "Defer to Identity Provider"
 )
 
 // A UserSpec describes a user of an organization.
@@ -38,6 +41,14 @@ type UserSpec struct {
 	Role                      string // RoleOrgAdmin and its like; RoleVAppUser when empty
 	Disabled                  bool
 	DeployedVMQuota, VMsQuota int // numbers of VMs; 0 is no limit
+	// APIToken, when not empty, is the secret of an API token of the user.
+	APIToken string
+}
+
+// A RoleSpec describes a role of one organization.
+type RoleSpec struct {
+	Org, Name, Description string
+	Rights                 []string // by their names
 }
 
 // A VDCSpec describes an organization VDC on one resource pool.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -28,8 +29,19 @@ type task struct {
 // A taskOwner is what a task works on. Kind is vApp, vm or another type.
 type taskOwner struct{ kind, id, name string }
 
-func vappOwner(a *vapp) taskOwner { return taskOwner{"vApp", a.id, a.name} }
-func vmOwner(m *vm) taskOwner     { return taskOwner{"vm", m.id, m.name} }
+func vappOwner(a *vapp) taskOwner {
+	if a.template != nil {
+		return taskOwner{"vAppTemplate", a.id, a.name}
+	}
+	return taskOwner{"vApp", a.id, a.name}
+}
+
+func vmOwner(m *vm) taskOwner {
+	if m.vapp.template != nil {
+		return taskOwner{"templateVm", m.id, m.name}
+	}
+	return taskOwner{"vm", m.id, m.name}
+}
 
 // ownerOf is the VM, or the vApp when there is none.
 func ownerOf(a *vapp, m *vm) taskOwner {
@@ -39,6 +51,25 @@ func ownerOf(a *vapp, m *vm) taskOwner {
 	return vappOwner(a)
 }
 
+// urn is the owner's id, as the OpenAPI names it.
+func (o taskOwner) urn() string {
+	switch o.kind {
+	case "externalNetwork":
+		return "urn:vcloud:network:" + o.id
+	case "edgeGateway":
+		return "urn:vcloud:gateway:" + o.id
+	case "vApp":
+		return "urn:vcloud:vapp:" + o.id
+	case "vAppTemplate":
+		return "urn:vcloud:vapptemplate:" + o.id
+	case "templateVm":
+		return "urn:vcloud:vm:" + o.id
+	case "rule":
+		return o.id // has no URN
+	}
+	return "urn:vcloud:" + o.kind + ":" + o.id
+}
+
 // path is where the API serves the owner.
 func (o taskOwner) path() string {
 	switch o.kind {
@@ -46,6 +77,14 @@ func (o taskOwner) path() string {
 		return "/api/vApp/vapp-" + o.id
 	case "vm":
 		return "/api/vApp/vm-" + o.id
+	case "edgeGateway":
+		return "/api/admin/edgeGateway/" + o.id
+	case "externalNetwork":
+		return "/api/admin/extension/externalnet/" + o.id
+	case "vAppTemplate":
+		return "/api/vAppTemplate/vappTemplate-" + o.id
+	case "templateVm":
+		return "/api/vAppTemplate/vm-" + o.id
 	}
 	return "/api/" + o.kind + "/" + o.id
 }
@@ -66,6 +105,7 @@ func (c *call) start(name, operation string, o taskOwner, work func(context.Cont
 	ctx, cancel := context.WithCancel(s.ctx)
 	t.cancel = cancel
 	s.tasks[t.id] = t
+	s.noteTask(t, "create")
 	s.work.Add(1)
 	go func() {
 		defer s.work.Done()
@@ -81,17 +121,22 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	if err == nil {
 		s.mu.Lock()
 		t.status = "running"
+		s.noteTask(t, "start")
 		s.mu.Unlock()
 		err = pause(ctx, s.cfg.TaskDelay-s.cfg.TaskDelay/2)
 	}
+	var outcome string
 	if err == nil {
-		err = work(ctx)
+		outcome, err = s.performFor(ctx, t, work)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.end, t.progress = s.now(), 100
 	var e *apiError
 	switch {
+	case outcome != "":
+		t.status = outcome
+		errors.As(err, &t.err)
 	case err == nil:
 		t.status = "success"
 	case t.cancelRequested:
@@ -103,6 +148,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	default:
 		t.status, t.err = "error", refuse(http.StatusInternalServerError, "INTERNAL_SERVER_ERROR", "%s", err)
 	}
+	s.noteEnd(t)
 	close(t.done)
 }
 
@@ -166,7 +212,8 @@ func (s *Server) taskNode(t *task) *node {
 	if !t.over() {
 		add(d, link("task:cancel", href+"/action/cancel", ""))
 	}
-	add(d, text("Description", ""), el("Owner", "href", s.href(t.owner.path()), "name", t.owner.name, "type", mediaVCloud+t.owner.kind+"+xml"))
+	add(d, text("Description", ""), el("Owner", "href", s.href(t.owner.path()), "id", t.owner.urn(), "name", t.owner.name,
+		"type", mediaVCloud+strings.TrimPrefix(t.owner.kind, "template")+"+xml"))
 	if t.err != nil {
 		add(d, t.err.node(t.id))
 	}
@@ -202,6 +249,9 @@ func (c *call) theTask() (*task, error) {
 func (c *call) ownsObject(t *task) bool {
 	if a := c.s.vapps[t.owner.id]; a != nil {
 		return c.level(a) > accessNone
+	}
+	if tmpl := c.s.templates[t.owner.id]; tmpl != nil {
+		return c.level(tmpl.content) > accessNone
 	}
 	m := c.s.vms[t.owner.id]
 	return m != nil && c.level(m.vapp) > accessNone

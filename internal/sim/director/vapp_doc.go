@@ -1,16 +1,24 @@
 package director
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 func (s *Server) vappRef(tag string, a *vapp) *node {
 	return el(tag, "href", s.vappHref(a), "id", "urn:vcloud:vapp:"+a.id, "name", a.name, "type", mediaVCloud+"vApp+xml")
 }
 
-func (s *Server) vappHref(a *vapp) string { return s.href("/api/vApp/vapp-" + a.id) }
-func (s *Server) vmHref(m *vm) string     { return s.href("/api/vApp/vm-" + m.id) }
+func (s *Server) vappHref(a *vapp) string {
+	if a.template != nil {
+		return s.href("/api/vAppTemplate/vappTemplate-" + a.id)
+	}
+	return s.href("/api/vApp/vapp-" + a.id)
+}
+
+func (s *Server) vmHref(m *vm) string {
+	if m.vapp.template != nil {
+		return s.href("/api/vAppTemplate/vm-" + m.id)
+	}
+	return s.href("/api/vApp/vm-" + m.id)
+}
 
 // The states of vApps and VMs.
 const (
@@ -209,8 +217,11 @@ func (c *call) networkConfigSection(a *vapp) (string, *node) {
 	d := section("NetworkConfigSection", href, typ, "The configuration parameters for logical networks")
 	add(d, link("edit", href, typ+"+xml"))
 	for _, n := range a.nets {
-		add(d, add(el("NetworkConfig", "networkName", n.name), link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), ""),
-			text("Description", n.desc), c.s.configuration(n), boolean("IsDeployed", a.deployed)))
+		nc := add(el("NetworkConfig", "networkName", n.name), link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), ""))
+		if n.mode() == "natRouted" {
+			add(nc, link("syncSyslogSettings", c.s.href("/api/admin/network/"+n.id+"/action/syncSyslogServerSettings"), mediaVCloud+"task+xml"))
+		}
+		add(d, add(nc, text("Description", n.desc), c.s.configuration(n), boolean("IsDeployed", a.deployed)))
 	}
 	if a.onNone() {
 		scope := ipScope{gateway: "196.254.254.254", netmask: "255.255.0.0", dns1: "196.254.254.254"}
@@ -260,24 +271,4 @@ func (c *call) getSnapshots() (*answer, error) {
 	}
 	typ, d := c.vappSnapshots(a)
 	return ok(typ, d), nil
-}
-
-// vappNetDoc is /network/ID of a vApp network.
-func (s *Server) vappNetDoc(n *vappNet) *node {
-	d := el("VAppNetwork", "deployed", yes(n.vapp.deployed), "name", n.name, "id", "urn:vcloud:network:"+n.id, "href", s.href("/api/network/"+n.id),
-		"type", mediaVCloud+"vAppNetwork+xml")
-	add(d, link("up", s.vappHref(n.vapp), mediaVCloud+"vApp+xml"), text("Description", n.desc))
-	conf := s.configuration(n)
-	var used []netip.Addr
-	if n.parent == "" || value(conf, "FenceMode") != "bridged" {
-		used = s.takenIn(n, "")
-	}
-	if scope := child(child(conf, "IpScopes"), "IpScope"); scope != nil && len(used) > 0 {
-		list := el("AllocatedIpAddresses")
-		for _, a := range used {
-			add(list, text("IpAddress", a.String()))
-		}
-		add(scope, list)
-	}
-	return add(d, conf)
 }

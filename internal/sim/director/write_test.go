@@ -217,7 +217,6 @@ func TestNetworksThatAreRefused(t *testing.T) {
 		"an unknown parent network": func(e *etree.Element) {
 			e.FindElement("./NetworkConfig[@networkName='direct']//ParentNetwork").CreateAttr("href", "https://x/api/network/00000000-0000-4000-8000-000000000000")
 		},
-		"a network that goes while a NIC is on it": func(e *etree.Element) { e.RemoveChild(e.FindElement("./NetworkConfig[@networkName='dmz']")) },
 		"an unknown mode": func(e *etree.Element) {
 			e.FindElement("./NetworkConfig[@networkName='lan']//FenceMode").SetText("fenced")
 		},

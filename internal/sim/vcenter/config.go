@@ -6,17 +6,21 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // Config describes one simulated vCenter. The zero value of every field but
 // Dir has a default.
 type Config struct {
-	Dir          string          // datastores' files live in Dir/NAME
-	Listen       string          // host:port; default 127.0.0.1:0
-	TLS          tls.Certificate // default: self-made
-	Name         string          // what the vCenter calls itself
-	InstanceUUID string          // default: random, so that several differ
-	Users        map[string]string
+	Dir          string            // datastores' files live in Dir/NAME
+	Listen       string            // host:port; default 127.0.0.1:0
+	TLS          tls.Certificate   // default: self-made
+	Name         string            // what the vCenter calls itself
+	InstanceUUID string            // default: random, so that several differ
+	Users        map[string]string // by name, with everything allowed; none: anybody
+	Accounts     []User            // with the privileges of a role
+	MaxSessions  int               // 0: no limit
 
 	Datacenter    string
 	Cluster       string
@@ -27,8 +31,14 @@ type Config struct {
 
 	LeaseTimeout   time.Duration // NFC leases without progress; default 300 s
 	NFCWildcard    bool          // device URLs name the host "*"
+	NFCProxy       bool          // device URLs lead to the vCenter; hosts have no address of their own
 	SessionTimeout time.Duration // idle sessions; default 30 min
 	TaskDelay      time.Duration // before each task's work
+
+	// Rules, when set, makes calls and tasks go wrong, and remembers them.
+	// Label is the server's name there.
+	Rules *fault.Set
+	Label string
 }
 
 // Datastore is one datastore, mounted on every host.

@@ -80,6 +80,9 @@ func (s *Server) checkNewVM(ctx *simulator.Context, folder *simulator.Folder, sp
 	if _, err := s.store.local(home); err != nil {
 		return err
 	}
+	if err := s.room(home, home.datastore, vmfsBlock); err != nil {
+		return err
+	}
 	if !strings.HasSuffix(home.path, ".vmx") {
 		dir := escapeName(spec.Name)
 		if home.path != "" {

@@ -174,6 +174,13 @@ func (p *diskPlan) fresh(index int, disk *types.VirtualDisk, b *types.VirtualDis
 		return nil, invalidDevice(index, "capacity %d", size)
 	}
 	thin := b.ThinProvisioned != nil && *b.ThinProvisioned
+	need := int64(vmfsBlock)
+	if !thin {
+		need = size
+	}
+	if err := p.s.room(file, file.datastore, need); err != nil {
+		return nil, err
+	}
 	l, err := p.s.store.newLayer(file, size, thin, nil)
 	if err != nil {
 		return nil, err
@@ -351,6 +358,11 @@ func (p *diskPlan) edit(index int, spec *types.VirtualDisk) error {
 		case size < now.top.capacity() || size%sectorSize != 0:
 			return refuse(&types.InvalidDeviceOperation{BadOp: types.VirtualDeviceConfigSpecOperationEdit},
 				"device change %d: capacity %d: a disk can only grow", index, size)
+		}
+		if !now.top.thin {
+			if err := p.s.room(now.top.file, now.top.file.datastore, size-now.top.capacity()); err != nil {
+				return err
+			}
 		}
 		p.grow[now.top] = size
 	}

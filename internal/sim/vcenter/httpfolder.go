@@ -20,11 +20,17 @@ import (
 // A file that a VM which is not powered off writes to is locked: 500, as
 // from a real host. PUT replaces whole files, never parts.
 func (s *Server) serveFolder(w http.ResponseWriter, r *http.Request) {
-	if !s.authenticated(r) {
+	user, ok := s.authenticated(r)
+	if !ok {
 		w.Header().Set("WWW-Authenticate", `Basic realm="VMware HTTP server"`)
 		http.Error(w, "authentication required", http.StatusUnauthorized)
 		return
 	}
+	s.folderRequest(w, r, user)
+}
+
+// folderRequest serves /folder to a user that is known.
+func (s *Server) folderRequest(w http.ResponseWriter, r *http.Request, user string) {
 	if s.faults.folderRefused() {
 		http.Error(w, "told to refuse", http.StatusForbidden)
 		return
@@ -37,6 +43,10 @@ func (s *Server) serveFolder(w http.ResponseWriter, r *http.Request) {
 	local, err := s.store.local(p)
 	if err != nil {
 		http.NotFound(w, r)
+		return
+	}
+	if err := s.mayUseFolder(r.Method, user, p, local); err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
 		return
 	}
 	switch r.Method {
@@ -54,25 +64,25 @@ func (s *Server) serveFolder(w http.ResponseWriter, r *http.Request) {
 
 // authenticated accepts the cookie of a session that has not ended, or a
 // user's password.
-func (s *Server) authenticated(r *http.Request) bool {
+func (s *Server) authenticated(r *http.Request) (user string, ok bool) {
 	if user, password, ok := r.BasicAuth(); ok {
-		return s.validUser(user, password)
+		return user, s.validUser(user, password)
 	}
 	c, err := r.Cookie(soap.SessionCookieName)
 	if err != nil {
-		return false
+		return "", false
 	}
 	ctx := s.newContext()
 	m, ok := ctx.Session.Get(s.model.Map().SessionManager().Reference()).(*simulator.SessionManager)
 	if !ok {
-		return false
+		return "", false
 	}
 	for _, session := range m.SessionList {
 		if session.Key == strings.Trim(c.Value, `"`) {
-			return true
+			return session.UserName, true
 		}
 	}
-	return false
+	return "", false
 }
 
 func (s *Server) folderFile(r *http.Request) (dsPath, int) {
@@ -129,6 +139,10 @@ func (s *Server) folderGet(w http.ResponseWriter, r *http.Request, p dsPath, loc
 		listFolder(w, f)
 		return
 	}
+	if err := s.accessible(p.datastore); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	if exclusive, _ := s.extentLocks(p); exclusive {
 		http.Error(w, fmt.Sprintf("Unable to access file %s since it is locked", p), http.StatusInternalServerError)
 		return
@@ -175,7 +189,10 @@ func (s *Server) folderPut(w http.ResponseWriter, r *http.Request, p dsPath, loc
 		http.Error(w, fmt.Sprintf("Unable to access file %s since it is locked", p), http.StatusInternalServerError)
 		return
 	}
-	err = os.MkdirAll(filepath.Dir(local), 0o700)
+	err = s.room(p, p.datastore, max(r.ContentLength, 0))
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(local), 0o700)
+	}
 	if err == nil {
 		err = receiveFile(local, r.Body, r.ContentLength)
 	}

@@ -20,6 +20,7 @@ type inventory struct {
 	hosts      []types.ManagedObjectReference
 	datastores map[string]*simulator.Datastore
 	networks   map[string]types.BaseVirtualDeviceBackingInfo
+	esx        map[types.ManagedObjectReference]*esxHost // by host
 
 	mu      sync.Mutex
 	folders map[string]types.ManagedObjectReference // by path below the vm folder
@@ -27,6 +28,8 @@ type inventory struct {
 	names   map[string]string // moref by name of VMs that AddVM made
 	used    map[string]int64  // bytes by datastore
 	sizes   map[*layer]int64
+	usage   map[string]*usage // by datastore
+	swaps   map[types.ManagedObjectReference]swapFile
 }
 
 // locking calls one of vcsim's methods as its dispatcher does.
@@ -52,13 +55,18 @@ func (s *Server) build() error {
 	s.inv = inventory{
 		datastores: map[string]*simulator.Datastore{},
 		networks:   map[string]types.BaseVirtualDeviceBackingInfo{},
+		esx:        map[types.ManagedObjectReference]*esxHost{},
 		folders:    map[string]types.ManagedObjectReference{},
 		pools:      map[string]types.ManagedObjectReference{},
 		names:      map[string]string{},
 		used:       map[string]int64{}, sizes: map[*layer]int64{},
+		usage: map[string]*usage{}, swaps: map[types.ManagedObjectReference]swapFile{},
 	}
 	ctx := s.newContext()
-	return errors.Join(s.buildCluster(ctx), s.buildDatastores(ctx), s.buildNetworks(ctx), s.buildPools(ctx))
+	calls := &sessionCalls{s: s}
+	calls.Self = sessionCallsRef
+	s.model.Map().Put(calls)
+	return errors.Join(s.buildPermissions(), s.buildCluster(ctx), s.buildDatastores(ctx), s.buildNetworks(ctx), s.buildPools(ctx), s.startHosts(ctx))
 }
 
 func (s *Server) buildCluster(ctx *simulator.Context) error {
@@ -276,13 +284,18 @@ func (s *Server) account(ctx *simulator.Context, layers ...*layer) {
 	s.inv.mu.Lock()
 	touched := map[string]int64{}
 	for _, l := range layers {
-		size := allocated(l.extentPath())
+		size := l.takes()
 		s.inv.used[l.file.datastore] += size - s.inv.sizes[l]
 		s.inv.sizes[l] = size
 		if size == 0 {
 			delete(s.inv.sizes, l)
 		}
-		touched[l.file.datastore] = s.inv.used[l.file.datastore]
+		touched[l.file.datastore] = 0
+	}
+	for name := range touched {
+		touched[name] = s.inv.taken(name)
+		u := s.inv.use(name)
+		u.left, u.stale = s.capacityOf(name)-touched[name], false
 	}
 	s.inv.mu.Unlock()
 	s.space.Lock()

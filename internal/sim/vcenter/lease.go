@@ -32,6 +32,7 @@ type lease struct {
 
 	mu      sync.Mutex
 	vm      types.ManagedObjectReference // of an import: once it is made
+	host    *esxHost                     // that the VM is on
 	over    bool
 	timer   *time.Timer
 	devices map[string]*leaseDevice
@@ -189,7 +190,7 @@ func (l *lease) addDisk(vmName string, devices []types.BaseVirtualDevice, disk *
 	slot := slotName(devices, disk)
 	d.url = types.HttpNfcLeaseDeviceUrl{
 		Key: fmt.Sprintf("/%s/%s", l.vm.Value, slot),
-		Url: l.url(d.name), SslThumbprint: l.s.thumbprint(), Disk: types.NewBool(true), TargetId: d.name,
+		Url: l.url(d.name), SslThumbprint: l.thumbprint(), Disk: types.NewBool(true), TargetId: d.name,
 		DatastoreKey: l.s.url.Host + "/" + top.file.datastore, FileSize: allocated(top.extentPath()),
 	}
 	if l.upload {
@@ -202,7 +203,7 @@ func (l *lease) addPlain(p dsPath) {
 	name := p.base()
 	d := &leaseDevice{name: name, plain: p}
 	d.url = types.HttpNfcLeaseDeviceUrl{
-		Key: fmt.Sprintf("/%s/nvram", l.vm.Value), ImportKey: "", Url: l.url(name), SslThumbprint: l.s.thumbprint(),
+		Key: fmt.Sprintf("/%s/nvram", l.vm.Value), ImportKey: "", Url: l.url(name), SslThumbprint: l.thumbprint(),
 		Disk: types.NewBool(false), TargetId: name,
 	}
 	l.devices[name], l.order = d, append(l.order, name)
@@ -210,8 +211,11 @@ func (l *lease) addPlain(p dsPath) {
 
 func (l *lease) url(name string) string {
 	host := l.s.url.Host
-	if l.s.cfg.NFCWildcard {
+	switch {
+	case l.s.cfg.NFCWildcard:
 		host = "*"
+	case l.direct():
+		host = l.host.addr
 	}
 	return "https://" + host + nfcPath + l.id + "/" + strings.ReplaceAll(name, "%", "%25")
 }
@@ -239,13 +243,20 @@ func slotName(devices []types.BaseVirtualDevice, disk *types.VirtualDisk) string
 	return fmt.Sprintf("%s%d:%d", kind, bus, unit)
 }
 
-func (s *Server) thumbprint() string {
-	sum := sha1.Sum(s.leaf.Raw)
-	parts := make([]string, len(sum))
-	for i, b := range sum {
-		parts[i] = fmt.Sprintf("%02X", b)
+// direct tells whether the host of the VM serves the lease itself. A lease
+// that names no host is served by whom the client is connected to.
+func (l *lease) direct() bool {
+	return l.host != nil && l.host.http != nil && !l.s.cfg.NFCWildcard
+}
+
+func (l *lease) thumbprint() string {
+	if l.s.faults.forgesThumbprint() {
+		return strings.TrimSuffix(strings.Repeat("BA:", sha1.Size), ":")
 	}
-	return strings.Join(parts, ":")
+	if l.direct() {
+		return thumbprintOf(l.host.leaf)
+	}
+	return thumbprintOf(l.s.leaf)
 }
 
 func errLeaseOver() error {

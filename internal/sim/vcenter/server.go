@@ -20,6 +20,8 @@ import (
 	pbm "github.com/vmware/govmomi/pbm/simulator"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // Server is a running vCenter. Its methods may be called concurrently.
@@ -34,6 +36,7 @@ type Server struct {
 	store  *store
 	stats  counters
 	inv    inventory
+	perms  permissions
 
 	create  sync.Mutex   // vcsim's VM creation shares device templates between VMs
 	space   sync.RWMutex // vcsim reads datastores without their locks: nobody writes to them meanwhile
@@ -46,6 +49,12 @@ type Server struct {
 	vms    map[types.ManagedObjectReference]*vmState
 	leases map[string]*lease
 	closed bool
+
+	background context.Context // ends with Close
+	stop       context.CancelFunc
+
+	// tickets are for one request each, see AcquireGenericServiceTicket.
+	tickets map[string]*ticket
 	// wrappers are the sessions that have a wrapper of an object.
 	wrappers map[types.ManagedObjectReference]map[*simulator.Registry]bool
 }
@@ -72,8 +81,10 @@ func Start(c Config) (*Server, error) {
 		faults:   newFaults(),
 		vms:      map[types.ManagedObjectReference]*vmState{},
 		leases:   map[string]*lease{},
+		tickets:  map[string]*ticket{},
 		wrappers: map[types.ManagedObjectReference]map[*simulator.Registry]bool{},
 	}
+	s.background, s.stop = context.WithCancel(context.Background())
 	for _, b := range []byte(c.InstanceUUID) {
 		s.macBase = s.macBase*31 + b // vCenters side by side give out different MACs
 	}
@@ -151,7 +162,7 @@ func (s *Server) serve() error {
 	svc.Context.Map.SessionManager().ServiceHostName = s.url.Host
 	s.http = &http.Server{
 		Handler:           s,
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12},
+		TLSConfig:         s.cfg.Rules.TLSConfig(s.cert, fault.VSphere, s.cfg.Label),
 		ReadHeaderTimeout: time.Minute,
 		ErrorLog:          log.New(io.Discard, "", 0), // clients that refuse the certificate are not news
 	}
@@ -170,14 +181,16 @@ func advertised(a net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// ServeHTTP dispatches to what this package serves itself and leaves the
-// rest to vcsim.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// dispatch leads to what this package serves itself and leaves the rest to
+// vcsim.
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case r.URL.Path == "/folder" || strings.HasPrefix(r.URL.Path, "/folder/"):
+	case isFolder(r):
 		s.serveFolder(w, r)
 	case strings.HasPrefix(r.URL.Path, nfcPath):
-		s.serveNFC(w, r)
+		s.serveNFC(w, r, nil)
+	case s.full(r):
+		http.Error(w, "503 Service Unavailable", http.StatusServiceUnavailable)
 	case s.methodToggle(w, r):
 	default:
 		s.model.Service.ServeMux.ServeHTTP(w, r)
@@ -218,12 +231,14 @@ func (s *Server) Close() error {
 	for _, l := range open {
 		l.end()
 	}
+	s.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.http.Close() // a stream that nobody reads does not end by itself
 	}
+	err = errors.Join(err, s.closeHosts(ctx))
 	s.tasks.Wait()
 	s.model.Remove()
 	return err
@@ -233,8 +248,13 @@ func (s *Server) validUser(user, password string) bool {
 	if user == "" || password == "" {
 		return false
 	}
-	if len(s.cfg.Users) == 0 {
+	if len(s.cfg.Users) == 0 && len(s.cfg.Accounts) == 0 {
 		return true
+	}
+	for _, u := range s.cfg.Accounts {
+		if u.Name == user {
+			return u.Password == password
+		}
 	}
 	want, ok := s.cfg.Users[user]
 	return ok && want == password

@@ -94,9 +94,12 @@ func exists(p dsPath) error {
 
 // ioFault makes an error of the host's file system one about file p.
 func ioFault(p dsPath, err error) error {
+	var known *refusal
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &known):
+		return err
 	case errors.Is(err, fs.ErrNotExist):
 		return notFound(p)
 	case errors.Is(err, fs.ErrExist):

@@ -66,7 +66,7 @@ func (s *Server) startTask(ctx *simulator.Context, entity types.ManagedObjectRef
 	go func() {
 		defer s.tasks.Done()
 		time.Sleep(s.cfg.TaskDelay)
-		res, err := s.protect(name, &own, f)
+		res, err := s.protect(name, &own, s.ruled(name, entity, f))
 		changes := []types.PropertyChange{{Name: "info.completeTime", Val: time.Now()}}
 		if err != nil {
 			changes = append(changes,

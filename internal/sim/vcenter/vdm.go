@@ -140,6 +140,13 @@ func (s *Server) copyDisk(from, to string, force bool) error {
 	if err != nil {
 		return err
 	}
+	need := src.capacity()
+	if src.root().thin {
+		need = allocated(src.extentPath())
+	}
+	if err := s.room(dst, dst.datastore, need); err != nil {
+		return err
+	}
 	l, err := s.store.newLayer(dst, src.capacity(), src.root().thin, nil)
 	if err != nil {
 		return err
@@ -192,6 +199,13 @@ func (m *diskManager) CreateVirtualDiskTask(ctx *simulator.Context, req *types.C
 		size := spec.GetFileBackedVirtualDiskSpec().CapacityKb * 1024
 		if size <= 0 {
 			return nil, refuse(&types.InvalidArgument{InvalidProperty: "spec.capacityKb"}, "capacity %d", size)
+		}
+		need := size
+		if spec.GetFileBackedVirtualDiskSpec().DiskType == "thin" {
+			need = vmfsBlock
+		}
+		if err := m.s.room(dst, dst.datastore, need); err != nil {
+			return nil, err
 		}
 		_, err = m.s.store.newLayer(dst, size, spec.GetFileBackedVirtualDiskSpec().DiskType == "thin", nil)
 		return req.Name, err

@@ -36,6 +36,7 @@ type vmState struct {
 	disabled map[string]map[string]bool
 	held     map[string]bool // leases
 	gone     bool
+	question *types.VirtualMachineQuestionInfo // that it waits for an answer to
 }
 
 // A vmDisk is one virtual disk of a VM as the guest sees it now.
@@ -255,19 +256,41 @@ func (d *GuestDisk) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // WriteAt implements io.WriterAt: it writes as a guest would, through change
-// tracking and copy-on-write, whether the VM is on or not.
+// tracking and copy-on-write, whether the VM is on or not. When the datastore
+// is full a VM that runs stands still with a question.
 func (d *GuestDisk) WriteAt(p []byte, off int64) (int, error) {
+	n, asks, err := d.write(p, off)
+	if asks {
+		d.s.showQuestion(d.s.newContext(), d.vs)
+	}
+	return n, err
+}
+
+func (d *GuestDisk) write(p []byte, off int64) (n int, asks bool, err error) {
 	d.vs.io.Lock()
 	defer d.vs.io.Unlock()
 	disk, err := d.disk()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	n, err := disk.top.WriteAt(p, off)
+	if q := d.vs.question; q != nil {
+		return 0, false, fmt.Errorf("%s: waits for the answer to question %s", d.vs.ref.Value, q.Id)
+	}
+	if top := disk.top; top.parent != nil || top.thin {
+		size := int64(len(p))
+		err := d.s.charge(top.file, (size/blockSize+2)*blockSize, func() int64 { return top.fresh(off, size) })
+		if err != nil {
+			if asks = d.vs.on; asks {
+				d.vs.question = d.s.outOfSpace(top)
+			}
+			return 0, asks, fmt.Errorf("%s: disk %d: %w", d.vs.ref.Value, d.key, err)
+		}
+	}
+	n, err = disk.top.WriteAt(p, off)
 	if err == nil && disk.tracker != nil && n > 0 {
 		disk.tracker.wrote(off, int64(n))
 	}
-	return n, err
+	return n, false, err
 }
 
 // Extents returns where the disk may hold something other than zeros.

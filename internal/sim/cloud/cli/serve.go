@@ -12,10 +12,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vappvault/vappvault/internal/sim/cloud"
+	"github.com/vappvault/vappvault/internal/sim/record"
 )
 
 func serveCommand() *cobra.Command {
-	var listen, dir, inventory, configOut string
+	var listen, dir, inventory, configOut, documents string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a cloud until it is interrupted",
@@ -25,22 +26,30 @@ Prints one line, "ready" with the addresses of vCDs and vCenters, when all of
 them answer. Disks are kept in DIR; those of an earlier run are removed.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), cmd.OutOrStdout(), listen, dir, inventory, configOut)
+			return serve(cmd.Context(), cmd.OutOrStdout(), listen, dir, inventory, configOut, documents)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "address of the first site's vCD")
 	cmd.Flags().StringVar(&dir, "dir", ".vcdsim", "where disks and the control socket are kept")
 	cmd.Flags().StringVar(&inventory, "inventory", "", "what the cloud holds (default: vcdsim inventory show)")
 	cmd.Flags().StringVar(&configOut, "config-out", "", "write a vappvault.yaml that works as it is")
+	cmd.Flags().StringVar(&documents, "record", "", "a folder for one of each shape of the XML documents that cross the wire")
 	return cmd
 }
 
-func serve(ctx context.Context, out io.Writer, listen, dir, inventory, configOut string) (err error) {
+func serve(ctx context.Context, out io.Writer, listen, dir, inventory, configOut, documents string) (err error) {
 	options := cloud.Options{Dir: dir, Listen: listen}
 	if inventory != "" {
 		if options.Inventory, err = cloud.Load(inventory); err != nil {
 			return err
 		}
+	}
+	if documents != "" {
+		recorder, err := record.Open(documents)
+		if err != nil {
+			return err
+		}
+		options.Recorder = recorder.Exchange
 	}
 	if cloud.Busy(dir) {
 		return fmt.Errorf("%s: a vcdsim serves this directory already", dir)

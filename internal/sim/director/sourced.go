@@ -1,0 +1,436 @@
+package director
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// A sourced is a VM that a vApp or a template is made of, out of another one.
+type sourced struct {
+	from   *vm
+	vm     *vm
+	move   bool
+	nics   *node             // NetworkConnectionSection; nil for the source's NICs
+	guest  *node             // GuestCustomizationSection
+	assign map[string]string // networks of the source -> of the vApp
+	sizes  map[int32]int64   // bytes that disks are to have, by key
+	cpus   int32
+	cores  int32
+	memory int64 // MB
+	linked bool
+}
+
+// occupySources keeps the VMs that are copied or moved for the task.
+func occupySources(t *task, items []sourced) {
+	for _, it := range items {
+		t.busy = append(t.busy, it.from.id)
+	}
+}
+
+// readItems reads the SourcedItems of a body. A source is a VM, or a vApp or a
+// template for all its VMs.
+func (c *call) readItems(a *vapp, doc *node) ([]sourced, error) {
+	var out []sourced
+	for _, d := range childrenOf(doc, "SourcedItem") {
+		vms, err := c.sourcesOf(child(d, "Source"))
+		if err != nil {
+			return nil, err
+		}
+		if err := c.acceptEULAs(vms, doc); err != nil {
+			return nil, err
+		}
+		for _, from := range vms {
+			it, err := c.readItem(a, d, from, len(vms) == 1)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, it)
+		}
+	}
+	return out, c.admitSourced(a, out)
+}
+
+// admitSourced refuses copies of VMs that there is no room for.
+func (c *call) admitSourced(a *vapp, items []sourced) error {
+	if err := distinct(a, items); err != nil {
+		return err
+	}
+	for i, it := range items {
+		if it.from.facts == nil || a.template != nil || it.move && it.from.vapp.vdc == a.vdc {
+			continue
+		}
+		mb := it.from.facts.diskMB()
+		if err := c.s.checkStoredQuota(a, i+1, mb); err != nil {
+			return err
+		}
+		if err := c.s.checkNICQuota(c.s.vdcs[a.vdc], len(it.from.nics)); err != nil {
+			return err
+		}
+		if err := c.s.checkStorage(it.vm.profile, mb); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// distinct refuses names and local ids that two VMs of a vApp would have.
+func distinct(a *vapp, items []sourced) error {
+	seen := map[string]bool{}
+	for _, m := range a.vms {
+		seen[m.name], seen["/"+m.scopedID] = true, true
+	}
+	for _, it := range items {
+		if seen[it.vm.name] {
+			return refuse(http.StatusBadRequest, "DUPLICATE_NAME", "The vApp %q has a VM named %q already.", a.name, it.vm.name)
+		}
+		if seen["/"+it.vm.scopedID] {
+			return badRequest("The vApp %q has a VM with the local id %q already.", a.name, it.vm.scopedID)
+		}
+		seen[it.vm.name], seen["/"+it.vm.scopedID] = true, true
+	}
+	return nil
+}
+
+// sourcesOf are the VMs that a reference stands for.
+func (c *call) sourcesOf(ref *node) ([]*vm, error) {
+	href := attr(ref, "href")
+	id := uuidIn(href)
+	bad := badRequest("The source %s is not a VM, vApp or vApp template of this cloud.", href)
+	if m := c.s.vms[id]; m != nil && !strings.Contains(href, "/vapp") {
+		if c.level(m.vapp) == accessNone {
+			return nil, bad
+		}
+		if err := c.usable(m.vapp); err != nil {
+			return nil, err
+		}
+		return []*vm{m}, c.free(m)
+	}
+	a := c.s.vapps[id]
+	if t := c.s.templates[id]; t != nil {
+		a = t.content
+	}
+	if a == nil || c.level(a) == accessNone {
+		return nil, bad
+	}
+	if err := c.usable(a); err != nil {
+		return nil, err
+	}
+	for _, m := range a.vms {
+		if err := c.free(m); err != nil {
+			return nil, err
+		}
+	}
+	return a.vms, nil
+}
+
+// usable refuses sources that are not whole.
+func (c *call) usable(a *vapp) error {
+	if a.status != stateResolved {
+		return invalidState("The requested operation could not be executed on %q, whose creation has not succeeded or goes on.", a.name)
+	}
+	return nil
+}
+
+// free refuses sources that something else works on. Copies of a template that
+// are being made do not keep others from making more.
+func (c *call) free(m *vm) error {
+	if m.vapp.template != nil {
+		for _, t := range c.s.tasks {
+			if !t.over() && (t.owner.id == m.vapp.id || t.owner.id == m.id) {
+				return busy("com.vmware.vcloud.entity.vapptemplate", m.vapp.name)
+			}
+		}
+		return nil
+	}
+	return c.mayChange(m.vapp, m, accessRead)
+}
+
+// acceptEULAs refuses a body that does not accept what its templates come with.
+func (c *call) acceptEULAs(vms []*vm, doc *node) error {
+	for _, m := range vms {
+		if t := m.vapp.template; t != nil && len(t.eulas) > 0 && !truth(value(doc, "AllEULAsAccepted")) {
+			return badRequest("The end-user license agreements of vApp template %q must be accepted.", m.vapp.name)
+		}
+	}
+	return nil
+}
+
+// readItem reads a SourcedItem for one VM. Its name goes to no more than one.
+func (c *call) readItem(a *vapp, d *node, from *vm, alone bool) (sourced, error) {
+	it, err := c.copyOf(a, from)
+	if err != nil {
+		return it, err
+	}
+	m, general, params := it.vm, child(d, "VmGeneralParams"), child(d, "InstantiationParams")
+	if alone {
+		m.name = or(value(general, "Name"), attr(child(d, "Source"), "name"), m.name)
+		m.scopedID = or(value(d, "VAppScopedLocalId"), m.scopedID)
+	}
+	if n := child(general, "Description"); n != nil {
+		m.desc = allText(n)
+	}
+	if v := value(general, "NeedsCustomization"); v != "" {
+		m.customize = truth(v)
+	}
+	if it.move = truth(attr(d, "sourceDelete")); it.move {
+		if err := c.mayMove(from); err != nil {
+			return it, err
+		}
+	}
+	if sp := child(d, "StorageProfile"); sp != nil {
+		p := c.s.profiles[uuidIn(attr(sp, "href"))]
+		if p == nil || p.vdc != a.vdc {
+			return it, badRequest("The storage profile %s does not exist in VDC %s.", attr(sp, "href"), c.s.vdcs[a.vdc].name)
+		}
+		m.profile, m.diskProfiles = p.id, map[int32]string{}
+	}
+	if pol := child(child(d, "ComputePolicy"), "VmSizingPolicy"); pol != nil {
+		p := c.s.policies[uuidIn(or(attr(pol, "href"), attr(pol, "id")))]
+		if p == nil {
+			return it, badRequest("The compute policy %s does not exist.", attr(pol, "href"))
+		}
+		m.policy = p.id
+	}
+	for _, n := range childrenOf(d, "NetworkAssignment") {
+		inner, outer := attr(n, "innerNetwork"), attr(n, "containerNetwork")
+		if outer != noNetwork && a.netNamed(outer) == nil {
+			return it, badRequest("The network %q does not exist in vApp %q.", outer, a.name)
+		}
+		it.assign[inner] = outer
+	}
+	return it, c.readVMParams(&it, params)
+}
+
+// readVMParams reads the sections that a VM is made with.
+func (c *call) readVMParams(it *sourced, params *node) error {
+	it.nics, it.guest = child(params, "NetworkConnectionSection"), child(params, "GuestCustomizationSection")
+	if name := value(it.guest, "ComputerName"); name != "" {
+		if err := checkComputer(name); err != nil {
+			return err
+		}
+	}
+	if it.guest != nil {
+		it.vm.setGuest(it.guest)
+	}
+	if ps := childrenOf(params, "ProductSection"); len(ps) > 0 {
+		it.vm.products = copies(ps)
+	}
+	for _, n := range childrenOf(it.nics, "NetworkConnection") {
+		name := attr(n, "network")
+		if to := it.assign[name]; to != "" {
+			name = to
+		}
+		if name != noNetwork && it.vm.vapp.netNamed(name) == nil {
+			return badRequest("The network %q does not exist in vApp %q.", name, it.vm.vapp.name)
+		}
+	}
+	return nil
+}
+
+func copies(list []*node) []*node {
+	var out []*node
+	for _, n := range list {
+		out = append(out, n.Copy())
+	}
+	return out
+}
+
+// mayMove refuses to take a VM away from where it is.
+func (c *call) mayMove(from *vm) error {
+	if from.vapp.template != nil {
+		return badRequest("The VM %q of vApp template %q cannot be moved out of it.", from.name, from.vapp.name)
+	}
+	return c.mayChange(from.vapp, from, accessChange)
+}
+
+// copyOf is a VM of a vApp like another one, not made yet.
+func (c *call) copyOf(a *vapp, from *vm) (sourced, error) {
+	v := c.s.vdcs[a.vdc]
+	if from.vc != v.vc {
+		return sourced{}, badRequest("The source VM %q is on another vCenter.", from.name)
+	}
+	m := &vm{
+		thing: thing{id: newID(), name: from.name, desc: from.desc, seq: c.s.next()}, vapp: a, vc: from.vc, scopedID: from.scopedID,
+		created: c.s.now(), creating: true, guest: from.guest, computer: from.computer, bootDelay: from.bootDelay, enterBIOS: from.enterBIOS,
+		diskProfiles: map[int32]string{}, products: copies(from.products), meta: append(metadata(nil), from.meta...), toolsSync: from.toolsSync,
+		customize: from.customize,
+	}
+	if from.vapp.vdc == a.vdc {
+		m.policy = from.policy
+	}
+	if a.template == nil && from.vapp.template != nil {
+		m.customize = from.vapp.template.customize
+	}
+	for _, other := range a.vms {
+		if other.scopedID == m.scopedID {
+			m.scopedID = newID()
+		}
+	}
+	p := c.s.profileLike(v, from.profile)
+	if p == nil {
+		return sourced{}, badRequest("The VDC %s has no storage profile.", v.name)
+	}
+	m.profile = p.id
+	for key, id := range from.diskProfiles {
+		if p := c.s.profileLike(v, id); p != nil && p.id != m.profile {
+			m.diskProfiles[key] = p.id
+		}
+	}
+	return sourced{from: from, vm: m, assign: map[string]string{}, sizes: map[int32]int64{}}, nil
+}
+
+// profileLike is the profile itself where it is the VDC's, else the VDC's of
+// that name, else its default.
+func (s *Server) profileLike(v *vdc, id string) *profile {
+	p := s.profiles[id]
+	if p != nil && p.vdc == v.id {
+		return p
+	}
+	if p != nil {
+		if same := s.profileNamed(v, p.name); same != nil {
+			return same
+		}
+	}
+	return s.profileNamed(v, "")
+}
+
+// source copies or moves the VMs into their vApp. It runs in a task.
+func (c *call) source(ctx context.Context, a *vapp, items []sourced) error {
+	for _, it := range items {
+		if err := c.sourceOne(ctx, it); err != nil {
+			return fmt.Errorf("VM %s: %w", it.vm.name, err)
+		}
+	}
+	return nil
+}
+
+func (c *call) sourceOne(ctx context.Context, it sourced) error {
+	s, m := c.s, it.vm
+	if it.move {
+		s.mu.Lock()
+		m.moref, m.id, m.meta, m.products, m.created, m.tags = it.from.moref, it.from.id, it.from.meta, it.from.products, it.from.created, it.from.tags
+		s.leave(it.from)
+		s.mu.Unlock()
+	} else if err := s.clone(ctx, m, it.from.moref); err != nil {
+		return err
+	}
+	if err := s.claim(ctx, m, true); err != nil {
+		return err
+	}
+	if err := s.resize(ctx, it); err != nil {
+		return err
+	}
+	s.join(m)
+	s.mu.Lock()
+	m.creating = false
+	err := s.refresh(ctx, m)
+	var ch *cardChange
+	if err == nil && m.facts != nil {
+		ch, err = c.readConnections(m, it.connections())
+	}
+	s.mu.Unlock()
+	if err != nil || ch == nil {
+		return err
+	}
+	return s.connect(ctx, m, ch)
+}
+
+// connections are the NICs that a sourced VM gets: those asked for, else the
+// source's, on the networks of the same name or of the assignment.
+func (it *sourced) connections() *node {
+	a := it.vm.vapp
+	if it.nics != nil {
+		d := it.nics.Copy()
+		for _, n := range childrenOf(d, "NetworkConnection") {
+			if to := it.assign[attr(n, "network")]; to != "" {
+				n.CreateAttr("network", to)
+			}
+		}
+		return d
+	}
+	d := add(el("NetworkConnectionSection"), number("PrimaryNetworkConnectionIndex", it.from.primary))
+	for _, n := range it.from.nics {
+		name, ip, mac := or(it.assign[n.network], n.network), "", ""
+		if a.netNamed(name) == nil {
+			name = noNetwork
+		}
+		if n.mode == "MANUAL" {
+			ip = n.ip
+		}
+		if it.move {
+			mac = n.mac
+		}
+		mode := n.mode
+		if name != noNetwork && mode == "MANUAL" && !it.move {
+			// The original keeps its address.
+			mode, ip = "DHCP", ""
+		}
+		add(d, add(el("NetworkConnection", "network", name, "needsCustomization", yes(n.customize)), number("NetworkConnectionIndex", n.index),
+			opt("IpAddress", ip), boolean("IsConnected", n.connected), opt("MACAddress", mac), text("IpAddressAllocationMode", mode),
+			text("NetworkAdapterType", n.adapter)))
+	}
+	return d
+}
+
+// resize gives a VM the hardware that its instantiation asks for.
+func (s *Server) resize(ctx context.Context, it sourced) error {
+	if it.cpus == 0 && it.cores == 0 && it.memory == 0 && len(it.sizes) == 0 {
+		return nil
+	}
+	got, err := it.vm.vc.read(ctx, []string{it.vm.moref})
+	if err != nil {
+		return err
+	}
+	f := got[it.vm.moref]
+	if f == nil {
+		return fmt.Errorf("the VM is gone from vCenter")
+	}
+	spec := types.VirtualMachineConfigSpec{NumCPUs: it.cpus, MemoryMB: it.memory}
+	if it.cores > 0 {
+		spec.NumCoresPerSocket = types.NewInt32(it.cores)
+	}
+	for _, d := range f.disks() {
+		want, found := it.sizes[d.Key]
+		if !found || want == capacity(d) {
+			continue
+		}
+		if want < capacity(d) {
+			return badRequest("The disk %d of VM %q cannot become smaller than it is.", d.Key, it.vm.name)
+		}
+		d.CapacityInKB, d.CapacityInBytes = want>>10, want
+		spec.DeviceChange = append(spec.DeviceChange, &types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationEdit, Device: d})
+	}
+	obj, err := it.vm.vc.vm(ctx, it.vm.moref)
+	if err != nil {
+		return err
+	}
+	t, err := obj.Reconfigure(ctx, spec)
+	if err := await(ctx, t, err); err != nil {
+		return fmt.Errorf("hardware: %w", err)
+	}
+	return nil
+}
+
+// launch deploys and starts a vApp that has been made, as its body asks: both by
+// default (API reference, VAppCreationParamsType).
+func (c *call) launch(ctx context.Context, a *vapp, doc *node) error {
+	asks := func(name string) bool { return attr(doc, name) == "" || truth(attr(doc, name)) }
+	if !asks("deploy") && !(attr(doc, "powerOn") != "" && asks("powerOn")) {
+		return nil
+	}
+	s := c.s
+	s.mu.Lock()
+	vms := within(a, nil)
+	s.mu.Unlock()
+	if err := s.deployed(a, vms, true); err != nil || !asks("powerOn") {
+		return err
+	}
+	return s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, _ *vm) error {
+		return setPower(ctx, obj, "powerOn")
+	})
+}
