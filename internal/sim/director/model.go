@@ -33,6 +33,7 @@ type inventory struct {
 	transfers     map[string]*transfer
 	discoveryOff  bool // VM discovery, for the whole installation
 	pvdcs         map[string]*pvdc
+	extDocs       map[string]*extDoc
 	pvdcProfiles  map[string]*pvdcProfile
 	logicalGroups map[string]*logicalGroup
 	quotaPolicies map[string]*quotaPolicy
@@ -57,7 +58,7 @@ func newInventory() inventory {
 		extNets: map[string]*extNet{}, edges: map[string]*edge{}, netDocs: map[string]*netDoc{},
 		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
 		media: map[string]*media{}, transfers: map[string]*transfer{},
-		pvdcs: map[string]*pvdc{}, pvdcProfiles: map[string]*pvdcProfile{}, logicalGroups: map[string]*logicalGroup{},
+		pvdcs: map[string]*pvdc{}, extDocs: map[string]*extDoc{}, pvdcProfiles: map[string]*pvdcProfile{}, logicalGroups: map[string]*logicalGroup{},
 		quotaPolicies: map[string]*quotaPolicy{}, quotaOf: map[string]string{},
 	}
 }

@@ -209,7 +209,12 @@ func (c *call) vdcNode(v *vdc, admin bool) *node {
 	profiles := el("VdcStorageProfiles")
 	for _, p := range sorted(s.profiles) {
 		if p.vdc == v.id {
-			add(profiles, s.profileRef("VdcStorageProfile", p.id))
+			ref := s.profileRef("VdcStorageProfile", p.id)
+			if admin {
+				ref.CreateAttr("href", s.href("/api/admin/vdcStorageProfile/"+p.id))
+				ref.CreateAttr("type", mediaAdmin+"vdcStorageProfile+xml")
+			}
+			add(profiles, ref)
 		}
 	}
 	add(d, entities, nets, s.hardwareCapabilities(v.id), number("NicQuota", v.nicQuota), number("NetworkQuota", v.networkQuota), number("UsedNetworkCount", s.networkCount(v)),

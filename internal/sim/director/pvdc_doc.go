@@ -2,6 +2,7 @@ package director
 
 import (
 	"strings"
+	"time"
 
 	"github.com/vmware/govmomi/vim25/mo"
 )
@@ -122,11 +123,16 @@ func (c *call) pvdcProfileRefs(p *pvdc) *node {
 	return d
 }
 
-// tasksFor are the tasks under way on an entity that is no vApp.
+// recently is how long an entity shows a task that is over.
+const recently = time.Minute
+
+// tasksFor are the tasks under way on an entity that is no vApp, and those that
+// failed or ended recently (TasksInProgress of the API reference: queued,
+// running, or recently completed).
 func (s *Server) tasksFor(id string) *node {
 	var d *node
 	for _, t := range sorted(s.tasks) {
-		if t.owner.id == id && (!t.over() || t.status == "error") {
+		if t.owner.id == id && (!t.over() || t.status == "error" || s.now().Sub(t.end) < recently) {
 			if d == nil {
 				d = el("Tasks")
 			}

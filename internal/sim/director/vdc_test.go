@@ -102,7 +102,7 @@ func (u *user) storageProfilesOf(t *testing.T, vdc, from string) {
 	var p string
 	for _, r := range u.get(vdc).FindElements("./VdcStorageProfiles/VdcStorageProfile") {
 		if r.SelectAttrValue("name", "") == "silver" {
-			p = strings.Replace(r.SelectAttrValue("href", ""), "/api/", "/api/admin/", 1)
+			p = r.SelectAttrValue("href", "")
 		}
 	}
 	const typ = admin + "vdcStorageProfile+xml"
@@ -262,4 +262,27 @@ func TestSecurityTags(t *testing.T) {
 	if got := eve.json(http.MethodGet, vm, "")["tags"].([]any); len(got) != 1 || got[0] != "db" {
 		t.Errorf("left: %v", got)
 	}
+}
+
+func TestExtensibilityIsKept(t *testing.T) {
+	c := newCloud(t, nil)
+	u, ada := c.login(adminName), c.login("ada@acme")
+	const eps, filters = "/cloudapi/1.0.0/externalEndpoints", "/cloudapi/1.0.0/apiFilters"
+	const ep = `{"name":%q,"version":%q,"vendor":"v","enabled":%t,"rootUrl":%q}`
+	for _, bad := range []string{fmt.Sprintf(ep, "", "1.0.0", true, "https://x"), fmt.Sprintf(ep, "a", "1", true, "https://x"), fmt.Sprintf(ep, "a", "1.0.0", true, "http://x"), `x`} {
+		u.want(http.StatusBadRequest, http.MethodPost, eps, jsonType, bad)
+	}
+	ada.want(http.StatusForbidden, http.MethodPost, eps, jsonType, fmt.Sprintf(ep, "a", "1.0.0", true, "https://x"))
+	id := u.json(http.MethodPost, eps, fmt.Sprintf(ep, "a", "1.0.0", true, "https://x"))["id"].(string)
+	u.want(http.StatusBadRequest, http.MethodPost, eps, jsonType, fmt.Sprintf(ep, "a", "1.0.0", true, "https://x"))
+	for _, bad := range []string{`{}`, `{"externalSystem":{"id":"` + id + `"}}`, `{"externalSystem":{"id":"` + id + `"},"urlMatcher":{"urlPattern":"/x","urlScope":"ALL"}}`} {
+		u.want(http.StatusBadRequest, http.MethodPost, filters, jsonType, bad)
+	}
+	f := u.json(http.MethodPost, filters, `{"externalSystem":{"id":"`+id+`"},"urlMatcher":{"urlPattern":"/x","urlScope":"EXT_API"}}`)["id"].(string)
+	u.json(http.MethodGet, filters+"/"+f, "")
+	u.want(http.StatusBadRequest, http.MethodDelete, eps+"/"+id, "", "") // enabled
+	u.json(http.MethodPut, eps+"/"+id, fmt.Sprintf(ep, "a", "1.0.0", false, "https://x"))
+	u.want(http.StatusBadRequest, http.MethodDelete, eps+"/"+id, "", "") // a filter leads to it
+	u.want(http.StatusNoContent, http.MethodDelete, filters+"/"+f, "", "")
+	u.want(http.StatusNoContent, http.MethodDelete, eps+"/"+id, "", "")
 }
