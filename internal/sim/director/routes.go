@@ -7,7 +7,7 @@ func (s *Server) routes() []route {
 		accountRoutes(), roleRoutes(), userRoutes(), orgAdminRoutes(), systemRoutes(),
 		orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
 		adminRoutes(),
-		leaseRoutes(), quotaRoutes(), pvdcRoutes(), vdcRoutes(), policyRoutes(), tagRoutes(), estateRoutes(), extensibilityRoutes(),
+		leaseRoutes(), quotaRoutes(), pvdcRoutes(), vdcRoutes(), policyRoutes(), tagRoutes(), estateRoutes(), extensibilityRoutes(), vdcMetadataRoutes(),
 		cloudRoutes(),
 		netRoutes(), netCloudRoutes(),
 		catalogRoutes(), templateRoutes(),

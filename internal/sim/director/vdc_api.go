@@ -32,6 +32,7 @@ func vdcRoutes() []route {
 		{pattern: "GET /api/vdc/{id}/hwv/{name}", handle: (*call).getHardwareVersion},
 		{pattern: "DELETE /api/vdc/{id}", handle: (*call).deleteVDC, provider: true},
 		{pattern: "GET /api/vdc/{id}/controlAccess", handle: (*call).getVDCAccess},
+		{pattern: "PUT /api/vdc/{id}/action/controlAccess", handle: (*call).setVDCAccess, takes: mediaVCloud + "controlAccess", lenient: true},
 		{pattern: "POST /api/vdc/{id}/action/controlAccess", handle: (*call).setVDCAccess, takes: mediaVCloud + "controlAccess", lenient: true},
 		{pattern: "GET /api/org/{org}/vdc/{id}/controlAccess", handle: (*call).getVDCAccess},
 		{pattern: "POST /api/org/{org}/vdc/{id}/action/controlAccess", handle: (*call).setVDCAccess, takes: mediaVCloud + "controlAccess", lenient: true},

@@ -286,3 +286,23 @@ func TestExtensibilityIsKept(t *testing.T) {
 	u.want(http.StatusNoContent, http.MethodDelete, filters+"/"+f, "", "")
 	u.want(http.StatusNoContent, http.MethodDelete, eps+"/"+id, "", "")
 }
+
+func TestMetadataOfWhatAdministratorsChange(t *testing.T) {
+	c := newCloud(t, nil)
+	u, ada, bob := c.login(adminName), c.login("ada@acme"), c.login("bob@acme")
+	pvdc, profiles := u.pvdcOf()
+	const body = `<MetadataValue xmlns="http://www.vmware.com/vcloud/v1.5" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><TypedValue xsi:type="MetadataStringValue"><Value>v</Value></TypedValue></MetadataValue>`
+	const typ = "application/vnd.vmware.vcloud.metadata.value+xml"
+	vdc := "/api/admin/vdc/" + c.vdc
+	profile := u.get(vdc).FindElement("./VdcStorageProfiles/VdcStorageProfile").SelectAttrValue("href", "")
+	for _, p := range []string{pvdc, profiles["gold"], vdc, profile} {
+		u.run(http.MethodPut, p+"/metadata/k", typ, body)
+		if got := textAt(u.get(p+"/metadata/k"), "./TypedValue/Value"); got != "v" {
+			t.Errorf("%s: got %q", p, got)
+		}
+		bob.want(http.StatusForbidden, http.MethodPut, p+"/metadata/k", typ, body)
+		u.run(http.MethodDelete, p+"/metadata/k", "", "")
+	}
+	ada.run(http.MethodPut, vdc+"/metadata/k", typ, body)
+	ada.want(http.StatusForbidden, http.MethodPut, profile+"/metadata/k", typ, body)
+}
