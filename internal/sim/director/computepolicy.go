@@ -313,8 +313,10 @@ func (c *call) assignPolicies() (*answer, error) {
 		return nil, badRequest("The default compute policy of VDC \"%s\" cannot be taken away.", v.name)
 	}
 	for _, m := range c.s.vms {
-		if m.vapp.vdc == v.id && m.policy != "" && !slices.Contains(ids, m.policy) {
-			return nil, badRequest("The compute policy \"%s\" cannot be taken from VDC \"%s\": VM \"%s\" has it.", c.s.policies[m.policy].name, v.name, m.name)
+		for _, id := range []string{m.policy, m.placement} {
+			if p := c.s.policies[id]; p != nil && m.vapp.vdc == v.id && !slices.Contains(ids, id) {
+				return nil, badRequest("The compute policy \"%s\" cannot be taken from VDC \"%s\": VM \"%s\" has it.", p.name, v.name, m.name)
+			}
 		}
 	}
 	v.policies = ids

@@ -146,8 +146,8 @@ func (c *call) poolVMRecords() []*record {
 				"isBusy", yes(s.occupied(a, m))}}
 			r.load = func() {
 				r.attrs = append(r.attrs, "status", stateNames[m.state()])
-				if f := m.facts; f != nil {
-					name, _ := guestName(f.config.GuestId)
+				if m.seen.known {
+					name, _ := guestName(m.seen.guest)
 					r.attrs = append(r.attrs, "guestOs", name)
 				}
 			}

@@ -1,6 +1,11 @@
 package director
 
-import "github.com/beevik/etree"
+import (
+	"bytes"
+	"errors"
+
+	"github.com/beevik/etree"
+)
 
 // ParseFilter tells whether a filter is understood, for fuzzing.
 func ParseFilter(s string, encoded bool) bool {
@@ -24,4 +29,23 @@ func JSONBody(body []byte) error {
 		return err
 	}
 	return etree.NewDocument().ReadFromBytes(doc)
+}
+
+// CheckSaved tells whether the inventory can be saved, and comes back as it was.
+func (s *Server) CheckSaved() error {
+	var first, second bytes.Buffer
+	if err := s.encode(&first); err != nil {
+		return err
+	}
+	loaded := newInventory()
+	if err := s.codec.Load(bytes.NewReader(first.Bytes()), &loaded); err != nil {
+		return err
+	}
+	if err := s.codec.Save(&second, &loaded); err != nil {
+		return err
+	}
+	if !bytes.Equal(first.Bytes(), second.Bytes()) {
+		return errors.New("saved, loaded and saved again, the inventory is another one")
+	}
+	return nil
 }

@@ -84,6 +84,11 @@ func newCloud(t *testing.T, change func(*director.Config)) *cloud {
 		}
 	})
 	t.Cleanup(c.validate)
+	t.Cleanup(func() {
+		if err := d.CheckSaved(); err != nil {
+			t.Errorf("state: %v", err)
+		}
+	})
 	c.fill()
 	return c
 }
@@ -130,6 +135,7 @@ func (c *cloud) fill() {
 	for _, u := range []director.UserSpec{
 		{Org: "acme", Name: "ada", Password: password, Role: director.RoleOrgAdmin, Email: "ada@acme.example"},
 		{Org: "acme", Name: "bob", Password: password},
+		{Org: "acme", Name: "dan", Password: password, Role: "vApp Author"},
 		{Org: "acme", Name: "eve", Password: password, Role: director.RoleVAppAutho},
 		{Org: "globex", Name: "gil", Password: password, Role: director.RoleOrgAdmin},
 	} {
@@ -351,6 +357,9 @@ var emptyTag = regexp.MustCompile(`<([A-Za-z]+)((?: [^<>]*)?)/>`)
 
 var ids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+`)
 
+// diskPath are the addresses of documents of independent disks.
+var diskPath = regexp.MustCompile(`^/api/(disk/[^/]*|vdc/[^/]*/disk)$`)
+
 // shape is what elements and attributes a document has, each counted once.
 func shape(body []byte) string {
 	seen, path := map[string]bool{}, []string{}
@@ -405,6 +414,9 @@ func (c *cloud) validate() {
 	for _, e := range c.exchanges {
 		if strings.HasPrefix(e.Path, "/api/versions") {
 			continue // its namespace has no schema here
+		}
+		if diskPath.MatchString(e.Path) {
+			continue // since API 33.0 a disk has sizeMb, where the schemas want size
 		}
 		what := e.Method + " " + ids.ReplaceAllString(e.Path, "N")
 		keep("answer to "+what, e.ResponseBody)

@@ -68,6 +68,10 @@ func (s *Server) handler() http.Handler {
 	for _, rt := range s.routes() {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, rt) })
 	}
+	mux.HandleFunc("/transfer/{id}/{name}", func(w http.ResponseWriter, r *http.Request) {
+		f := s.faultCall(r, route{pattern: r.Method + " /transfer/{id}/{name}"})
+		s.cfg.Faults.Serve(w, r, &f, func(w http.ResponseWriter, h *fault.Hit) { s.refuseFor(w, r, h) }, s.serveTransfer)
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.serve(w, r, route{public: true, noAccept: true, handle: otherMethod(mux)})
 	})
@@ -164,6 +168,11 @@ func (c *call) run(rt route) (*answer, error) {
 	}
 	if err := c.checkType(rt); err != nil {
 		return nil, err
+	}
+	if writes(c.r) {
+		// Before and after: handlers may let go of the mutex in between.
+		c.s.touch()
+		defer c.s.touch()
 	}
 	return rt.handle(c)
 }

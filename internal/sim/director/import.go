@@ -191,7 +191,7 @@ func (s *Server) admit(a *vapp, p *profile, f *facts) error {
 	if err := s.checkNICQuota(s.vdcs[a.vdc], len(f.cards())); err != nil {
 		return err
 	}
-	return s.checkStorage(p.id, f.diskMB())
+	return s.checkStorage(p, f.diskMB())
 }
 
 // bring moves or copies the VM into the cloud. It runs in a task.

@@ -184,6 +184,7 @@ func (c *call) vdcNode(v *vdc, admin bool) *node {
 	d := el(tag, "status", num(v.statusNumber()), "name", v.name, "id", "urn:vcloud:vdc:"+v.id, "href", href, "type", media+"+xml")
 	add(d, link("up", s.href("/api/org/"+v.org), mediaVCloud+"org+xml"), link("down", s.href("/api/vdc/"+v.id)+"/metadata", mediaVCloud+"metadata+xml"),
 		link("add", s.href("/api/vdc/"+v.id)+"/action/composeVApp", mediaVCloud+"composeVAppParams+xml"))
+	add(d, c.vdcVMLinks(v)...)
 	add(d, c.networkLinks(v)...)
 	add(d, s.catalogActions(v)...)
 	if admin {
@@ -202,6 +203,7 @@ func (c *call) vdcNode(v *vdc, admin bool) *node {
 		}
 	}
 	c.catalogEntities(entities, v)
+	c.diskEntities(entities, v)
 	nets := el("AvailableNetworks")
 	for _, n := range s.netsOf(v) {
 		add(nets, s.ref("Network", "/api/network/", n.id, n.name, mediaVCloud+"network+xml"))
@@ -235,12 +237,13 @@ func (c *call) vdcNode(v *vdc, admin bool) *node {
 // netsOf are the networks that vApps of a VDC may use.
 func (s *Server) netsOf(v *vdc) []*orgNet {
 	var out []*orgNet
-	for _, n := range sorted(s.nets) {
+	for _, n := range s.nets {
 		nv := s.vdcs[n.vdc]
 		if n.vdc == v.id || n.shared && nv != nil && nv.org == v.org {
 			out = append(out, n)
 		}
 	}
+	sortBy(out, func(a, b *orgNet) bool { return a.seq < b.seq })
 	return out
 }
 

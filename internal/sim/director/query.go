@@ -38,7 +38,7 @@ type recordType struct {
 // recordTypes are the types by their names, those of each area together.
 func recordTypes() map[string]recordType {
 	all := map[string]recordType{}
-	for _, area := range []map[string]recordType{coreRecords(), netRecords(), catalogRecords(), adminRecords(), estateRecords()} {
+	for _, area := range []map[string]recordType{coreRecords(), netRecords(), catalogRecords(), adminRecords(), vmAreaRecords(), estateRecords()} {
 		maps.Copy(all, area)
 	}
 	return all
@@ -212,7 +212,7 @@ func (c *call) loadRecords(recs []*record) error {
 		}
 	}
 	if len(vms) > 0 {
-		if err := c.refresh(vms...); err != nil {
+		if err := c.s.glance(c.r.Context(), vms...); err != nil {
 			return err
 		}
 	}

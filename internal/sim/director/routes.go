@@ -9,6 +9,7 @@ func (s *Server) routes() []route {
 		adminRoutes(),
 		leaseRoutes(), quotaRoutes(), pvdcRoutes(), vdcRoutes(), policyRoutes(), tagRoutes(), estateRoutes(), extensibilityRoutes(), vdcMetadataRoutes(),
 		cloudRoutes(),
+		vmRoutes(),
 		netRoutes(), netCloudRoutes(),
 		catalogRoutes(), templateRoutes(),
 	} {
@@ -150,6 +151,5 @@ func actionRoutes() []route {
 func cloudRoutes() []route {
 	return []route{
 		{pattern: "GET /cloudapi/1.0.0/orgs", handle: (*call).cloudOrgs},
-		{pattern: "GET /cloudapi/{version}/vm/{urn}/snapshots", handle: (*call).cloudSnapshots},
 	}
 }

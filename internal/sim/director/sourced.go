@@ -4,9 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 
-	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -61,17 +62,17 @@ func (c *call) admitSourced(a *vapp, items []sourced) error {
 		return err
 	}
 	for i, it := range items {
-		if it.from.facts == nil || a.template != nil || it.move && it.from.vapp.vdc == a.vdc {
+		if !it.from.seen.known || a.template != nil || it.move && it.from.vapp.vdc == a.vdc {
 			continue
 		}
-		mb := it.from.facts.diskMB()
+		mb := it.from.seen.bytes() >> 20
 		if err := c.s.checkStoredQuota(a, i+1, mb); err != nil {
 			return err
 		}
 		if err := c.s.checkNICQuota(c.s.vdcs[a.vdc], len(it.from.nics)); err != nil {
 			return err
 		}
-		if err := c.s.checkStorage(it.vm.profile, mb); err != nil {
+		if err := c.s.checkStorage(c.s.profiles[it.vm.profile], mb); err != nil {
 			return err
 		}
 	}
@@ -181,6 +182,8 @@ func (c *call) readItem(a *vapp, d *node, from *vm, alone bool) (sourced, error)
 		if err := c.mayMove(from); err != nil {
 			return it, err
 		}
+	} else if len(c.s.disksOf(from)) > 0 {
+		return it, badRequest("The VM %q cannot be copied: it has independent disks.", from.name)
 	}
 	if sp := child(d, "StorageProfile"); sp != nil {
 		p := c.s.profiles[uuidIn(attr(sp, "href"))]
@@ -258,7 +261,7 @@ func (c *call) copyOf(a *vapp, from *vm) (sourced, error) {
 		thing: thing{id: newID(), name: from.name, desc: from.desc, seq: c.s.next()}, vapp: a, vc: from.vc, scopedID: from.scopedID,
 		created: c.s.now(), creating: true, guest: from.guest, computer: from.computer, bootDelay: from.bootDelay, enterBIOS: from.enterBIOS,
 		diskProfiles: map[int32]string{}, products: copies(from.products), meta: append(metadata(nil), from.meta...), toolsSync: from.toolsSync,
-		customize: from.customize,
+		customize: from.customize, noTools: from.noTools, cpuType: from.cpuType,
 	}
 	if from.vapp.vdc == a.vdc {
 		m.policy = from.policy
@@ -315,6 +318,7 @@ func (c *call) sourceOne(ctx context.Context, it sourced) error {
 		s.mu.Lock()
 		m.moref, m.id, m.meta, m.products, m.created, m.tags = it.from.moref, it.from.id, it.from.meta, it.from.products, it.from.created, it.from.tags
 		s.leave(it.from)
+		s.follow(it.from, m)
 		s.mu.Unlock()
 	} else if err := s.clone(ctx, m, it.from.moref); err != nil {
 		return err
@@ -331,7 +335,7 @@ func (c *call) sourceOne(ctx context.Context, it sourced) error {
 	err := s.refresh(ctx, m)
 	var ch *cardChange
 	if err == nil && m.facts != nil {
-		ch, err = c.readConnections(m, it.connections())
+		ch, err = c.readConnections(m, it.connections(s.addressTaken))
 	}
 	s.mu.Unlock()
 	if err != nil || ch == nil {
@@ -342,7 +346,7 @@ func (c *call) sourceOne(ctx context.Context, it sourced) error {
 
 // connections are the NICs that a sourced VM gets: those asked for, else the
 // source's, on the networks of the same name or of the assignment.
-func (it *sourced) connections() *node {
+func (it *sourced) connections(taken func(n *vappNet, ip string) bool) *node {
 	a := it.vm.vapp
 	if it.nics != nil {
 		d := it.nics.Copy()
@@ -366,7 +370,7 @@ func (it *sourced) connections() *node {
 			mac = n.mac
 		}
 		mode := n.mode
-		if name != noNetwork && mode == "MANUAL" && !it.move {
+		if name != noNetwork && mode == "MANUAL" && !it.move && taken(a.netNamed(name), ip) {
 			// The original keeps its address.
 			mode, ip = "DHCP", ""
 		}
@@ -375,6 +379,12 @@ func (it *sourced) connections() *node {
 			text("NetworkAdapterType", n.adapter)))
 	}
 	return d
+}
+
+// addressTaken tells whether an address is taken on a network.
+func (s *Server) addressTaken(n *vappNet, ip string) bool {
+	a, err := netip.ParseAddr(ip)
+	return err != nil || slices.Contains(s.takenIn(n, ""), a)
 }
 
 // resize gives a VM the hardware that its instantiation asks for.
@@ -427,10 +437,8 @@ func (c *call) launch(ctx context.Context, a *vapp, doc *node) error {
 	s.mu.Lock()
 	vms := within(a, nil)
 	s.mu.Unlock()
-	if err := s.deployed(a, vms, true); err != nil || !asks("powerOn") {
-		return err
+	if !asks("powerOn") {
+		return s.deployed(a, vms, true)
 	}
-	return s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, _ *vm) error {
-		return setPower(ctx, obj, "powerOn")
-	})
+	return s.turnOn(ctx, a, vms, true)
 }

@@ -1,6 +1,9 @@
 package director
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 func (s *Server) vappRef(tag string, a *vapp) *node {
 	return el(tag, "href", s.vappHref(a), "id", "urn:vcloud:vapp:"+a.id, "name", a.name, "type", mediaVCloud+"vApp+xml")
@@ -44,6 +47,9 @@ func (a *vapp) state() int {
 		return a.status
 	}
 	if len(a.vms) == 0 {
+		if a.deployed {
+			return stateOn // it has nothing that could be off
+		}
 		return stateResolved
 	}
 	st := a.vms[0].state()
@@ -51,6 +57,10 @@ func (a *vapp) state() int {
 		if m.state() != st {
 			return stateMixed
 		}
+	}
+	// A vApp that was started keeps running when VMs come to it.
+	if st == stateOff && a.deployed && !slices.ContainsFunc(a.vms, func(m *vm) bool { return m.deployed }) {
+		return stateMixed
 	}
 	return st
 }
@@ -131,6 +141,7 @@ func (c *call) vappLinks(a *vapp) []*node {
 	if a.maintenance && c.provider() {
 		out = append(out, link("exitMaintenanceMode", href+"/action/exitMaintenanceMode", ""))
 	}
+	out = append(out, append(c.s.downloadLinks(a.download, href), link("ovf", href+"/ovf", "text/xml"))...)
 	if !a.auto {
 		out = append(out, link("recompose", href+"/action/recomposeVApp", mediaVCloud+"recomposeVAppParams+xml"))
 	}
@@ -217,9 +228,12 @@ func (c *call) networkConfigSection(a *vapp) (string, *node) {
 	d := section("NetworkConfigSection", href, typ, "The configuration parameters for logical networks")
 	add(d, link("edit", href, typ+"+xml"))
 	for _, n := range a.nets {
-		nc := add(el("NetworkConfig", "networkName", n.name), link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), ""))
-		if n.mode() == "natRouted" {
-			add(nc, link("syncSyslogSettings", c.s.href("/api/admin/network/"+n.id+"/action/syncSyslogServerSettings"), mediaVCloud+"task+xml"))
+		nc := el("NetworkConfig", "networkName", n.name)
+		if a.template == nil {
+			add(nc, link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), ""))
+			if n.mode() == "natRouted" {
+				add(nc, link("syncSyslogSettings", c.s.href("/api/admin/network/"+n.id+"/action/syncSyslogServerSettings"), mediaVCloud+"task+xml"))
+			}
 		}
 		add(d, add(nc, text("Description", n.desc), c.s.configuration(n), boolean("IsDeployed", a.deployed)))
 	}

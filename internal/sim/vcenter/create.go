@@ -241,7 +241,7 @@ func (s *Server) networkNamed(b *types.VirtualEthernetCardNetworkBackingInfo) (s
 
 func (s *Server) newMAC() string {
 	n := s.macSeq.Add(1)
-	return fmt.Sprintf("00:50:56:%02x:%02x:%02x", 0x80|s.macBase&0x3f, byte(n>>8), byte(n))
+	return fmt.Sprintf("00:50:56:%02x:%02x:%02x", 0x80|(s.macBase+byte(n>>16))&0x3f, byte(n>>8), byte(n))
 }
 
 func (s *Server) vcsimCreate(ctx *simulator.Context, folder *simulator.Folder, req *types.CreateVM_Task) (types.ManagedObjectReference, error) {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/soap"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // serveFolder is the datastore browser's /folder/PATH?dcPath=&dsName=.
@@ -136,6 +138,10 @@ func (s *Server) folderGet(w http.ResponseWriter, r *http.Request, p dsPath, loc
 		return
 	}
 	if fi.IsDir() {
+		if p.path == "" && s.store.makeFolders(p.datastore) != nil {
+			http.Error(w, "cannot read", http.StatusInternalServerError)
+			return
+		}
 		listFolder(w, f)
 		return
 	}
@@ -149,7 +155,17 @@ func (s *Server) folderGet(w http.ResponseWriter, r *http.Request, p dsPath, loc
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	c := &countingWriter{ResponseWriter: w}
-	http.ServeContent(c, r, "", fi.ModTime(), f)
+	var content io.ReadSeeker = f
+	if fi.Size() >= vdisk.SegmentSize {
+		whole, err := vdisk.Open(local)
+		if err != nil {
+			http.Error(w, "cannot read", http.StatusInternalServerError)
+			return
+		}
+		defer whole.Close()
+		content = io.NewSectionReader(whole, 0, whole.Size())
+	}
+	http.ServeContent(c, r, "", fi.ModTime(), content)
 	if r.Method == http.MethodGet {
 		s.stats.folder.Add(c.n)
 	}
@@ -164,6 +180,9 @@ func listFolder(w http.ResponseWriter, dir *os.File) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	fmt.Fprintln(w, "<html><body><table>")
 	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue // parts of files that are one file here
+		}
 		name := html.EscapeString(e.Name())
 		fmt.Fprintf(w, "<tr><td><a href=%q>%s</a></td></tr>\n", name, name)
 	}
@@ -210,17 +229,22 @@ func (s *Server) folderPut(w http.ResponseWriter, r *http.Request, p dsPath, loc
 
 // receiveFile puts what r yields in the place of the file, sparsely.
 func receiveFile(local string, r io.Reader, want int64) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(local), ".upload-*")
+	name, err := os.CreateTemp(filepath.Dir(local), ".upload-*")
+	if err != nil {
+		return err
+	}
+	_ = name.Close()
+	tmp, err := vdisk.OpenWriter(name.Name())
 	if err != nil {
 		return err
 	}
 	defer func() {
 		err = errors.Join(err, tmp.Close())
 		if err != nil {
-			_ = os.Remove(tmp.Name())
+			_ = vdisk.Remove(name.Name())
 			return
 		}
-		err = os.Rename(tmp.Name(), local)
+		err = vdisk.Rename(name.Name(), local)
 	}()
 	buf := make([]byte, 16*blockSize)
 	var off int64
@@ -261,7 +285,7 @@ func (s *Server) folderDelete(w http.ResponseWriter, p dsPath, local string) {
 		http.Error(w, fmt.Sprintf("Unable to access file %s since it is locked", p), http.StatusInternalServerError)
 		return
 	}
-	if err := os.Remove(local); err != nil {
+	if err := vdisk.Remove(local); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}

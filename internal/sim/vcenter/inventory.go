@@ -251,6 +251,36 @@ func (s *Server) buildPools(ctx *simulator.Context) error {
 	return nil
 }
 
+// pool returns the resource pool of that path, making what is missing.
+func (s *Server) pool(ctx *simulator.Context, path string) (types.ManagedObjectReference, error) {
+	s.inv.mu.Lock()
+	defer s.inv.mu.Unlock()
+	if ref, ok := s.inv.pools[path]; ok && s.model.Map().Get(ref) != nil {
+		return ref, nil
+	}
+	at, sofar := s.inv.pools[""], ""
+	for _, name := range strings.Split(path, "/") {
+		sofar = strings.TrimPrefix(sofar+"/"+name, "/")
+		if ref, ok := s.inv.pools[sofar]; ok && s.model.Map().Get(ref) != nil {
+			at = ref
+			continue
+		}
+		parent, ok := s.model.Map().Get(at).(*simulator.ResourcePool)
+		if !ok {
+			return at, gone(at)
+		}
+		made, err := locking[*methods.CreateResourcePoolBody](ctx, parent, func() soap.HasFault {
+			return parent.CreateResourcePool(ctx, &types.CreateResourcePool{This: at, Name: name, Spec: types.DefaultResourceConfigSpec()})
+		})
+		if err != nil {
+			return at, fmt.Errorf("resource pool %s: %w", sofar, err)
+		}
+		at = made.Res.Returnval
+		s.inv.pools[sofar] = at
+	}
+	return at, nil
+}
+
 // folder returns the VM folder of that path, making what is missing.
 func (s *Server) folder(ctx *simulator.Context, path string) (types.ManagedObjectReference, error) {
 	s.inv.mu.Lock()

@@ -14,6 +14,8 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 const nfcPath = "/nfc/"
@@ -191,7 +193,7 @@ func (l *lease) addDisk(vmName string, devices []types.BaseVirtualDevice, disk *
 	d.url = types.HttpNfcLeaseDeviceUrl{
 		Key: fmt.Sprintf("/%s/%s", l.vm.Value, slot),
 		Url: l.url(d.name), SslThumbprint: l.thumbprint(), Disk: types.NewBool(true), TargetId: d.name,
-		DatastoreKey: l.s.url.Host + "/" + top.file.datastore, FileSize: allocated(top.extentPath()),
+		DatastoreKey: l.s.url.Host + "/" + top.file.datastore, FileSize: vdisk.Allocated(top.extentPath()),
 	}
 	if l.upload {
 		d.url.ImportKey = fmt.Sprintf("/%s/%s", vmName, slot)
@@ -336,7 +338,7 @@ func (o *nfcLease) HttpNfcLeaseGetManifest(_ *simulator.Context, _ *types.HttpNf
 			Size: d.size, Disk: d.layer != nil,
 		}
 		if d.layer != nil {
-			e.Capacity, e.PopulatedSize = d.layer.capacity(), allocated(d.layer.extentPath())
+			e.Capacity, e.PopulatedSize = d.layer.capacity(), vdisk.Allocated(d.layer.extentPath())
 		}
 		list = append(list, e)
 	}

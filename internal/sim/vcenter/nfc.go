@@ -16,6 +16,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // ExportSnapshot leases the disks as the snapshot froze them.
@@ -376,7 +378,7 @@ func (l *lease) receive(w http.ResponseWriter, r *http.Request, d *leaseDevice) 
 
 // store decodes an upload into the disk's flat file.
 func (l *lease) store(r io.Reader, d *leaseDevice) error {
-	f, err := os.OpenFile(d.layer.extentPath(), os.O_WRONLY, 0)
+	f, err := vdisk.OpenWriter(d.layer.extentPath())
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,11 @@ type Server struct {
 	stats  counters
 	inv    inventory
 	perms  permissions
+	keeper *keeper // nil: no state is kept
+	built  metaRecord
 
+	direct  sync.Mutex // one AddVMs at a time; guards pattern
+	pattern *simulator.VirtualMachine
 	create  sync.Mutex   // vcsim's VM creation shares device templates between VMs
 	space   sync.RWMutex // vcsim reads datastores without their locks: nobody writes to them meanwhile
 	taskSeq atomic.Int64
@@ -73,9 +77,6 @@ func Start(c Config) (*Server, error) {
 	if err := c.setDefaults(); err != nil {
 		return nil, err
 	}
-	if c.InstanceUUID == "" {
-		c.InstanceUUID = uuid.NewString()
-	}
 	s := &Server{
 		cfg:      c,
 		faults:   newFaults(),
@@ -85,10 +86,18 @@ func Start(c Config) (*Server, error) {
 		wrappers: map[types.ManagedObjectReference]map[*simulator.Registry]bool{},
 	}
 	s.background, s.stop = context.WithCancel(context.Background())
-	for _, b := range []byte(c.InstanceUUID) {
+	old, meta, err := s.recall()
+	if err != nil {
+		return nil, fmt.Errorf("vcenter simulator: %w", err)
+	}
+	if s.cfg.InstanceUUID == "" {
+		s.cfg.InstanceUUID = uuid.NewString()
+	}
+	for _, b := range []byte(s.cfg.InstanceUUID) {
 		s.macBase = s.macBase*31 + b // vCenters side by side give out different MACs
 	}
 	s.store = newStore(c)
+	s.store.touch = s.touch
 	creating.Lock()
 	defer creating.Unlock()
 	if err := s.makeModel(); err != nil {
@@ -98,7 +107,7 @@ func Start(c Config) (*Server, error) {
 		s.model.Remove()
 		return nil, fmt.Errorf("vcenter simulator: %w", err)
 	}
-	if err := s.build(); err != nil {
+	if err := s.rebuild(old, meta); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("vcenter simulator: inventory: %w", err)
 	}
@@ -240,6 +249,9 @@ func (s *Server) Close() error {
 	}
 	err = errors.Join(err, s.closeHosts(ctx))
 	s.tasks.Wait()
+	if s.keeper != nil && s.keeper.log != nil {
+		err = errors.Join(err, s.save(true), s.keeper.log.close())
+	}
 	s.model.Remove()
 	return err
 }

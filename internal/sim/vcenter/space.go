@@ -6,6 +6,8 @@ import (
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // A usage is what a datastore's room goes into, apart from the layers of
@@ -22,7 +24,13 @@ type usage struct {
 // capacity, a thin one and a delta what was written. Nothing when its files
 // are gone.
 func (l *layer) takes() int64 {
-	n := allocated(l.extentPath())
+	if l.unmade.Load() {
+		if l.thin {
+			return l.content.fill
+		}
+		return l.capacity()
+	}
+	n := vdisk.Allocated(l.extentPath())
 	if l.parent != nil || l.thin {
 		return n
 	}
@@ -40,7 +48,7 @@ func (l *layer) fresh(off, n int64) int64 {
 		l.mu.RLock()
 		want = subtract(want, l.have.ranges(size))
 		l.mu.RUnlock()
-	} else if f, err := os.Open(l.extentPath()); err == nil {
+	} else if f, err := vdisk.Open(l.extentPath()); err == nil {
 		data, err := dataRanges(f, size)
 		if err == nil {
 			want = subtract(want, data)

@@ -10,6 +10,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // unused opens a disk that is to grow, and refuses one that a VM, a snapshot
@@ -142,7 +144,7 @@ func (s *Server) copyDisk(from, to string, force bool) error {
 	}
 	need := src.capacity()
 	if src.root().thin {
-		need = allocated(src.extentPath())
+		need = vdisk.Allocated(src.extentPath())
 	}
 	if err := s.room(dst, dst.datastore, need); err != nil {
 		return err
@@ -197,7 +199,7 @@ func (m *diskManager) CreateVirtualDiskTask(ctx *simulator.Context, req *types.C
 			return nil, err
 		}
 		size := spec.GetFileBackedVirtualDiskSpec().CapacityKb * 1024
-		if size <= 0 {
+		if size <= 0 || size > vdisk.MaxSize {
 			return nil, refuse(&types.InvalidArgument{InvalidProperty: "spec.capacityKb"}, "capacity %d", size)
 		}
 		need := size
@@ -251,10 +253,10 @@ func (m *diskManager) ExtendVirtualDiskTask(ctx *simulator.Context, req *types.E
 		if err != nil {
 			return err
 		}
-		if size := req.NewCapacityKb * 1024; size > l.capacity() && l.parent == nil {
+		if size := req.NewCapacityKb * 1024; size > l.capacity() && size <= vdisk.MaxSize && l.parent == nil {
 			return ioFault(l.file, l.grow(size))
 		}
-		return refuse(&types.InvalidArgument{InvalidProperty: "newCapacityKb"}, "disk %s: can only grow", l.file)
+		return refuse(&types.InvalidArgument{InvalidProperty: "newCapacityKb"}, "disk %s: can only grow, to %d bytes at most", l.file, int64(vdisk.MaxSize))
 	})
 	return &methods.ExtendVirtualDisk_TaskBody{Res: &types.ExtendVirtualDisk_TaskResponse{Returnval: task}}
 }

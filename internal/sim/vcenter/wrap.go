@@ -76,6 +76,11 @@ func (s *Server) intercept(c *simulator.Context, m *simulator.Method) (mo.Refere
 	if own == nil {
 		return nil, nil
 	}
+	s.touched(own)
+	if err := s.touchCall(own, m); err != nil {
+		fault, _ := faultOf(err)
+		return nil, fault
+	}
 	if ds, ok := own.(*simulator.Datastore); ok && m.Name == "RefreshDatastore" {
 		s.refresh(ds.Name) // here, before the call takes the datastore's lock
 	}
