@@ -33,6 +33,8 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 		Recorder:          recorder,
 		Faults:            c.faults,
 		Site:              s.spec.ID,
+
+		DiscoveryInterval: time.Duration(s.spec.Discovery),
 	}
 	for _, vc := range s.vcenters {
 		config.VCenters = append(config.VCenters, director.VCenter{
@@ -52,6 +54,9 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 		return nil
 	}
 	if err := addOutside(s.director, s.spec); err != nil {
+		return err
+	}
+	if err := addProviderVDCs(s); err != nil {
 		return err
 	}
 	for i := range s.spec.Orgs {
@@ -110,13 +115,14 @@ func addVDC(d *director.Server, org string, p place, morefs map[*VM]string) erro
 		ID: p.uuid("vdc"), Org: org, Name: v.Name, Description: v.Description, VCenter: v.VCenter,
 		ResourcePool: v.ResourcePool, AllocationModel: v.AllocationModel, VMQuota: v.VMQuota,
 	}
+	limits(&spec, v)
 	if len(v.VApps)+len(v.VMs) > 0 || p.hasTemplates() {
 		spec.Folder = p.folder() // made with the first VM
 	}
 	for _, profile := range v.StorageProfiles {
 		spec.StorageProfiles = append(spec.StorageProfiles, director.StorageProfileSpec{
 			ID: p.uuid("storage profile", profile.Name), Name: profile.Name, LimitMB: int64(profile.Limit >> 20),
-			Default: profile.Default, Datastores: []string{profile.Datastore},
+			Default: profile.Default, Datastores: []string{profile.Datastore}, Disabled: profile.Disabled,
 		})
 	}
 	vdc, err := d.AddVDC(spec)

@@ -50,6 +50,7 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 	for _, d := range spec.Datastores {
 		config.Datastores = append(config.Datastores, vcenter.Datastore{Name: d.Name, Capacity: int64(d.Capacity), Type: d.Type})
 	}
+	config.ResourcePools = append(config.ResourcePools, spec.ResourcePools...)
 	for o := range s.Orgs {
 		for v := range s.Orgs[o].VDCs {
 			if vdc := &s.Orgs[o].VDCs[v]; vdc.VCenter == spec.Name {

@@ -91,6 +91,7 @@ func (c *checker) site(s *Site) {
 		c.vcenter(thing, s.ID, &s.VCenters[i])
 	}
 	c.outside(thing, s)
+	c.providerVDCs(thing, s)
 	for i := range s.Orgs {
 		c.org(thing, s, &s.Orgs[i])
 	}
@@ -172,6 +173,7 @@ func (c *checker) vdc(thing string, s *Site, o *Org, v *VDC) {
 	}
 	c.storageProfiles(thing, vc, v)
 	c.edges(thing, s, v)
+	c.vdcLimits(thing, s, v)
 	unique(c, thing, "network", v.Networks, orgNetworkName)
 	for i := range v.Networks {
 		c.orgNetwork(thing, vc, &v.Networks[i])

@@ -33,9 +33,11 @@ type Site struct {
 	NSXTManagers     []NSXTManager     `yaml:"nsxtManagers"`
 	ExternalNetworks []ExternalNetwork `yaml:"externalNetworks"`
 
-	SnapshotsPerVM    int      `yaml:"snapshotsPerVM"`    // since API 39.0; default 1
-	StartupSecond     Duration `yaml:"startupSecond"`     // how long a second of a startup delay lasts; 0 does not wait
-	CustomizationTime Duration `yaml:"customizationTime"` // of a guest after its VM's start; default 10s
+	SnapshotsPerVM    int           `yaml:"snapshotsPerVM"`    // since API 39.0; default 1
+	StartupSecond     Duration      `yaml:"startupSecond"`     // how long a second of a startup delay lasts; 0 does not wait
+	CustomizationTime Duration      `yaml:"customizationTime"` // of a guest after its VM's start; default 10s
+	Discovery         Duration      `yaml:"discovery"`         // how often VMs are discovered; never
+	ProviderVDCs      []ProviderVDC `yaml:"providerVDCs"`
 }
 
 // A Login is an account of a vCD's system organization.
@@ -63,6 +65,8 @@ type VCenter struct {
 	MaxSessions    int           `yaml:"maxSessions"`    // 0: no limit
 	SessionTimeout Duration      `yaml:"sessionTimeout"` // of idle ones; default 30m
 	NFCProxy       bool          `yaml:"nfcProxy"`       // leases lead to the vCenter, not to hosts
+	ResourcePools  []string      `yaml:"resourcePools"`  // that belong to no VDC
+	VMGroups       []string      `yaml:"vmGroups"`       // of the cluster
 }
 
 // A VCenterUser has a role at vCenter's root folder: one of vCenter's own, or
@@ -72,6 +76,25 @@ type VCenterUser struct {
 	Password   string   `yaml:"password"`
 	Role       string   `yaml:"role"` // default: ReadOnly
 	Privileges []string `yaml:"privileges"`
+}
+
+// A ProviderVDC is what VDCs get their resources from. A vCenter for which the
+// inventory names none has one of its own name.
+type ProviderVDC struct {
+	Name            string                   `yaml:"name"`
+	Description     string                   `yaml:"description"`
+	VCenter         string                   `yaml:"vcenter"`
+	ResourcePools   []string                 `yaml:"resourcePools"` // default: the cluster's
+	StorageProfiles []ProviderStorageProfile `yaml:"storageProfiles"`
+	NetworkPools    []string                 `yaml:"networkPools"`
+	NSXTManager     string                   `yaml:"nsxtManager"`
+	HardwareVersion string                   `yaml:"hardwareVersion"` // the highest
+}
+
+// A ProviderStorageProfile is a storage policy over some datastores.
+type ProviderStorageProfile struct {
+	Name       string   `yaml:"name"`
+	Datastores []string `yaml:"datastores"` // default: all
 }
 
 // A Datastore has a folder of its name below the cloud's directory.
@@ -146,8 +169,17 @@ type VDC struct {
 
 	Disks []NamedDisk `yaml:"disks"` // independent ones
 
-	NetworkProvider string `yaml:"networkProvider"` // NSX_T, NSX_V
-	Edges           []Edge `yaml:"edges"`
+	NetworkProvider string  `yaml:"networkProvider"` // NSX_T, NSX_V
+	Edges           []Edge  `yaml:"edges"`
+	ProviderVDC     string  `yaml:"providerVDC"`  // default: the vCenter's first
+	NICQuota        int     `yaml:"nicQuota"`     // 0: unlimited
+	NetworkQuota    int     `yaml:"networkQuota"` // 0: 1000
+	CPU             int     `yaml:"cpu"`          // MHz; 0: unlimited
+	Memory          Size    `yaml:"memory"`       // 0: unlimited
+	CPUGuarantee    float64 `yaml:"cpuGuarantee"` // part of it that is reserved, 0 to 1
+	MemoryGuarantee float64 `yaml:"memoryGuarantee"`
+	NetworkPool     string  `yaml:"networkPool"`
+	VMDiscovery     *bool   `yaml:"vmDiscovery"` // default: as the org has it, which is on
 }
 
 // A StorageProfile of a VDC puts disks on one datastore.
@@ -156,6 +188,7 @@ type StorageProfile struct {
 	Datastore string `yaml:"datastore"`
 	Limit     Size   `yaml:"limit"` // 0: unlimited
 	Default   bool   `yaml:"default"`
+	Disabled  bool   `yaml:"disabled"`
 }
 
 // A NamedDisk is an independent disk of a VDC. It is attached to VMs by VAPP/VM,

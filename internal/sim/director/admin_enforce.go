@@ -95,6 +95,7 @@ POST /api/vdc/*/vmAffinityRules = Organization vDC: VM-VM Affinity Edit
 PUT /api/vmAffinityRule/* = Organization vDC: VM-VM Affinity Edit
 DELETE /api/vmAffinityRule/* = Organization vDC: VM-VM Affinity Edit
 POST /api/vdc/*/action/controlAccess = Organization vDC: Edit ACL
+PUT /api/vdc/*/action/controlAccess = Organization vDC: Edit ACL
 GET /api/vdc/*/controlAccess = Organization vDC: View ACL
 PUT /api/vAppTemplate/* = vApp Template / Media: Edit
 DELETE /api/vAppTemplate/* = vApp Template / Media: Edit
@@ -183,6 +184,7 @@ PUT /cloudapi/*/serviceAccounts/* = Service Account: Manage
 DELETE /cloudapi/*/serviceAccounts/* = Service Account: Manage
 POST /cloudapi/*/testConnection = SSL: Test Connection | Truststore: View
 PUT /cloudapi/*/securityTags/vm/* = Security Tag: Edit | vApp: Edit Properties
+PUT /cloudapi/*/securityTags/tag = Security Tag: Edit | vApp: Edit Properties
 `
 
 // A requirement is a line of requiredTable.

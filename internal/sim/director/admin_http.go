@@ -61,6 +61,8 @@ func (c *call) negotiate() error {
 	takes := takesXML
 	if c.asksJSON() {
 		takes = takesJSON
+	} else if c.json {
+		takes = append(slices.Clone(takesXML), "application/*+json", "application/json")
 	}
 	for _, accept := range c.r.Header.Values("Accept") {
 		for one := range strings.SplitSeq(accept, ",") {

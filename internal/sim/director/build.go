@@ -138,9 +138,18 @@ func (s *Server) AddVDC(v VDCSpec) (string, error) {
 		thing: thing{id: idOr(v.ID), name: v.Name, desc: v.Description, seq: s.next()}, org: o.id, vc: vc, pool: pool, folder: folder,
 		model: or(v.AllocationModel, "Flex"), enabled: !v.Disabled, vmQuota: v.VMQuota, nicQuota: v.NICQuota, networkQuota: or(v.NetworkQuota, 1000),
 	}
-	p := &policy{thing: thing{id: newID(), name: "System Default", seq: s.next()}, vdc: n.id}
-	s.policies[p.id] = p
-	n.defaultPolicy = p.id
+	pv, err := s.pvdcFor(v, vc)
+	if err != nil {
+		s.mu.Unlock()
+		return "", fmt.Errorf("VDC %s: %w", v.Name, err)
+	}
+	n.pvdc, n.thin, n.cpuGuaranteed, n.memGuaranteed, n.discovery = pv.id, true, v.CPUGuaranteed, v.MemoryGuaranteed, v.Discovery
+	n.cpu, n.memory = capacityLimit{v.CPUMHz, v.CPUMHz}, capacityLimit{v.MemoryMB, v.MemoryMB}
+	n.elastic = n.model == "Flex"
+	if p := v.NetworkPool; p.Name != "" {
+		n.networkPool = namedRef{or(p.ID, uuidOf("network pool", p.Name)), p.Name}
+	}
+	s.addDefaultPolicy(n)
 	s.vdcs[n.id] = n
 	s.mu.Unlock()
 	for i, p := range v.StorageProfiles {
@@ -209,6 +218,7 @@ func (s *Server) AddStorageProfile(p StorageProfileSpec) (string, error) {
 		}
 	}
 	n.isDefault = n.isDefault || first
+	n.pvdcProfile = s.pvdcProfileNamed(s.pvdcs[v.pvdc], n.name, n.datastores, "").id
 	s.profiles[n.id] = n
 	return n.id, nil
 }
@@ -221,8 +231,9 @@ func (s *Server) AddComputePolicy(vdcName, name, description string) (string, er
 	if v == nil {
 		return "", fmt.Errorf("compute policy %s: no VDC %s", name, vdcName)
 	}
-	p := &policy{thing: thing{id: newID(), name: name, desc: description, seq: s.next()}, vdc: v.id}
+	p := &policy{thing: thing{id: newID(), name: name, desc: description, seq: s.next()}}
 	s.policies[p.id] = p
+	v.policies = append(v.policies, p.id)
 	return p.id, nil
 }
 

@@ -129,7 +129,7 @@ func (c *call) templateRecords() []*record {
 		r := &record{tag: "VAppTemplateRecord", meta: a.meta, attrs: []string{"href", s.vappHref(a), "name", a.name, "ownerName", s.ownerName(a.owner),
 			"vdc", s.href("/api/vdc/" + v.id), "vdcName", v.name, "org", s.href("/api/org/" + v.org), "creationDate", stamp(a.created),
 			"isBusy", yes(s.occupied(a, nil)), "isGoldMaster", yes(t.gold), "isEnabled", "true", "status", templateStatus(t.state()),
-			"isDeployed", "false", "isExpired", "false"}}
+			"isDeployed", "false", "isExpired", yes(t.content.expired)}}
 		if k := t.item; k != nil {
 			r.attrs = append(r.attrs, "catalogName", k.catalog.name, "isPublished", yes(k.catalog.published))
 		}

@@ -16,7 +16,7 @@ import (
 // fields "Name", each with an occurrence (? * + or none for exactly one) and a
 // type after "=":
 //
-//	s string, i int, l long, b boolean, d dateTime, ip address, any unchecked,
+//	s string, i int, l long, f double, b boolean, d dateTime, ip address, any unchecked,
 //	else the name of another type.
 //
 // A prefix names the namespace: o ovf, x extension, w extension or vCloud's (the
@@ -26,7 +26,7 @@ import (
 // attribute that must be there.
 //
 // Each area of the API has its own part.
-var grammar = parts(coreGrammar, netGrammar, catalogGrammar, adminGrammar, vmGrammar)
+var grammar = parts(coreGrammar, netGrammar, catalogGrammar, adminGrammar, vmGrammar, pvdcGrammar, vdcGrammar, policyGrammar)
 
 func parts(all ...map[string]string) map[string]string {
 	out := map[string]string{}
@@ -321,6 +321,8 @@ func checkSimple(e *node, typ string) error {
 		_, err = strconv.ParseInt(v, 10, 32)
 	case "l":
 		_, err = strconv.ParseInt(v, 10, 64)
+	case "f":
+		_, err = strconv.ParseFloat(v, 64)
 	case "b":
 		if v != "true" && v != "false" && v != "1" && v != "0" {
 			err = strconv.ErrSyntax

@@ -23,6 +23,7 @@ type call struct {
 	login   *login
 	version string // "37.1"
 	body    []byte
+	json    bool // the route speaks JSON too
 }
 
 // An answer is what a handler has to say.
@@ -47,6 +48,7 @@ type route struct {
 	takes    string // media type of the body, without "+xml"; "" for no body, "?" when the handler looks itself
 	lenient  bool   // the body may come without a Content-Type
 	noAccept bool   // the Accept header is not looked at
+	json     bool   // of /api: JSON is spoken too
 }
 
 const (
@@ -101,6 +103,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, rt route) {
 	if err != nil {
 		a = c.failed(err)
 	}
+	if a.doc != nil && c.wantsJSON(rt) {
+		a.json, a.doc = nodeJSON(a.doc), nil
+	}
 	typ, body := c.render(a)
 	h := w.Header()
 	h.Set("X-VMWARE-VCLOUD-REQUEST-ID", c.id)
@@ -134,7 +139,7 @@ func (c *call) run(rt route) (*answer, error) {
 	if err != nil {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "BAD_REQUEST", "The request body is too large.")
 	}
-	c.body = body
+	c.body, c.json = body, rt.json
 	if rt.noAccept {
 		// The version counts where there is one.
 		if err := c.negotiate(); err != nil {
@@ -183,10 +188,13 @@ func (c *call) checkType(rt route) error {
 	}
 	typ, _, err := mime.ParseMediaType(ct)
 	want := rt.takes + "+xml"
+	if rt.json && c.sentJSON() {
+		want = rt.takes + "+json"
+	}
 	if strings.HasPrefix(c.r.URL.Path, "/cloudapi/") {
 		want = "application/json"
 	}
-	if err != nil || !strings.EqualFold(typ, want) && typ != "application/*+xml" {
+	if err != nil || !strings.EqualFold(typ, want) && typ != "application/*+xml" && !(rt.json && typ == "application/*+json") {
 		return refuse(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE",
 			"The content type %q is not supported; %s is.", ct, want)
 	}

@@ -53,7 +53,7 @@ func (s *Server) nextExpiry(before time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var first time.Time
-	for _, a := range s.vapps {
+	for _, a := range s.leased() {
 		at := a.leaseEnd()
 		if at.IsZero() || at.After(before) || a.expired || before.Before(a.leaseTried.Add(leaseRetry)) {
 			continue
@@ -63,6 +63,16 @@ func (s *Server) nextExpiry(before time.Time) time.Time {
 		}
 	}
 	return first
+}
+
+// leased are the vApps and the contents of vApp templates.
+func (s *Server) leased() []*vapp {
+	out := sorted(s.vapps)
+	for _, t := range s.templates {
+		out = append(out, t.content)
+	}
+	sortBy(out, func(a, b *vapp) bool { return a.seq < b.seq })
+	return out
 }
 
 // leaseEnd is when the lease that runs now ends; zero for never.
@@ -96,7 +106,7 @@ func (s *Server) expireLeases() []*task {
 	defer s.mu.Unlock()
 	var tasks []*task
 	now := s.now()
-	for _, a := range sorted(s.vapps) {
+	for _, a := range s.leased() {
 		end := a.leaseEnd()
 		if end.IsZero() || now.Before(end) || a.expired || now.Before(a.leaseTried.Add(leaseRetry)) || s.occupied(a, nil) {
 			continue
@@ -108,7 +118,11 @@ func (s *Server) expireLeases() []*task {
 }
 
 func (s *Server) endLease(a *vapp) *task {
-	lease := s.orgOf(a).lease
+	o := s.orgOf(a)
+	lease := o.lease
+	if t := a.template; t != nil {
+		return s.endTemplateLease(o, t)
+	}
 	switch {
 	case a.deployed:
 		return s.stopAtLeaseEnd(a, lease.PowerOffOnExpiration)
@@ -119,6 +133,22 @@ func (s *Server) endLease(a *vapp) *task {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		a.expired = true
+		return nil
+	})
+}
+
+// endTemplateLease ends the storage lease of a template, which organizations
+// have settings of their own for.
+func (s *Server) endTemplateLease(o *org, t *vappTemplate) *task {
+	if o.settings.templateDelete {
+		return s.startAsSystem(o, "vdcDeleteTemplate", "Deleting Virtual Application Template", vappOwner(t.content), func(ctx context.Context) error {
+			return s.destroyTemplate(ctx, t)
+		})
+	}
+	return s.startAsSystem(o, "vdcUpdateTemplate", "Expiring storage lease of Virtual Application Template", vappOwner(t.content), func(context.Context) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		t.content.expired = true
 		return nil
 	})
 }

@@ -111,3 +111,15 @@ func TestExpireNow(t *testing.T) {
 	}
 	u.run(http.MethodDelete, c.vappPath(), "", "")
 }
+
+func TestTemplatesExpire(t *testing.T) {
+	c, u := leased(t, director.OrgLease{})
+	catalog := must(c.dir.AddCatalog(director.CatalogSpec{Org: "leased", Name: "images"}))(t)
+	must(c.dir.AddTemplate(director.TemplateSpec{Catalog: catalog, VAppSpec: director.VAppSpec{VDC: "leased", Name: "image",
+		Lease: &director.Lease{StorageSeconds: 60}, VMs: []director.VMSpec{{Name: "one", MoRef: c.take()}}}}))(t)
+	c.dir.Advance(time.Hour)
+	r := u.get("/api/query?type=adminVAppTemplate&filter=name==image").FindElement("./AdminVAppTemplateRecord")
+	if r == nil || r.SelectAttrValue("isExpired", "") != "true" {
+		t.Errorf("not expired: %v", r)
+	}
+}

@@ -88,6 +88,14 @@ func (c *call) metadataOf() (*metadata, string, error) {
 		if n := s.nets[id]; n != nil && (c.provider() || s.vdcs[n.vdc].org == c.login.org.id) {
 			return &n.meta, s.href("/api/network/" + n.id), nil
 		}
+	case "providervdc":
+		if p := s.pvdcs[id]; p != nil && c.provider() {
+			return &p.meta, s.href("/api/admin/providervdc/" + p.id), nil
+		}
+	case "pvdcStorageProfile":
+		if p := s.pvdcProfiles[id]; p != nil && c.provider() {
+			return &p.meta, s.href("/api/admin/pvdcStorageProfile/" + p.id), nil
+		}
 	case "vdcStorageProfile":
 		if p := s.profiles[id]; p != nil && (c.provider() || s.vdcs[p.vdc].org == c.login.org.id) {
 			return &p.meta, s.href("/api/vdcStorageProfile/" + p.id), nil
@@ -238,6 +246,9 @@ func (c *call) changedMetadata() (*metadata, taskOwner, error) {
 			return nil, taskOwner{}, err
 		}
 		return &o.meta, taskOwner{"org", o.id, o.name}, nil
+	}
+	if kind, is := strings.CutPrefix(c.r.URL.Path, "/api/admin/"); is {
+		return c.adminMetadata(kind)
 	}
 	a, m, err := c.change(accessChange)
 	if err != nil {

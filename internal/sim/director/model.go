@@ -35,6 +35,10 @@ type inventory struct {
 	media         map[string]*media
 	transfers     map[string]*transfer
 	discoveryOff  bool // VM discovery, for the whole installation
+	pvdcs         map[string]*pvdc
+	extDocs       map[string]*extDoc
+	pvdcProfiles  map[string]*pvdcProfile
+	logicalGroups map[string]*logicalGroup
 	quotaPolicies map[string]*quotaPolicy
 	quotaOf       map[string]string        // id of an organization, user or vApp -> quota policy
 	bundles       map[string]*rightsBundle // rights bundles and global roles, by id
@@ -59,6 +63,7 @@ func newInventory() inventory {
 		extNets: map[string]*extNet{}, edges: map[string]*edge{}, netDocs: map[string]*netDoc{},
 		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
 		media: map[string]*media{}, transfers: map[string]*transfer{},
+		pvdcs: map[string]*pvdc{}, extDocs: map[string]*extDoc{}, pvdcProfiles: map[string]*pvdcProfile{}, logicalGroups: map[string]*logicalGroup{},
 		quotaPolicies: map[string]*quotaPolicy{}, quotaOf: map[string]string{},
 	}
 }
@@ -122,6 +127,19 @@ type vdc struct {
 	vcpuMHz                int64  // 0: 1000
 	discovery              string // true, false, or "" for what the organization has
 	networkProvider        string // NSX_V; anything else is NSX-T
+
+	pvdc                         string   // id
+	policies                     []string // ids of the compute policies that it offers
+	maxPolicy                    string   // id
+	cpu, memory                  capacityLimit
+	cpuGuaranteed, memGuaranteed float64 // parts of the allocation that are reserved
+	thin, fast, elastic          bool
+	overhead, overCommit         bool
+	networkPool                  namedRef
+	status                       int    // one of vdcReady, …
+	own                          bool   // pool and folder were made with it, and go with it
+	everyone                     string // access level
+	access                       []grant
 }
 
 type profile struct {
@@ -132,11 +150,9 @@ type profile struct {
 	enabled    bool
 	datastores []string
 	meta       metadata
-}
 
-type policy struct {
-	thing
-	vdc string
+	pvdcProfile string // id
+	iops        *iopsSettings
 }
 
 type orgNet struct {

@@ -158,10 +158,6 @@ func (c *call) theVDC() (*vdc, error) {
 	return v, nil
 }
 
-func capacityOf(tag, units string) *node {
-	return add(el(tag), text("Units", units), number("Allocated", 0), number("Limit", 0), number("Reserved", 0), number("Used", 0), number("Overhead", 0))
-}
-
 // getVDC is a VDC as its users or as administrators see it.
 func (c *call) getVDC(admin bool) (*answer, error) {
 	v, err := c.theVDC()
@@ -171,12 +167,21 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 	if admin && !c.orgAdmin(v.org) {
 		return nil, noRight("Organization vDC: View", v.id)
 	}
+	d := c.vdcNode(v, admin)
+	if admin {
+		return ok(mediaAdmin+"vdc", d), nil
+	}
+	return ok(mediaVCloud+"vdc", d), nil
+}
+
+// vdcNode is the document of a VDC.
+func (c *call) vdcNode(v *vdc, admin bool) *node {
 	s, tag, media, path := c.s, "Vdc", mediaVCloud+"vdc", "/api/vdc/"
 	if admin {
 		tag, media, path = "AdminVdc", mediaAdmin+"vdc", "/api/admin/vdc/"
 	}
 	href := s.href(path + v.id)
-	d := el(tag, "status", "1", "name", v.name, "id", "urn:vcloud:vdc:"+v.id, "href", href, "type", media+"+xml")
+	d := el(tag, "status", num(v.statusNumber()), "name", v.name, "id", "urn:vcloud:vdc:"+v.id, "href", href, "type", media+"+xml")
 	add(d, link("up", s.href("/api/org/"+v.org), mediaVCloud+"org+xml"), link("down", s.href("/api/vdc/"+v.id)+"/metadata", mediaVCloud+"metadata+xml"),
 		link("add", s.href("/api/vdc/"+v.id)+"/action/composeVApp", mediaVCloud+"composeVAppParams+xml"))
 	add(d, c.vdcVMLinks(v)...)
@@ -187,8 +192,10 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 	} else if c.orgAdmin(v.org) {
 		add(d, link("alternate", s.href("/api/admin/vdc/"+v.id), mediaAdmin+"vdc+xml"))
 	}
-	add(d, text("Description", v.desc), text("AllocationModel", v.model),
-		add(el("ComputeCapacity"), capacityOf("Cpu", "MHz"), capacityOf("Memory", "MB")))
+	if admin && c.provider() {
+		add(d, s.vdcAdminLinks(v)...)
+	}
+	add(d, text("Description", v.desc), s.tasksFor(v.id), text("AllocationModel", v.model), s.vdcCapacity(v))
 	entities := el("ResourceEntities")
 	for _, a := range sorted(s.vapps) {
 		if a.vdc == v.id && c.level(a) > accessNone {
@@ -201,27 +208,30 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 	for _, n := range s.netsOf(v) {
 		add(nets, s.ref("Network", "/api/network/", n.id, n.name, mediaVCloud+"network+xml"))
 	}
-	hw := el("SupportedHardwareVersions")
-	for _, h := range []string{"vmx-07", "vmx-08", "vmx-09", "vmx-10", "vmx-11", "vmx-13", "vmx-14", "vmx-15", "vmx-17", "vmx-18", "vmx-19", "vmx-20", "vmx-21"} {
-		add(hw, text("SupportedHardwareVersion", h))
-	}
 	profiles := el("VdcStorageProfiles")
 	for _, p := range sorted(s.profiles) {
 		if p.vdc == v.id {
-			add(profiles, s.profileRef("VdcStorageProfile", p.id))
+			ref := s.profileRef("VdcStorageProfile", p.id)
+			if admin {
+				ref.CreateAttr("href", s.href("/api/admin/vdcStorageProfile/"+p.id))
+				ref.CreateAttr("type", mediaAdmin+"vdcStorageProfile+xml")
+			}
+			add(profiles, ref)
 		}
 	}
-	add(d, entities, nets, add(el("Capabilities"), hw), number("NicQuota", v.nicQuota), number("NetworkQuota", v.networkQuota), number("UsedNetworkCount", s.networkCount(v)),
-		number("VmQuota", v.vmQuota), boolean("IsEnabled", v.enabled), profiles, number("VCpuInMhz2", 1000))
+	add(d, entities, nets, s.hardwareCapabilities(v.id), number("NicQuota", v.nicQuota), number("NetworkQuota", v.networkQuota), number("UsedNetworkCount", s.networkCount(v)),
+		number("VmQuota", v.vmQuota), boolean("IsEnabled", v.enabled), profiles)
+	if p := s.policies[v.defaultPolicy]; p != nil {
+		add(d, s.policyRef("DefaultComputePolicy", p))
+	}
+	if p := s.policies[v.maxPolicy]; p != nil {
+		add(d, s.policyRef("MaxComputePolicy", p))
+	}
+	add(d, number("VCpuInMhz2", or(v.vcpuMHz, 1000)))
 	if admin {
-		add(d, text("ResourceGuaranteedMemory", "0.0"), text("ResourceGuaranteedCpu", "0.0"), number("VCpuInMhz", 1000),
-			boolean("IsThinProvision", true), s.ref("ProviderVdcReference", "/api/admin/providervdc/", v.vc.id, v.vc.name, mediaAdmin+"providervdc+xml"))
-		if c.provider() {
-			add(d, add(el("ResourcePoolRefs"), s.vimObject("vmext:VimObjectRef", v.vc, v.pool.Value, "RESOURCE_POOL")))
-		}
-		add(d, boolean("UsesFastProvisioning", false))
+		c.addAdminPart(d, v)
 	}
-	return ok(media, d), nil
+	return d
 }
 
 // netsOf are the networks that vApps of a VDC may use.
@@ -254,9 +264,9 @@ func (c *call) getProfile() (*answer, error) {
 	}
 	d := el(tag, "name", p.name, "id", "urn:vcloud:vdcstorageProfile:"+p.id, "href", s.href(path+p.id), "type", media+"+xml")
 	add(d, link("up", s.href("/api/vdc/"+v.id), mediaVCloud+"vdc+xml"), text("Description", p.desc), boolean("Enabled", p.enabled), text("Units", "MB"),
-		number("Limit", p.limitMB), boolean("Default", p.isDefault), number("StorageUsedMB", s.usedMB(p)))
-	if admin {
-		add(d, s.ref("ProviderVdcStorageProfile", "/api/admin/pvdcStorageProfile/", p.id, p.name, mediaAdmin+"pvdcStorageProfile+xml"))
+		number("Limit", p.limitMB), boolean("Default", p.isDefault), p.iops.node(), number("StorageUsedMB", s.usedMB(p)), number("IopsAllocated", 0))
+	if from := s.pvdcProfiles[p.pvdcProfile]; admin && from != nil {
+		add(d, s.pvdcProfileRef(from))
 	}
 	return ok(media, d), nil
 }

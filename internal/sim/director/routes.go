@@ -7,7 +7,7 @@ func (s *Server) routes() []route {
 		accountRoutes(), roleRoutes(), userRoutes(), orgAdminRoutes(), systemRoutes(),
 		orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
 		adminRoutes(),
-		leaseRoutes(), quotaRoutes(),
+		leaseRoutes(), quotaRoutes(), pvdcRoutes(), vdcRoutes(), policyRoutes(), tagRoutes(), estateRoutes(), extensibilityRoutes(), vdcMetadataRoutes(),
 		cloudRoutes(),
 		vmRoutes(),
 		netRoutes(), netCloudRoutes(),
@@ -151,9 +151,5 @@ func actionRoutes() []route {
 func cloudRoutes() []route {
 	return []route{
 		{pattern: "GET /cloudapi/1.0.0/orgs", handle: (*call).cloudOrgs},
-		{pattern: "GET /cloudapi/{version}/vdcs/{urn}/computePolicies", handle: (*call).computePolicies},
-		{pattern: "GET /cloudapi/{version}/vdcComputePolicies/{urn}", handle: (*call).computePolicy},
-		{pattern: "GET /cloudapi/{version}/securityTags/vm/{urn}", handle: (*call).securityTags},
-		{pattern: "PUT /cloudapi/{version}/securityTags/vm/{urn}", handle: (*call).setSecurityTags, takes: "application/json"},
 	}
 }

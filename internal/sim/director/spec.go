@@ -66,6 +66,13 @@ type VDCSpec struct {
 	VMQuota              int // 0 is no limit
 	NICQuota             int // 0 is no limit
 	NetworkQuota         int // 0 is 1000
+	// ProviderVDC is a name or UUID; the first one of the vCenter when
+	// empty. CPU and memory are what the VDC is given; 0 is no limit.
+	ProviderVDC                     string
+	CPUMHz, MemoryMB                int64
+	CPUGuaranteed, MemoryGuaranteed float64 // parts of that, 0 to 1
+	NetworkPool                     NamedRef
+	Discovery                       string // of VMs: true, false; what the organization has when empty
 	// StorageProfiles are made with the VDC; the first is the default
 	// unless another says so.
 	StorageProfiles []StorageProfileSpec

@@ -305,7 +305,7 @@ func (s *Server) newVM(a *vapp, spec VMSpec) (*vm, error) {
 		m.profile = p.id
 	}
 	for _, pol := range s.policies {
-		if pol.vdc == v.id && pol.name == spec.ComputePolicy {
+		if v.offers(pol) && pol.name == spec.ComputePolicy && spec.ComputePolicy != "" {
 			m.policy = pol.id
 		}
 	}

@@ -61,6 +61,7 @@ func (s *Server) addVCenter(c VCenter) error {
 		return err
 	}
 	s.vcenters[vc.id] = vc
+	s.addImplicitPVDC(vc)
 	return nil
 }
 

@@ -111,9 +111,6 @@ func (c *call) planPolicies(m *vm, d *node, p *vmPlan) error {
 	return nil
 }
 
-// offers tells whether VMs of a VDC may have a policy.
-func (s *Server) offers(vdc string, p *policy) bool { return p.vdc == vdc }
-
 // planTPM reads TrustedPlatformModule. A device is added to a VM with EFI
 // firmware and never taken away by accident.
 func (c *call) planTPM(m *vm, d *node, p *vmPlan) error {

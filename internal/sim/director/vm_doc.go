@@ -81,8 +81,6 @@ func (c *call) policyNode(m *vm) *node {
 	return d
 }
 
-func (p *policy) urn() string { return "urn:vcloud:vdcComputePolicy:" + p.id }
-
 func (m *vm) nested() bool {
 	return m.facts != nil && m.facts.config.NestedHVEnabled != nil && *m.facts.config.NestedHVEnabled
 }
