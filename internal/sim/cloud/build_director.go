@@ -37,6 +37,9 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 	if s.director, err = director.Start(config); err != nil {
 		return err
 	}
+	if err := addOutside(s.director, s.spec); err != nil {
+		return err
+	}
 	for i := range s.spec.Orgs {
 		if err := addOrg(s.director, place{site: s.spec, org: &s.spec.Orgs[i]}, morefs); err != nil {
 			return fmt.Errorf("org %s: %w", s.spec.Orgs[i].Name, err)
@@ -104,6 +107,9 @@ func addVDC(d *director.Server, org string, p place, morefs map[*VM]string) erro
 	}
 	vdc, err := d.AddVDC(spec)
 	if err != nil {
+		return err
+	}
+	if err := addEdges(d, p, vdc); err != nil {
 		return err
 	}
 	for i := range v.Networks {

@@ -90,6 +90,7 @@ func (c *checker) site(s *Site) {
 	for i := range s.VCenters {
 		c.vcenter(thing, s.ID, &s.VCenters[i])
 	}
+	c.outside(thing, s)
 	for i := range s.Orgs {
 		c.org(thing, s, &s.Orgs[i])
 	}
@@ -159,6 +160,7 @@ func (c *checker) vdc(thing string, s *Site, o *Org, v *VDC) {
 		return
 	}
 	c.storageProfiles(thing, vc, v)
+	c.edges(thing, s, v)
 	unique(c, thing, "network", v.Networks, orgNetworkName)
 	for i := range v.Networks {
 		c.orgNetwork(thing, vc, &v.Networks[i])

@@ -24,6 +24,7 @@ import (
 //	PUT  /disk?vm=&disk=&offset=                 writes the body
 //	GET  /sum?vm=&disk=                          SHA-256 of the disk, hex
 //	POST /power?vm=&state=                       on, off, suspended
+//	POST /time?advance=                          moves the clocks of the vCDs on, as 36h
 //	POST /scrub                                  list of datastore paths
 //	POST /faults                                 a fault.Rule; its id
 //	GET  /faults                                 fault.Rule list
@@ -128,6 +129,7 @@ func (c *Cloud) controlHandler() http.Handler {
 	})
 	handle("POST /scrub", c.answerScrub)
 	c.handleFaults(handle)
+	handle("POST /time", func(_ http.ResponseWriter, r *http.Request) error { return c.advance(r.FormValue("advance")) })
 	return mux
 }
 

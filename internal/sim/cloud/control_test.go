@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestTheControlSocketActsOnTheRunningCloud(t *testing.T) {
@@ -36,6 +37,12 @@ func TestTheControlSocketActsOnTheRunningCloud(t *testing.T) {
 		t.Error("two sockets in one directory")
 	}
 
+	if err := client.Advance(ctx, 36*time.Hour); err != nil {
+		t.Error(err)
+	}
+	if err := client.Advance(ctx, -time.Hour); err == nil {
+		t.Error("the clock went back")
+	}
 	before, err := client.Sum(ctx, "web", 0)
 	if err != nil {
 		t.Fatal(err)

@@ -21,9 +21,12 @@ type Site struct {
 
 	TaskDelay Duration `yaml:"taskDelay"` // how long each vCD task runs at least
 
-	APIVersions     []string `yaml:"apiVersions"`     // default: all that there are
-	SessionTimeout  Duration `yaml:"sessionTimeout"`  // of a session that is not used
-	SessionLifetime Duration `yaml:"sessionLifetime"` // of any session
+	APIVersions      []string          `yaml:"apiVersions"`     // default: all that there are
+	SessionTimeout   Duration          `yaml:"sessionTimeout"`  // of a session that is not used
+	SessionLifetime  Duration          `yaml:"sessionLifetime"` // of any session
+	NetworkPools     []NetworkPool     `yaml:"networkPools"`
+	NSXTManagers     []NSXTManager     `yaml:"nsxtManagers"`
+	ExternalNetworks []ExternalNetwork `yaml:"externalNetworks"`
 }
 
 // A Login is an account of a vCD's system organization.
@@ -117,6 +120,9 @@ type VDC struct {
 	Networks        []OrgNetwork     `yaml:"networks"`
 	VApps           []VApp           `yaml:"vapps"`
 	VMs             []VM             `yaml:"vms"` // standalone VMs
+
+	NetworkProvider string `yaml:"networkProvider"` // NSX_T, NSX_V
+	Edges           []Edge `yaml:"edges"`
 }
 
 // A StorageProfile of a VDC puts disks on one datastore.

@@ -90,6 +90,9 @@ func (c *call) mayChange(a *vapp, m *vm, level int) error {
 		return refuse(http.StatusConflict, "INVALID_STATE",
 			"The requested operation could not be executed on vApp \"%s\". The vApp is in maintenance mode.", a.name)
 	}
+	if err := c.checkExpired(a); err != nil {
+		return err
+	}
 	if m != nil && c.s.occupied(a, m) {
 		return busy("com.vmware.vcloud.entity.vm", m.name)
 	}
@@ -170,6 +173,9 @@ func (c *call) putOwner() (*answer, error) {
 	u := c.s.users[id]
 	if u == nil || u.org != c.s.vdcs[a.vdc].org && !(c.provider() && u.id == c.s.systemUser().id) {
 		return nil, badRequest("The user %s is not a member of the organization of vApp %s.", or(id, "without an id"), a.name)
+	}
+	if err := c.s.checkOwnerQuota(a, u); err != nil {
+		return nil, err
 	}
 	a.owner = u.id
 	return noContent(), nil

@@ -16,18 +16,32 @@ func (s *Server) takenOn(org, except string) []netip.Addr {
 		if n.parent != org {
 			continue
 		}
-		if value(n.conf, "FenceMode") == "bridged" {
+		if n.mode() == "bridged" {
 			out = append(out, s.nicAddresses(n, except)...)
-		} else if a, err := netip.ParseAddr(n.routerIP); err == nil && n.id != except {
+		} else if n.id != except {
+			out = append(out, n.outside()...)
+		}
+	}
+	return append(out, s.edgeAddresses(org)...)
+}
+
+// outside are the addresses that a routed network has on its parent.
+func (n *vappNet) outside() []netip.Addr {
+	var out []netip.Addr
+	if a, ok := addrOf(n.routerIP); ok {
+		out = append(out, a)
+	}
+	for _, k := range keys(n.external) {
+		if a, ok := addrOf(n.external[k]); ok {
 			out = append(out, a)
 		}
 	}
-	return out
+	return append(out, n.fixedExternal()...)
 }
 
 // takenIn lists the addresses in use on a vApp network.
 func (s *Server) takenIn(n *vappNet, except string) []netip.Addr {
-	if n.parent != "" && value(n.conf, "FenceMode") == "bridged" {
+	if n.parent != "" && n.mode() == "bridged" {
 		return s.takenOn(n.parent, except)
 	}
 	return s.nicAddresses(n, except)
@@ -50,8 +64,8 @@ func (s *Server) nicAddresses(n *vappNet, except string) []netip.Addr {
 
 // poolOf is the scope that a vApp network's addresses come from.
 func (s *Server) poolOf(n *vappNet) ipScope {
-	if p := s.nets[n.parent]; p != nil && value(n.conf, "FenceMode") == "bridged" {
-		return p.scope
+	if s.inherits(n) {
+		return s.nets[n.parent].scope
 	}
 	return scopeOf(n.conf)
 }
@@ -62,11 +76,27 @@ func scopeOf(conf *node) ipScope {
 	if sc == nil {
 		sc = child(conf, "IpScope")
 	}
+	return scopeFrom(sc)
+}
+
+// scopeFrom reads an IpScope.
+func scopeFrom(sc *node) ipScope {
 	out := ipScope{gateway: value(sc, "Gateway"), netmask: value(sc, "Netmask"), dns1: value(sc, "Dns1"), dns2: value(sc, "Dns2"), suffix: value(sc, "DnsSuffix")}
+	if out.netmask == "" {
+		out.bits = atoi(value(sc, "SubnetPrefixLength"))
+	}
 	for _, r := range childrenOf(child(sc, "IpRanges"), "IpRange") {
 		out.ranges = append(out.ranges, IPRange{value(r, "StartAddress"), value(r, "EndAddress")})
 	}
 	return out
+}
+
+// prefixNode is the length of a subnet that has no netmask.
+func prefixNode(sc ipScope) *node {
+	if sc.bits == 0 {
+		return nil
+	}
+	return number("SubnetPrefixLength", sc.bits)
 }
 
 // free is the lowest address of a pool that nobody has.
@@ -92,44 +122,66 @@ func (sc ipScope) free(taken []netip.Addr) (string, error) {
 
 // contains tells whether an address is in the scope's subnet.
 func (sc ipScope) contains(a netip.Addr) bool {
-	gw, err1 := netip.ParseAddr(sc.gateway)
-	mask, err2 := netip.ParseAddr(sc.netmask)
-	if err1 != nil || err2 != nil || !gw.Is4() || !mask.Is4() || !a.Is4() {
-		return true // what is not known cannot refuse
-	}
-	g, k, x := gw.As4(), mask.As4(), a.As4()
-	for i := range g {
-		if g[i]&k[i] != x[i]&k[i] {
-			return false
-		}
-	}
-	return true
+	p, known := sc.prefix()
+	// What is not known cannot refuse.
+	return !known || p.Contains(a)
 }
 
-// route gives a routed vApp network its external address, if it has none.
+// route gives a routed vApp network the addresses outside that it has not got
+// yet: its router's, and one for each NIC that a rule gives one.
 func (s *Server) route(n *vappNet) error {
 	p := s.nets[n.parent]
-	if p == nil || value(n.conf, "FenceMode") != "natRouted" || n.routerIP != "" {
+	if p == nil || n.mode() != "natRouted" {
 		return nil
 	}
-	ip, err := p.scope.free(s.takenOn(p.id, ""))
-	if err != nil {
-		return badRequest("The network %s has no address left for the router of %s.", p.name, n.name)
+	free := func() (string, error) {
+		ip, err := p.scope.free(s.takenOn(p.id, ""))
+		if err != nil {
+			return "", badRequest("The network %s has no address left for the router of %s.", p.name, n.name)
+		}
+		return ip, nil
 	}
-	n.routerIP = ip
+	var err error
+	if n.routerIP == "" {
+		if n.routerIP, err = free(); err != nil {
+			return err
+		}
+	}
+	kept := map[string]string{}
+	for _, k := range n.oneToOne() {
+		if k.Tag == "OneToOneVmRule" && value(k, "MappingMode") == "automatic" {
+			kept[natKey(k)] = n.external[natKey(k)]
+		}
+	}
+	n.external = kept
+	for _, key := range keys(kept) {
+		if kept[key] == "" {
+			if kept[key], err = free(); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
+// unroute gives the addresses outside back.
+func (n *vappNet) unroute() { n.routerIP, n.external = "", nil }
+
 var macPattern = regexp.MustCompile(`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`)
 
-// macTaken tells whether another VM's NIC has a MAC address.
-func (s *Server) macTaken(mac string, except *vm) bool {
+// macTaken tells whether another VM's NIC has a MAC address. NICs in another
+// vApp's fence do not count for one that is to be in a fence itself.
+func (s *Server) macTaken(mac string, except *vm, fence *vappNet) bool {
 	for _, m := range s.vms {
 		if m == except {
 			continue
 		}
 		for _, n := range m.nics {
-			if strings.EqualFold(n.mac, mac) {
+			if !strings.EqualFold(n.mac, mac) {
+				continue
+			}
+			on := m.vapp.netNamed(n.network)
+			if fence == nil || on == nil || on.vapp == fence.vapp || !s.fenced(fence) || !s.fenced(on) {
 				return true
 			}
 		}
@@ -142,7 +194,7 @@ func (s *Server) newMAC() string {
 	for {
 		s.macs++
 		mac := fmt.Sprintf("00:50:56:%02x:%02x:%02x", 1+s.macs>>16&0x3e, s.macs>>8&0xff, s.macs&0xff)
-		if !s.macTaken(mac, nil) {
+		if !s.macTaken(mac, nil, nil) {
 			return mac
 		}
 	}

@@ -11,7 +11,6 @@ type orgSettings struct {
 	bootSequence                             bool
 	delay                                    int // seconds after power-on
 	vdcQuota                                 int // 0 is no limit
-	noDiscovery                              bool
 	templateSeconds                          int
 	templateDelete                           bool
 	password                                 passwordPolicy
@@ -217,7 +216,7 @@ func writeGeneral(o *org, d *node) error {
 	g.canPublish, g.publishExternally, g.subscribe = truth(value(d, "CanPublishCatalogs")), truth(value(d, "CanPublishExternally")), truth(value(d, "CanSubscribe"))
 	g.bootSequence = truth(value(d, "UseServerBootSequence"))
 	o.deployedQuota, o.stored, g.delay = 0, 0, 0
-	g.noDiscovery = value(d, "VmDiscoveryEnabled") == "false"
+	o.discovery = value(d, "VmDiscoveryEnabled")
 	if child(d, "VdcQuota") != nil {
 		g.vdcQuota = max(0, atoi(value(d, "VdcQuota")))
 	}
@@ -228,7 +227,7 @@ func fillGeneral(_ *Server, o *org, d *node) {
 	g := o.settings
 	add(d, boolean("CanPublishCatalogs", g.canPublish), boolean("CanPublishExternally", g.publishExternally), boolean("CanSubscribe", g.subscribe),
 		number("DeployedVMQuota", o.deployedQuota), number("StoredVmQuota", o.stored), boolean("UseServerBootSequence", g.bootSequence),
-		number("DelayAfterPowerOnSeconds", g.delay), number("VdcQuota", g.vdcQuota), boolean("VmDiscoveryEnabled", !g.noDiscovery))
+		number("DelayAfterPowerOnSeconds", g.delay), number("VdcQuota", g.vdcQuota), opt("VmDiscoveryEnabled", o.discovery))
 }
 
 func writeLease(o *org, d *node) error {

@@ -136,7 +136,7 @@ func (s *Server) AddVDC(v VDCSpec) (string, error) {
 	s.mu.Lock()
 	n := &vdc{
 		thing: thing{id: idOr(v.ID), name: v.Name, desc: v.Description, seq: s.next()}, org: o.id, vc: vc, pool: pool, folder: folder,
-		model: or(v.AllocationModel, "Flex"), enabled: !v.Disabled, vmQuota: v.VMQuota,
+		model: or(v.AllocationModel, "Flex"), enabled: !v.Disabled, vmQuota: v.VMQuota, nicQuota: v.NICQuota, networkQuota: or(v.NetworkQuota, 1000),
 	}
 	p := &policy{thing: thing{id: newID(), name: "System Default", seq: s.next()}, vdc: n.id}
 	s.policies[p.id] = p
@@ -226,26 +226,9 @@ func (s *Server) AddComputePolicy(vdcName, name, description string) (string, er
 	return p.id, nil
 }
 
-// AddOrgNetwork makes an organization VDC network and returns its UUID.
-func (s *Server) AddOrgNetwork(n OrgNetworkSpec) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := s.vdcNamed(n.VDC)
-	if v == nil {
-		return "", fmt.Errorf("org network %s: no VDC %s", n.Name, n.VDC)
-	}
-	net := &orgNet{
-		thing: thing{id: idOr(n.ID), name: n.Name, desc: n.Description, seq: s.next()}, vdc: v.id, mode: or(n.Mode, "bridged"),
-		scope:  ipScope{n.Gateway, or(n.Netmask, "255.255.255.0"), n.DNS1, n.DNS2, n.DNSSuffix, n.Ranges},
-		shared: n.Shared, portgroup: n.Portgroup, external: n.ExternalName, edge: n.EdgeGateway, externalID: newID(), edID: newID(),
-	}
-	s.nets[net.id] = net
-	return net.id, nil
-}
-
-func since(t time.Time) time.Time {
+func (s *Server) since(t time.Time) time.Time {
 	if t.IsZero() {
-		return time.Now()
+		return s.now()
 	}
 	return t
 }

@@ -88,7 +88,7 @@ func (c *call) readConnection(m *vm, d *node) (*nic, error) {
 	if !macPattern.MatchString(n.mac) {
 		return nil, badRequest("The MAC address %q is not one.", n.mac)
 	}
-	if c.s.macTaken(n.mac, m) {
+	if c.s.macTaken(n.mac, m, m.vapp.netNamed(n.network)) {
 		return nil, badRequest("The MAC address %s is in use by another virtual machine.", n.mac)
 	}
 	return n, c.checkAddress(m, n, old)

@@ -70,7 +70,7 @@ func (s *Server) AddCatalog(spec CatalogSpec) (string, error) {
 	}
 	k := &catalog{
 		thing: thing{id: idOr(spec.ID), name: spec.Name, desc: spec.Description, seq: s.next()}, org: o.id, owner: s.systemUser().id,
-		created: since(spec.Created), version: 1, published: spec.Published, everyone: spec.Access.Everyone, profiles: spec.StorageProfiles,
+		created: s.since(spec.Created), version: 1, published: spec.Published, everyone: spec.Access.Everyone, profiles: spec.StorageProfiles,
 	}
 	if spec.Owner != "" {
 		u := s.userNamed(o.id, spec.Owner)

@@ -33,18 +33,7 @@ func (c *call) deleteVApp() (*answer, error) {
 		return nil, badRequest("The requested operation could not be executed on vApp %q. Stop the vApp and try again.", a.name)
 	}
 	return c.accepted(c.start("vdcDeleteVapp", "Deleting Virtual Application", vappOwner(a), func(ctx context.Context) error {
-		c.s.mu.Lock()
-		vms := slices.Clone(a.vms)
-		c.s.mu.Unlock()
-		for _, m := range vms {
-			if err := c.s.destroy(ctx, m); err != nil {
-				return err
-			}
-		}
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		c.s.forget(a)
-		return nil
+		return c.s.deleteWhole(ctx, a)
 	})), nil
 }
 

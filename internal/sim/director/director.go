@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vappvault/vappvault/internal/sim/fault"
@@ -68,6 +69,11 @@ type Config struct {
 	// TransferDir is the folder for uploads and downloads under way; a
 	// temporary one when empty.
 	TransferDir string
+	// LeaseInterval is how often leases are looked at; every second when 0.
+	LeaseInterval time.Duration
+	// Now is the clock of leases, tasks and dates of creation; time.Now
+	// when nil. Sessions and delays follow the system's clock.
+	Now func() time.Time
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
@@ -113,6 +119,8 @@ type Server struct {
 
 	mu sync.Mutex
 	inventory
+
+	ahead atomic.Int64 // nanoseconds that the clock was moved on
 }
 
 // Start serves the installation that c describes. It is empty but for the
@@ -154,6 +162,8 @@ func Start(c Config) (*Server, error) {
 		ErrorLog: log.New(discard{}, "", 0),
 	}
 	go func() { _ = s.http.ServeTLS(l, "", "") }()
+	s.work.Add(1)
+	go s.leasesAlways()
 	if s.cfg.DiscoveryInterval > 0 {
 		s.work.Add(1)
 		go s.discoverAlways()
@@ -197,6 +207,12 @@ func withDefaults(c Config) Config {
 	}
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 30 * time.Minute
+	}
+	if c.LeaseInterval == 0 {
+		c.LeaseInterval = time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.SessionLifetime == 0 {
 		c.SessionLifetime = 24 * time.Hour

@@ -26,7 +26,7 @@ import (
 // attribute that must be there.
 //
 // Each area of the API has its own part.
-var grammar = parts(coreGrammar, catalogGrammar, adminGrammar)
+var grammar = parts(coreGrammar, netGrammar, catalogGrammar, adminGrammar)
 
 func parts(all ...map[string]string) map[string]string {
 	out := map[string]string{}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/vmware/govmomi/object"
@@ -29,7 +28,10 @@ func (c *call) theVimServer() (*vcenter, error) {
 func (c *call) getExtension() (*answer, error) {
 	href := c.s.href("/api/admin/extension")
 	d := add(el("vmext:VMWExtension", "href", href, "type", mediaAdmin+"vmwExtension+xml"),
-		link("down", href+"/vimServerReferences", mediaAdmin+"vmwVimServerReferences+xml"))
+		link("down", href+"/vimServerReferences", mediaAdmin+"vmwVimServerReferences+xml"),
+		link("down", href+"/externalNetworkReferences", mediaAdmin+"vmwExternalNetworkReferences+xml"),
+		link("down", href+"/networkPoolReferences", mediaAdmin+"vmwNetworkPoolReferences+xml"),
+		link("add", href+"/externalnets", mediaAdmin+"vmwexternalnet+xml"))
 	c.extensionLinks(d)
 	return ok(mediaAdmin+"vmwExtension", d), nil
 }
@@ -151,7 +153,7 @@ func (c *call) readImport(vc *vcenter, doc *node, a *vapp) (*importing, error) {
 	id := newID()
 	m := &vm{
 		thing: thing{id: id, name: or(name, f.name), desc: raw(doc, "VmDescription"), seq: c.s.next()}, vapp: a, vc: vc, moref: moref,
-		scopedID: or(value(doc, "VAppScopedLocalId"), newID()), created: time.Now(), creating: true, diskProfiles: map[int32]string{},
+		scopedID: or(value(doc, "VAppScopedLocalId"), newID()), created: c.s.now(), creating: true, diskProfiles: map[int32]string{},
 	}
 	m.computer = or(value(doc, "ComputerName"), computerName(m.name))
 	if err := checkComputer(m.computer); err != nil {
@@ -175,7 +177,21 @@ func (c *call) readImport(vc *vcenter, doc *node, a *vapp) (*importing, error) {
 		return nil, badRequest("The VDC %s has no storage profile.", v.name)
 	}
 	m.profile = p.id
+	if err := c.s.admit(a, p, f); err != nil {
+		return nil, err
+	}
 	return &importing{m, truth(attr(doc, "sourceMove"))}, nil
+}
+
+// admit refuses a VM that VDC, organization or owner have no room for.
+func (s *Server) admit(a *vapp, p *profile, f *facts) error {
+	if err := s.checkStoredQuota(a, 1, f.diskMB()); err != nil {
+		return err
+	}
+	if err := s.checkNICQuota(s.vdcs[a.vdc], len(f.cards())); err != nil {
+		return err
+	}
+	return s.checkStorage(p, f.diskMB())
 }
 
 // bring moves or copies the VM into the cloud. It runs in a task.
@@ -243,7 +259,7 @@ func (c *call) newShell(doc *node, v *vdc, name string) (*vapp, error) {
 	}
 	lease := c.s.orgs[v.org].lease
 	a := &vapp{
-		thing: thing{id: newID(), name: name, desc: raw(doc, "Description"), seq: c.s.next()}, vdc: v.id, owner: c.login.user.id, created: time.Now(),
+		thing: thing{id: newID(), name: name, desc: raw(doc, "Description"), seq: c.s.next()}, vdc: v.id, owner: c.login.user.id, created: c.s.now(),
 		lease: Lease{lease.DeploymentSeconds, lease.StorageSeconds}, startup: map[string]StartupItem{},
 	}
 	if c.provider() {
@@ -252,7 +268,7 @@ func (c *call) newShell(doc *node, v *vdc, name string) (*vapp, error) {
 	if err := c.instantiate(a, child(doc, "InstantiationParams")); err != nil {
 		return nil, err
 	}
-	a.renew()
+	c.s.renew(a)
 	return a, nil
 }
 
@@ -266,12 +282,11 @@ func (c *call) instantiate(a *vapp, params *node) error {
 		a.nets = nets
 	}
 	if d := child(params, "LeaseSettingsSection"); d != nil {
-		if v := value(d, "DeploymentLeaseInSeconds"); v != "" {
-			a.lease.DeploymentSeconds = atoi(v)
+		lease, err := a.lease.read(d)
+		if err != nil {
+			return err
 		}
-		if v := value(d, "StorageLeaseInSeconds"); v != "" {
-			a.lease.StorageSeconds = atoi(v)
-		}
+		a.lease = c.s.orgOf(a).lease.cap(lease)
 	}
 	return nil
 }

@@ -119,7 +119,7 @@ func (c *call) itemsOf(a *vapp, doc *node, vms []*vm) ([]sourced, error) {
 	for id := range hardware {
 		return nil, badRequest("The sourced VM %s is not a VM of the source.", id)
 	}
-	return out, distinct(a, out)
+	return out, c.admitSourced(a, out)
 }
 
 // readHardware reads SourcedVmInstantiationParams.

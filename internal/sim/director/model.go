@@ -26,17 +26,22 @@ type inventory struct {
 	macs     uint32            // last one given
 	revoked  map[string]bool
 
-	catalogs     map[string]*catalog
-	catalogItems map[string]*catalogItem
-	templates    map[string]*vappTemplate
-	media        map[string]*media
-	transfers    map[string]*transfer
-
-	bundles  map[string]*rightsBundle // rights bundles and global roles, by id
-	groups   map[string]*userGroup
-	tokens   map[string]*apiToken // and clients that wait for theirs, by id
-	accounts map[string]*serviceAccount
-	events   []*event // the newest last
+	catalogs      map[string]*catalog
+	catalogItems  map[string]*catalogItem
+	templates     map[string]*vappTemplate
+	media         map[string]*media
+	transfers     map[string]*transfer
+	discoveryOff  bool // VM discovery, for the whole installation
+	quotaPolicies map[string]*quotaPolicy
+	quotaOf       map[string]string        // id of an organization, user or vApp -> quota policy
+	bundles       map[string]*rightsBundle // rights bundles and global roles, by id
+	groups        map[string]*userGroup
+	tokens        map[string]*apiToken // and clients that wait for theirs, by id
+	accounts      map[string]*serviceAccount
+	events        []*event           // the newest last
+	extNets       map[string]*extNet // external networks
+	edges         map[string]*edge
+	netDocs       map[string]*netDoc
 }
 
 func newInventory() inventory {
@@ -46,8 +51,10 @@ func newInventory() inventory {
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
 		bundles: map[string]*rightsBundle{}, groups: map[string]*userGroup{}, tokens: map[string]*apiToken{}, accounts: map[string]*serviceAccount{},
+		extNets: map[string]*extNet{}, edges: map[string]*edge{}, netDocs: map[string]*netDoc{},
 		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
 		media: map[string]*media{}, transfers: map[string]*transfer{},
+		quotaPolicies: map[string]*quotaPolicy{}, quotaOf: map[string]string{},
 	}
 }
 
@@ -68,6 +75,8 @@ type org struct {
 	meta                  metadata
 	system                bool
 	settings              orgSettings
+
+	discovery string // true, false, or "" for what the installation has
 }
 
 type role struct {
@@ -103,6 +112,11 @@ type vdc struct {
 	vmQuota       int
 	meta          metadata
 	defaultPolicy string // compute policy id
+
+	nicQuota, networkQuota int    // NICs: 0 is no limit; networks: 0 is none
+	vcpuMHz                int64  // 0: 1000
+	discovery              string // true, false, or "" for what the organization has
+	networkProvider        string // NSX_V; anything else is NSX-T
 }
 
 type profile struct {
@@ -130,12 +144,24 @@ type orgNet struct {
 	external, edge   string
 	externalID, edID string
 	meta             metadata
+
+	more       []ipScope // further subnets
+	connection string    // to the edge: INTERNAL, SUBINTERFACE, DISTRIBUTED, NON_DISTRIBUTED
+	service    *node     // ServiceConfig of an isolated network
+	guestVLAN  bool
+	group      string // id of the VDC group that owns it
+	extra      string // the JSON that it was last written as
+	dhcp       string // JSON of its DHCP, "" without
+	opaque     string // OPAQUE where it was imported; then backing is what it is
+	backing    string
 }
 
 // An ipScope is a subnet and the ranges of its pool.
 type ipScope struct {
 	gateway, netmask, dns1, dns2, suffix string
 	ranges                               []IPRange
+
+	bits int // prefix length, where there is no netmask: IPv6
 }
 
 type vapp struct {
@@ -159,6 +185,8 @@ type vapp struct {
 	products    []*node
 	status      int           // -1, 0 while being made; else it follows from the VMs
 	template    *vappTemplate // whose content this is; nil for a vApp
+	leaseTried  time.Time     // when the end of a lease was last acted on
+	expired     bool          // its storage lease ran out, and it was not deleted
 }
 
 // A grant is one access setting of a vApp.
@@ -170,6 +198,10 @@ type vappNet struct {
 	conf     *node // NetworkConfiguration, without RouterInfo
 	parent   string
 	routerIP string
+
+	external  map[string]string // addresses outside that NAT gave, by natKey
+	portgroup string            // of its own in vCenter, while deployed
+	meta      metadata
 }
 
 type vm struct {

@@ -2,11 +2,39 @@ package director
 
 import (
 	"context"
+	"net/netip"
 	"slices"
+	"strings"
 )
 
-// configuration is a vApp network's as the API shows it: with RouterInfo, and
-// with the parent's scope where it is bridged.
+// mode is the fence mode of a vApp network.
+func (n *vappNet) mode() string { return value(n.conf, "FenceMode") }
+
+// retains tells whether a network keeps its addresses outside while undeployed.
+func (n *vappNet) retains() bool {
+	return n.mode() == "natRouted" && truth(value(n.conf, "RetainNetInfoAcrossDeployments"))
+}
+
+// fenced tells whether a network stands between VMs and an org network whose
+// subnet it repeats: the VMs keep the MAC and IP addresses that they would have
+// on the org network, and share one router with those addresses outside.
+func (s *Server) fenced(n *vappNet) bool {
+	p := s.nets[n.parent]
+	if p == nil || n.mode() != "natRouted" {
+		return false
+	}
+	sc := child(child(n.conf, "IpScopes"), "IpScope")
+	return sc == nil || truth(value(sc, "IsInherited"))
+}
+
+// inherits tells whether a network's subnet is its parent's.
+func (s *Server) inherits(n *vappNet) bool {
+	return s.nets[n.parent] != nil && (n.mode() == "bridged" || s.fenced(n))
+}
+
+// configuration is a vApp network's as the API shows it: with RouterInfo, with
+// the addresses that NAT rules have outside, and with the parent's scope where
+// it is bridged or fenced.
 func (s *Server) configuration(n *vappNet) *node {
 	conf := n.conf.Copy()
 	p := s.nets[n.parent]
@@ -14,34 +42,41 @@ func (s *Server) configuration(n *vappNet) *node {
 		return conf
 	}
 	drop(conf, "ParentNetwork")
-	parent := el("ParentNetwork", "href", s.href("/api/admin/network/"+p.id), "id", p.id, "name", p.name)
-	if scopes := child(conf, "IpScopes"); scopes != nil {
-		conf.InsertChildAt(scopes.Index()+1, parent)
-	}
-	if value(conf, "FenceMode") == "bridged" {
-		if scopes := child(conf, "IpScopes"); scopes != nil {
-			drop(scopes, "IpScope")
-			add(scopes, scopeNode(p.scope, true, nil))
+	scopes := child(conf, "IpScopes")
+	conf.InsertChildAt(scopes.Index()+1, el("ParentNetwork", "href", s.href("/api/admin/network/"+p.id), "id", p.id, "name", p.name))
+	if s.inherits(n) {
+		drop(scopes, "IpScope")
+		for _, sc := range p.scopes() {
+			add(scopes, scopeNode(sc, true, nil))
 		}
-		return conf
 	}
-	if n.routerIP != "" {
-		info := add(el("RouterInfo"), text("ExternalIp", n.routerIP))
-		at := child(conf, "FenceMode").Index()
-		for _, before := range []string{"RetainNetInfoAcrossDeployments", "Features", "SyslogServerSettings"} {
-			if e := child(conf, before); e != nil {
-				at = e.Index()
-			}
+	nat := child(child(conf, "Features"), "NatService")
+	for _, r := range childrenOf(nat, "NatRule") {
+		if k := ruleOf(r); k != nil && k.Tag == "OneToOneVmRule" && value(k, "MappingMode") == "automatic" && n.external[natKey(k)] != "" {
+			k.InsertChildAt(child(k, "MappingMode").Index()+1, text("ExternalIpAddress", n.external[natKey(k)]))
 		}
-		conf.InsertChildAt(at+1, info)
+	}
+	if n.routerIP != "" && n.mode() == "natRouted" {
+		after(conf, add(el("RouterInfo"), text("ExternalIp", n.routerIP)), "FenceMode", "RetainNetInfoAcrossDeployments", "Features", "SyslogServerSettings")
 	}
 	return conf
 }
 
-// retains tells whether a network keeps its router's address while undeployed.
-func (n *vappNet) retains() bool { return truth(value(n.conf, "RetainNetInfoAcrossDeployments")) }
+// after inserts k behind the last of the named children that e has.
+func after(e, k *node, names ...string) {
+	for _, name := range slices.Backward(names) {
+		if at := child(e, name); at != nil {
+			e.InsertChildAt(at.Index()+1, k)
+			return
+		}
+	}
+	e.InsertChildAt(0, k)
+}
 
-// putNetworkConfig replaces the networks of a vApp.
+// putNetworkConfig replaces the networks of a vApp. Since 10.4.1 a network does
+// not leave a vApp that is deployed (vcd_vapp_network of the Terraform
+// provider, "reboot_vapp_on_removal"); from one that is not, it goes, and the
+// NICs that were on it are on none afterwards.
 func (c *call) putNetworkConfig() (*answer, error) {
 	a, err := c.onlyVApp(c.change(accessChange))
 	if err != nil {
@@ -56,16 +91,18 @@ func (c *call) putNetworkConfig() (*answer, error) {
 		return nil, err
 	}
 	for _, old := range a.nets {
-		if !slices.ContainsFunc(nets, func(n *vappNet) bool { return n.id == old.id }) && a.uses(old.name) {
-			return nil, badRequest("The vApp network %q is in use by one or more virtual machines and cannot be removed.", old.name)
+		if a.deployed && !slices.ContainsFunc(nets, func(n *vappNet) bool { return n.id == old.id }) {
+			return nil, cannotRemove(old)
 		}
 	}
-	t := c.start("vdcUpdateVappNetwork", "Updating networks of Virtual Application", vappOwner(a), func(context.Context) error {
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		return c.s.setNetworks(a, nets)
+	t := c.start("vdcUpdateVappNetwork", "Updating networks of Virtual Application", vappOwner(a), func(ctx context.Context) error {
+		return c.s.changeNetworks(ctx, a, nets)
 	})
 	return c.accepted(t), nil
+}
+
+func cannotRemove(n *vappNet) error {
+	return badRequest("The vApp network %q is in use by the deployed vApp %q or by one or more virtual machines and cannot be removed.", n.name, n.vapp.name)
 }
 
 // uses tells whether a NIC of the vApp is on a network.
@@ -81,7 +118,8 @@ func (a *vapp) uses(network string) bool {
 }
 
 // readNetworks reads a NetworkConfigSection. Networks that the vApp has keep
-// their ids, which go by name.
+// their ids: the link that came with a network tells which one it is, and its
+// name where there is no link.
 func (s *Server) readNetworks(a *vapp, doc *node) ([]*vappNet, error) {
 	var out []*vappNet
 	for _, nc := range childrenOf(doc, "NetworkConfig") {
@@ -89,12 +127,15 @@ func (s *Server) readNetworks(a *vapp, doc *node) ([]*vappNet, error) {
 		if name == noNetwork {
 			continue
 		}
-		if name == "" || slices.ContainsFunc(out, func(n *vappNet) bool { return n.name == name }) {
-			return nil, badRequest("The network name %q is empty or there twice.", name)
+		if err := checkNetName(name); err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(out, func(n *vappNet) bool { return strings.EqualFold(n.name, name) }) {
+			return nil, refuse(400, "DUPLICATE_NAME", "The network name %q is there twice.", name)
 		}
 		n := &vappNet{thing: thing{id: newID(), name: name, desc: raw(nc, "Description"), seq: s.next()}, vapp: a}
-		if old := a.netNamed(name); old != nil {
-			n.id, n.seq, n.routerIP = old.id, old.seq, old.routerIP
+		if old := a.netOf(nc); old != nil && !slices.ContainsFunc(out, func(o *vappNet) bool { return o.id == old.id }) {
+			n.id, n.seq, n.routerIP, n.external, n.meta = old.id, old.seq, old.routerIP, old.external, old.meta
 			if n.parent = old.parent; child(nc, "Description") == nil {
 				n.desc = old.desc
 			}
@@ -107,70 +148,186 @@ func (s *Server) readNetworks(a *vapp, doc *node) ([]*vappNet, error) {
 	return out, nil
 }
 
+// netOf is the network of the vApp that a NetworkConfig is about.
+func (a *vapp) netOf(nc *node) *vappNet {
+	for _, l := range childrenOf(nc, "Link") {
+		id := uuidIn(attr(l, "href"))
+		for _, n := range a.nets {
+			if n.id == id {
+				return n
+			}
+		}
+	}
+	return a.netNamed(attr(nc, "networkName"))
+}
+
 // configure checks a NetworkConfiguration and gives it to a network.
 func (s *Server) configure(n *vappNet, conf *node) error {
 	conf = conf.Copy()
-	drop(conf, "RouterInfo")
-	drop(conf, "VCloudExtension")
+	for _, ours := range []string{"RouterInfo", "VCloudExtension", "SyslogServerSettings"} {
+		drop(conf, ours)
+	}
 	if old := child(conf, "IpScope"); old != nil {
 		conf.RemoveChild(old)
 		conf.InsertChildAt(0, add(el("IpScopes"), old))
 	}
 	if child(conf, "IpScopes") == nil {
-		conf.InsertChildAt(0, el("IpScopes"))
+		after(conf, el("IpScopes"), "BackwardCompatibilityMode")
 	}
 	for _, sc := range childrenOf(child(conf, "IpScopes"), "IpScope") {
 		drop(sc, "AllocatedIpAddresses")
 		drop(sc, "SubAllocations")
 	}
-	parent := child(conf, "ParentNetwork")
 	had := n.parent
+	if err := s.connectTo(n, child(conf, "ParentNetwork")); err != nil {
+		return err
+	}
+	n.conf = conf
+	if err := s.checkMode(n); err != nil {
+		return err
+	}
+	if child(conf, "RetainNetInfoAcrossDeployments") == nil {
+		after(conf, boolean("RetainNetInfoAcrossDeployments", false), "FenceMode")
+	}
+	applyServices(conf)
+	s.numberRules(n)
+	if n.parent != had || n.mode() != "natRouted" {
+		n.routerIP, n.external = "", nil
+	}
+	return s.checkServices(n)
+}
+
+// connectTo finds the org network that a vApp network is on.
+func (s *Server) connectTo(n *vappNet, parent *node) error {
 	n.parent = ""
-	if parent != nil {
-		p := s.nets[or(uuidIn(attr(parent, "href")), uuidIn(attr(parent, "id")))]
-		if p == nil || !slices.Contains(s.netsOf(s.vdcs[n.vapp.vdc]), p) {
-			return badRequest("The parent network %s of vApp network %q does not exist in the VDC.", attr(parent, "href"), n.name)
-		}
-		n.parent = p.id
+	if parent == nil {
+		return nil
 	}
-	if n.parent != had {
-		n.routerIP = ""
+	p := s.nets[or(uuidIn(attr(parent, "href")), uuidIn(attr(parent, "id")))]
+	if p == nil || !slices.Contains(s.netsOf(s.vdcs[n.vapp.vdc]), p) {
+		return badRequest("The parent network %s of vApp network %q does not exist in the VDC.", attr(parent, "href"), n.name)
 	}
-	mode := value(conf, "FenceMode")
+	n.parent = p.id
+	return nil
+}
+
+// checkMode refuses a fence mode that does not go with the rest.
+func (s *Server) checkMode(n *vappNet) error {
+	mode, p := n.mode(), s.nets[n.parent]
 	switch {
 	case !slices.Contains([]string{"bridged", "natRouted", "isolated"}, mode):
 		return badRequest("The fence mode %q does not exist.", mode)
-	case mode == "isolated" && n.parent != "":
+	case mode == "isolated" && p != nil:
 		return badRequest("The isolated vApp network %q cannot have a parent network.", n.name)
-	case mode != "isolated" && n.parent == "":
+	case mode != "isolated" && p == nil:
 		return badRequest("The vApp network %q is %s and needs a parent network.", n.name, mode)
-	case mode != "bridged" && scopeOf(conf).gateway == "":
+	case mode == "bridged":
+		return nil
+	}
+	scope := child(child(n.conf, "IpScopes"), "IpScope")
+	sc := scopeOf(n.conf)
+	if p != nil {
+		// A network by the parent's name that repeats the parent's subnet
+		// is fenced, whether the document says that it inherits it or not.
+		if scope == nil && n.name == p.name || scope != nil && sc.gateway == p.scope.gateway && n.name == p.name {
+			drop(n.conf, "IpScopes")
+			after(n.conf, el("IpScopes"), "BackwardCompatibilityMode")
+			return nil
+		}
+		if truth(value(scope, "IsInherited")) {
+			return badRequest("The vApp network %q inherits its subnet from org network %q and has to bear its name.", n.name, p.name)
+		}
+	}
+	if sc.gateway == "" {
 		return badRequest("The vApp network %q needs an IP scope with a gateway.", n.name)
 	}
-	if child(conf, "RetainNetInfoAcrossDeployments") == nil {
-		conf.InsertChildAt(child(conf, "FenceMode").Index()+1, boolean("RetainNetInfoAcrossDeployments", false))
+	if p != nil && sc.overlaps(p.scope) {
+		return badRequest("The subnet of vApp network %q overlaps with that of org network %q.", n.name, p.name)
 	}
-	n.conf = conf
-	return n.checkNAT()
+	return sc.check(n.name)
 }
 
-// checkNAT refuses rules that name a VM or NIC that the vApp does not have.
-func (n *vappNet) checkNAT() error {
+// numberRules gives NAT rules that have none an id, and takes from automatic
+// rules the address outside, which is the server's to give.
+func (s *Server) numberRules(n *vappNet) {
 	nat := child(child(n.conf, "Features"), "NatService")
+	next := 65537
 	for _, r := range childrenOf(nat, "NatRule") {
-		for _, kind := range []string{"OneToOneVmRule", "VmRule"} {
-			k := child(r, kind)
-			if k == nil {
+		next = max(next, atoi(value(r, "Id"))+1)
+	}
+	for _, r := range childrenOf(nat, "NatRule") {
+		k := ruleOf(r)
+		if k == nil {
+			continue
+		}
+		if value(r, "Id") == "" {
+			drop(r, "Id")
+			r.InsertChildAt(k.Index(), number("Id", next))
+			next++
+		}
+		if k.Tag == "OneToOneVmRule" && value(k, "MappingMode") == "automatic" {
+			drop(k, "ExternalIpAddress")
+		}
+	}
+}
+
+// changeNetworks gives a vApp its networks, in vCenter too. It runs in a task.
+func (s *Server) changeNetworks(ctx context.Context, a *vapp, nets []*vappNet) error {
+	s.mu.Lock()
+	moved := s.renameCards(a, nets)
+	err := s.setNetworks(a, nets)
+	deployed := a.deployed
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if deployed {
+		if err := s.raise(ctx, a); err != nil {
+			return err
+		}
+	}
+	return s.replug(ctx, moved)
+}
+
+// renameCards takes NICs along with a network that gets another name, and from
+// one that goes. It returns the VMs whose NICs have changed.
+func (s *Server) renameCards(a *vapp, nets []*vappNet) []*vm {
+	names := map[string]string{}
+	for _, old := range a.nets {
+		names[old.name] = noNetwork
+		for _, n := range nets {
+			if n.id == old.id {
+				names[old.name] = n.name
+			}
+		}
+	}
+	var moved []*vm
+	for _, m := range a.vms {
+		changed := false
+		for _, n := range m.nics {
+			to, known := names[n.network]
+			if !known || to == n.network {
 				continue
 			}
-			id, index := value(k, "VAppScopedVmId"), atoi(value(k, "VmNicId"))
-			i := slices.IndexFunc(n.vapp.vms, func(m *vm) bool { return m.scopedID == id })
-			if i < 0 {
-				return badRequest("The NAT rule of network %q names the VM with local id %q, which vApp %q does not have.", n.name, id, n.vapp.name)
+			if n.network = to; to == noNetwork {
+				n.mode, n.ip, n.connected, changed = "NONE", "", false, true
 			}
-			if !slices.ContainsFunc(n.vapp.vms[i].nics, func(c *nic) bool { return c.index == index }) {
-				return badRequest("The NAT rule of network %q names NIC %d of VM %q, which does not exist.", n.name, index, n.vapp.vms[i].name)
-			}
+		}
+		if changed {
+			moved = append(moved, m)
+		}
+	}
+	return moved
+}
+
+// replug writes the NICs of VMs to vCenter.
+func (s *Server) replug(ctx context.Context, vms []*vm) error {
+	for _, m := range vms {
+		s.mu.Lock()
+		nics, pgs := m.nics, s.portgroups(m.vapp)
+		s.mu.Unlock()
+		if err := s.changeCards(ctx, m, nics, pgs); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -180,6 +337,11 @@ func (n *vappNet) checkNAT() error {
 func (s *Server) setNetworks(a *vapp, nets []*vappNet) error {
 	for _, old := range a.nets {
 		delete(s.vappNets, old.id)
+		for _, n := range nets {
+			if n.id == old.id && n.portgroup == "" {
+				n.portgroup = old.portgroup
+			}
+		}
 	}
 	a.nets = nets
 	for _, n := range nets {
@@ -193,62 +355,25 @@ func (s *Server) setNetworks(a *vapp, nets []*vappNet) error {
 	return nil
 }
 
-// theVAppNetwork is the vApp network of the path, if the caller may change it.
-func (c *call) theVAppNetwork() (*vappNet, error) {
-	n := c.s.vappNets[uuidIn(c.path("id"))]
-	if n == nil {
-		return nil, missing("network", c.path("id"))
+// externalOf is the address outside of a NIC; "" when it has none.
+func (s *Server) externalOf(m *vm, k *nic) string {
+	n := m.vapp.netNamed(k.network)
+	if n == nil || n.mode() != "natRouted" {
+		return ""
 	}
-	if c.level(n.vapp) == accessNone {
-		return nil, noAccess("network", n.id)
-	}
-	return n, c.mayChange(n.vapp, nil, accessChange)
-}
-
-// putVAppNetwork changes one network of a vApp.
-func (c *call) putVAppNetwork() (*answer, error) {
-	old, err := c.theVAppNetwork()
-	if err != nil {
-		return nil, err
-	}
-	doc, err := c.parse(nsVCloud, "VAppNetwork")
-	if err != nil {
-		return nil, err
-	}
-	a, n := old.vapp, *old
-	if name := attr(doc, "name"); name != n.name {
-		if a.netNamed(name) != nil || a.uses(n.name) {
-			return nil, badRequest("The vApp network %q cannot be renamed to %q: one or the other is in use.", n.name, name)
+	for _, rule := range n.oneToOne() {
+		if natKey(rule) == m.scopedID+"/"+num(k.index) {
+			return or(n.external[natKey(rule)], value(rule, "ExternalIpAddress"))
 		}
-		n.name = name
+		if in := value(rule, "InternalIpAddress"); in != "" && in == k.ip {
+			return value(rule, "ExternalIpAddress")
+		}
 	}
-	if d := child(doc, "Description"); d != nil {
-		n.desc = allText(d)
-	}
-	if err := c.s.configure(&n, child(doc, "Configuration")); err != nil {
-		return nil, err
-	}
-	return c.accepted(c.start("networkUpdateNetwork", "Updating network of Virtual Application", vappOwner(a), func(context.Context) error {
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		*old = n
-		return c.s.setNetworks(a, a.nets)
-	})), nil
+	return ""
 }
 
-// deleteVAppNetwork takes a network out of its vApp.
-func (c *call) deleteVAppNetwork() (*answer, error) {
-	n, err := c.theVAppNetwork()
-	if err != nil {
-		return nil, err
-	}
-	a := n.vapp
-	if a.uses(n.name) {
-		return nil, badRequest("The vApp network %q is in use by one or more virtual machines and cannot be removed.", n.name)
-	}
-	return c.accepted(c.start("networkDelete", "Deleting network of Virtual Application", vappOwner(a), func(context.Context) error {
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		return c.s.setNetworks(a, slices.DeleteFunc(slices.Clone(a.nets), func(o *vappNet) bool { return o == n }))
-	})), nil
+// addrOf is an address, and whether the text is one.
+func addrOf(text string) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(text)
+	return a, err == nil
 }

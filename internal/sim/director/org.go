@@ -179,6 +179,7 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 	d := el(tag, "status", "1", "name", v.name, "id", "urn:vcloud:vdc:"+v.id, "href", href, "type", media+"+xml")
 	add(d, link("up", s.href("/api/org/"+v.org), mediaVCloud+"org+xml"), link("down", s.href("/api/vdc/"+v.id)+"/metadata", mediaVCloud+"metadata+xml"),
 		link("add", s.href("/api/vdc/"+v.id)+"/action/composeVApp", mediaVCloud+"composeVAppParams+xml"))
+	add(d, c.networkLinks(v)...)
 	add(d, s.catalogActions(v)...)
 	if admin {
 		add(d, link("alternate", s.href("/api/vdc/"+v.id), mediaVCloud+"vdc+xml"))
@@ -208,7 +209,7 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 			add(profiles, s.profileRef("VdcStorageProfile", p.id))
 		}
 	}
-	add(d, entities, nets, add(el("Capabilities"), hw), number("NicQuota", 0), number("NetworkQuota", 1000), number("UsedNetworkCount", 0),
+	add(d, entities, nets, add(el("Capabilities"), hw), number("NicQuota", v.nicQuota), number("NetworkQuota", v.networkQuota), number("UsedNetworkCount", s.networkCount(v)),
 		number("VmQuota", v.vmQuota), boolean("IsEnabled", v.enabled), profiles, number("VCpuInMhz2", 1000))
 	if admin {
 		add(d, text("ResourceGuaranteedMemory", "0.0"), text("ResourceGuaranteedCpu", "0.0"), number("VCpuInMhz", 1000),
@@ -257,22 +258,9 @@ func (c *call) getProfile() (*answer, error) {
 	return ok(media, d), nil
 }
 
-// usedMB is what the VMs of a profile take, as far as it is known.
-func (s *Server) usedMB(p *profile) int64 {
-	var used int64
-	for _, m := range s.vms {
-		if m.profile == p.id && m.facts != nil {
-			for _, d := range m.facts.disks() {
-				used += capacity(d) >> 20
-			}
-		}
-	}
-	return used
-}
-
 // scopeNode is an IpScope.
 func scopeNode(sc ipScope, inherited bool, used []netip.Addr) *node {
-	n := add(el("IpScope"), boolean("IsInherited", inherited), opt("Gateway", sc.gateway), opt("Netmask", sc.netmask), opt("Dns1", sc.dns1),
+	n := add(el("IpScope"), boolean("IsInherited", inherited), opt("Gateway", sc.gateway), opt("Netmask", sc.netmask), prefixNode(sc), opt("Dns1", sc.dns1),
 		opt("Dns2", sc.dns2), opt("DnsSuffix", sc.suffix), boolean("IsEnabled", true))
 	if len(sc.ranges) > 0 {
 		rs := el("IpRanges")
@@ -289,40 +277,4 @@ func scopeNode(sc ipScope, inherited bool, used []netip.Addr) *node {
 		add(n, u)
 	}
 	return n
-}
-
-// getNetwork is an org network or a vApp network, whichever has the id.
-func (c *call) getNetwork() (*answer, error) {
-	s, id := c.s, uuidIn(c.path("id"))
-	if n := s.vappNets[id]; n != nil {
-		if c.level(n.vapp) == accessNone {
-			return nil, noAccess("network", id)
-		}
-		return ok(mediaVCloud+"vAppNetwork", s.vappNetDoc(n)), nil
-	}
-	n := s.nets[id]
-	if n == nil {
-		return nil, missing("network", or(id, c.path("id")))
-	}
-	v := s.vdcs[n.vdc]
-	if !c.provider() && v.org != c.login.org.id {
-		return nil, noAccess("network", id)
-	}
-	d := el("OrgVdcNetwork", "status", "1", "name", n.name, "id", "urn:vcloud:network:"+n.id,
-		"href", s.href("/api/network/"+n.id), "type", mediaVCloud+"orgVdcNetwork+xml")
-	if c.r.URL.Path[:11] == "/api/admin/" {
-		d.CreateAttr("href", s.href("/api/admin/network/"+n.id))
-	}
-	add(d, link("up", s.href("/api/vdc/"+v.id), mediaVCloud+"vdc+xml"), link("down", s.href("/api/network/"+n.id)+"/metadata", mediaVCloud+"metadata+xml"),
-		text("Description", n.desc))
-	conf := add(el("Configuration"), add(el("IpScopes"), scopeNode(n.scope, n.mode == "bridged", s.takenOn(n.id, ""))))
-	if n.mode == "bridged" && n.external != "" && c.provider() {
-		add(conf, s.ref("ParentNetwork", "/api/admin/network/", n.externalID, n.external, ""))
-	}
-	add(conf, text("FenceMode", n.mode), boolean("RetainNetInfoAcrossDeployments", false))
-	add(d, conf)
-	if n.mode == "natRouted" && n.edge != "" {
-		add(d, s.ref("EdgeGateway", "/api/admin/edgeGateway/", n.edID, n.edge, mediaAdmin+"edgeGateway+xml"))
-	}
-	return ok(mediaVCloud+"orgVdcNetwork", add(d, boolean("IsShared", n.shared))), nil
 }

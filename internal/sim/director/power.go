@@ -87,6 +87,11 @@ func (c *call) power(action string) (*answer, error) {
 	if err := c.allowed(action, a, m, vms); err != nil {
 		return nil, err
 	}
+	if action == "powerOn" {
+		if err := c.s.checkRunningQuota(a, vms); err != nil {
+			return nil, err
+		}
+	}
 	names := map[string]string{"powerOn": "PowerOn", "powerOff": "PowerOff", "shutdown": "ShutdownGuest", "suspend": "Suspend", "reset": "Reset", "reboot": "RebootGuest"}
 	t := c.start("vapp"+names[action], "Changing the power of", ownerOf(a, m), func(ctx context.Context) error {
 		if action == "powerOn" {
@@ -123,9 +128,24 @@ func (c *call) allowed(action string, a *vapp, m *vm, vms []*vm) error {
 	return nil
 }
 
-// deployed marks VMs as deployed or not; the vApp follows. Routers get their
-// address with the first deployment and lose it with the last undeployment.
+// deployed marks VMs as deployed or not; the vApp follows, and its networks
+// with it.
 func (s *Server) deployed(a *vapp, vms []*vm, yes bool) error {
+	if err := s.markDeployed(a, vms, yes); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	up := a.deployed
+	s.mu.Unlock()
+	if up {
+		return s.raise(s.ctx, a)
+	}
+	return s.lower(s.ctx, a)
+}
+
+// markDeployed does it in the inventory. Routers get their addresses with the
+// first deployment and lose them with the last undeployment.
+func (s *Server) markDeployed(a *vapp, vms []*vm, yes bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := a.deployed
@@ -142,13 +162,13 @@ func (s *Server) deployed(a *vapp, vms []*vm, yes bool) error {
 	if a.deployed == was {
 		return nil
 	}
-	a.renew()
+	s.renew(a)
 	if a.deployed {
 		return s.routeAll(a)
 	}
 	for _, n := range a.nets {
 		if !n.retains() {
-			n.routerIP = ""
+			n.unroute()
 		}
 	}
 	return nil
@@ -164,6 +184,9 @@ func (c *call) deploy() (*answer, error) {
 		return nil, err
 	}
 	vms, on := within(a, m), attr(doc, "powerOn") == "" || truth(attr(doc, "powerOn"))
+	if err := c.s.checkRunningQuota(a, vms); err != nil {
+		return nil, err
+	}
 	return c.accepted(c.start("vappDeploy", "Starting", ownerOf(a, m), func(ctx context.Context) error {
 		if err := c.s.deployed(a, vms, true); err != nil {
 			return err

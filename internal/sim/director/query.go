@@ -38,7 +38,7 @@ type recordType struct {
 // recordTypes are the types by their names, those of each area together.
 func recordTypes() map[string]recordType {
 	all := map[string]recordType{}
-	for _, area := range []map[string]recordType{coreRecords(), catalogRecords(), adminRecords()} {
+	for _, area := range []map[string]recordType{coreRecords(), netRecords(), catalogRecords(), adminRecords()} {
 		maps.Copy(all, area)
 	}
 	return all
@@ -56,7 +56,6 @@ func coreRecords() map[string]recordType {
 		"organization":              {list: (*call).orgRecords},
 		"user":                      {list: (*call).userRecords},
 		"adminUser":                 {list: (*call).userRecords, admin: true},
-		"orgVdcNetwork":             {list: (*call).networkRecords},
 		"orgVdcStorageProfile":      {list: (*call).profileRecords},
 		"adminOrgVdcStorageProfile": {list: (*call).profileRecords, admin: true},
 		"task":                      {list: (*call).taskRecords},

@@ -39,6 +39,7 @@ func (c *call) reconfigureVM() (*answer, error) {
 // A vmPlan is what a reconfiguration does.
 type vmPlan struct {
 	cards    *cardChange
+	growMB   int64 // of the disks
 	spec     types.VirtualMachineConfigSpec
 	touched  bool // spec says something
 	profile  string
@@ -91,7 +92,24 @@ func (c *call) readVM(m *vm, doc *node) (*vmPlan, error) {
 		}
 		p.policy = pol.id
 	}
-	return p, nil
+	return p, c.checkGrowth(m, p)
+}
+
+// checkGrowth refuses disks that the storage profile has no room for.
+func (c *call) checkGrowth(m *vm, p *vmPlan) error {
+	more := p.growMB
+	if p.profile != "" && p.profile != m.profile {
+		more += m.facts.diskMB()
+	}
+	if err := c.s.checkStoredQuota(m.vapp, 0, p.growMB); err != nil {
+		return err
+	}
+	if p.cards != nil {
+		if err := c.s.checkNICQuota(c.s.vdcs[m.vapp.vdc], len(p.cards.nics)-len(m.nics)); err != nil {
+			return err
+		}
+	}
+	return c.s.checkStorage(c.s.profiles[or(p.profile, m.profile)], more)
 }
 
 func (p *vmPlan) set(change func(*types.VirtualMachineConfigSpec)) {
@@ -174,6 +192,7 @@ func (p *vmPlan) disks(m *vm, wishes []diskWish) error {
 				return err
 			}
 			unit := int32(w.unit)
+			p.growMB += w.size >> 20
 			changes = append(changes, &types.VirtualDeviceConfigSpec{
 				Operation: types.VirtualDeviceConfigSpecOperationAdd, FileOperation: types.VirtualDeviceConfigSpecFileOperationCreate,
 				Device: &types.VirtualDisk{
@@ -185,8 +204,10 @@ func (p *vmPlan) disks(m *vm, wishes []diskWish) error {
 			return badRequest("The disk %s of VM %q cannot shrink.", w.id, m.name)
 		case w.size > capacity(d):
 			kept[w.id] = true
-			d.CapacityInKB, d.CapacityInBytes = w.size>>10, w.size
-			changes = append(changes, &types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationEdit, Device: d})
+			p.growMB += (w.size - capacity(d)) >> 20
+			larger := *d
+			larger.CapacityInKB, larger.CapacityInBytes = w.size>>10, w.size
+			changes = append(changes, &types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationEdit, Device: &larger})
 		default:
 			kept[w.id] = true
 		}

@@ -27,7 +27,7 @@ func (c *call) vappRecord(a *vapp) *record {
 	r := &record{tag: "VAppRecord", meta: a.meta, vapp: a}
 	r.attrs = []string{"href", s.vappHref(a), "name", a.name, "vdc", s.href("/api/vdc/" + v.id), "vdcName", v.name, "isEnabled", "true",
 		"isBusy", yes(s.occupied(a, nil)), "creationDate", stamp(a.created), "ownerName", owner.name, "isDeployed", yes(a.deployed),
-		"isInMaintenanceMode", yes(a.maintenance), "isAutoNature", yes(a.auto), "isExpired", "false"}
+		"isInMaintenanceMode", yes(a.maintenance), "isAutoNature", yes(a.auto), "isExpired", yes(a.expired)}
 	if c.adminQuery() {
 		r.tag = "AdminVAppRecord"
 		r.attrs = append(r.attrs, "org", s.href("/api/org/"+v.org), "isVdcEnabled", yes(v.enabled), "numberOfVMs", num(len(a.vms)))
@@ -190,23 +190,6 @@ func (c *call) userRecords() []*record {
 			r.attrs = append(r.attrs, "org", s.href("/api/org/"+u.org))
 		}
 		out = append(out, r)
-	}
-	return out
-}
-
-func (c *call) networkRecords() []*record {
-	s := c.s
-	kinds := map[string]string{"bridged": "0", "natRouted": "1", "isolated": "2"}
-	var out []*record
-	for _, n := range sorted(s.nets) {
-		v := s.vdcs[n.vdc]
-		if !c.provider() && v.org != c.login.org.id {
-			continue
-		}
-		out = append(out, &record{tag: "OrgVdcNetworkRecord", meta: n.meta, attrs: []string{"href", s.href("/api/network/" + n.id), "name", n.name,
-			"defaultGateway", n.scope.gateway, "netmask", n.scope.netmask, "dns1", n.scope.dns1, "dns2", n.scope.dns2, "dnsSuffix", n.scope.suffix,
-			"linkType", kinds[n.mode], "connectedTo", or(n.edge, n.external), "vdc", s.href("/api/vdc/" + v.id), "vdcName", v.name, "isBusy", "false",
-			"isShared", yes(n.shared), "isIpScopeInherited", yes(n.mode == "bridged"), "usedIpCount", num(len(s.takenOn(n.id, "")))}})
 	}
 	return out
 }

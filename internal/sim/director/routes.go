@@ -7,7 +7,9 @@ func (s *Server) routes() []route {
 		accountRoutes(), roleRoutes(), userRoutes(), orgAdminRoutes(), systemRoutes(),
 		orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
 		adminRoutes(),
+		leaseRoutes(), quotaRoutes(),
 		cloudRoutes(),
+		netRoutes(), netCloudRoutes(),
 		catalogRoutes(), templateRoutes(),
 	} {
 		all = append(all, group...)
@@ -21,9 +23,6 @@ func orgRoutes() []route {
 		{pattern: "GET /api/org/{id}", handle: (*call).getOrg},
 		{pattern: "GET /api/vdc/{id}", handle: func(c *call) (*answer, error) { return c.getVDC(false) }},
 		{pattern: "GET /api/vdcStorageProfile/{id}", handle: (*call).getProfile},
-		{pattern: "GET /api/network/{id}", handle: (*call).getNetwork},
-		{pattern: "PUT /api/network/{id}", handle: (*call).putVAppNetwork, takes: mediaVCloud + "vAppNetwork"},
-		{pattern: "DELETE /api/network/{id}", handle: (*call).deleteVAppNetwork},
 		{pattern: "GET /api/query", handle: (*call).runQuery},
 		{pattern: "GET /api/vApps/query", handle: func(c *call) (*answer, error) { return c.queryType("vApp") }},
 		{pattern: "GET /api/vms/query", handle: func(c *call) (*answer, error) { return c.queryType("vm") }},
@@ -45,7 +44,6 @@ func adminRoutes() []route {
 		{pattern: "GET /api/admin/org/{id}/settings/{part}", handle: func(c *call) (*answer, error) { return c.orgSettings(c.path("part")) }},
 		{pattern: "GET /api/admin/vdc/{id}", handle: func(c *call) (*answer, error) { return c.getVDC(true) }},
 		{pattern: "GET /api/admin/vdcStorageProfile/{id}", handle: (*call).getProfile},
-		{pattern: "GET /api/admin/network/{id}", handle: (*call).getNetwork},
 		{pattern: "GET /api/admin/extension", handle: (*call).getExtension, provider: true},
 		{pattern: "GET /api/admin/extension/vimServerReferences", handle: (*call).vimServers, provider: true},
 		{pattern: "GET /api/admin/extension/vimServer/{id}", handle: (*call).vimServer, provider: true},
@@ -152,9 +150,6 @@ func actionRoutes() []route {
 func cloudRoutes() []route {
 	return []route{
 		{pattern: "GET /cloudapi/1.0.0/orgs", handle: (*call).cloudOrgs},
-		{pattern: "GET /cloudapi/{version}/orgs/{urn}/quotaPolicy", handle: (*call).orgQuota},
-		{pattern: "GET /cloudapi/{version}/users/{urn}/quotaPolicy", handle: (*call).userQuota},
-		{pattern: "GET /cloudapi/{version}/vapps/{urn}/quotaPolicy", handle: (*call).vappQuota},
 		{pattern: "GET /cloudapi/{version}/vdcs/{urn}/computePolicies", handle: (*call).computePolicies},
 		{pattern: "GET /cloudapi/{version}/vdcComputePolicies/{urn}", handle: (*call).computePolicy},
 		{pattern: "GET /cloudapi/{version}/vm/{urn}/snapshots", handle: (*call).cloudSnapshots},

@@ -3,7 +3,6 @@ package director
 import (
 	"context"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
@@ -81,50 +80,6 @@ func (s *Server) renameVM(ctx context.Context, m *vm, name string, desc *node) e
 
 // marked is the name that vCD gives a VM in vCenter.
 func marked(name, id string) string { return name + " (" + id + ")" }
-
-// putLease sets a vApp's leases. Expiration dates are the server's.
-func (c *call) putLease() (*answer, error) {
-	a, err := c.onlyVApp(c.change(accessChange))
-	if err != nil {
-		return nil, err
-	}
-	doc, err := c.parse(nsVCloud, "LeaseSettingsSection")
-	if err != nil {
-		return nil, err
-	}
-	lease := a.lease
-	if v := value(doc, "DeploymentLeaseInSeconds"); v != "" {
-		lease.DeploymentSeconds = atoi(v)
-	}
-	if v := value(doc, "StorageLeaseInSeconds"); v != "" {
-		lease.StorageSeconds = atoi(v)
-	}
-	limit := c.s.orgOf(a).lease
-	if !c.provider() && (beyond(lease.DeploymentSeconds, limit.DeploymentSeconds) || beyond(lease.StorageSeconds, limit.StorageSeconds)) {
-		return nil, badRequest("The lease is longer than the organization allows.")
-	}
-	if lease.DeploymentSeconds < 0 || lease.StorageSeconds < 0 {
-		return nil, badRequest("A lease cannot be negative.")
-	}
-	return c.accepted(c.start("vdcUpdateVapp", "Updating Virtual Application", vappOwner(a), func(context.Context) error {
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		a.lease = lease
-		a.renew()
-		return nil
-	})), nil
-}
-
-// beyond compares leases, whose 0 is for ever.
-func beyond(lease, limit int) bool { return limit > 0 && (lease == 0 || lease > limit) }
-
-// renew starts the leases of a vApp anew.
-func (a *vapp) renew() {
-	a.storedAt, a.deployedAt = time.Now(), time.Time{}
-	if a.deployed {
-		a.storedAt, a.deployedAt = time.Time{}, time.Now()
-	}
-}
 
 // putStartup sets the order and delays of a vApp's VMs.
 func (c *call) putStartup() (*answer, error) {

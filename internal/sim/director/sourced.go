@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
@@ -53,7 +52,30 @@ func (c *call) readItems(a *vapp, doc *node) ([]sourced, error) {
 			out = append(out, it)
 		}
 	}
-	return out, distinct(a, out)
+	return out, c.admitSourced(a, out)
+}
+
+// admitSourced refuses copies of VMs that there is no room for.
+func (c *call) admitSourced(a *vapp, items []sourced) error {
+	if err := distinct(a, items); err != nil {
+		return err
+	}
+	for i, it := range items {
+		if it.from.facts == nil || a.template != nil || it.move && it.from.vapp.vdc == a.vdc {
+			continue
+		}
+		mb := it.from.facts.diskMB()
+		if err := c.s.checkStoredQuota(a, i+1, mb); err != nil {
+			return err
+		}
+		if err := c.s.checkNICQuota(c.s.vdcs[a.vdc], len(it.from.nics)); err != nil {
+			return err
+		}
+		if err := c.s.checkStorage(c.s.profiles[it.vm.profile], mb); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // distinct refuses names and local ids that two VMs of a vApp would have.
@@ -234,7 +256,7 @@ func (c *call) copyOf(a *vapp, from *vm) (sourced, error) {
 	}
 	m := &vm{
 		thing: thing{id: newID(), name: from.name, desc: from.desc, seq: c.s.next()}, vapp: a, vc: from.vc, scopedID: from.scopedID,
-		created: time.Now(), creating: true, guest: from.guest, computer: from.computer, bootDelay: from.bootDelay, enterBIOS: from.enterBIOS,
+		created: c.s.now(), creating: true, guest: from.guest, computer: from.computer, bootDelay: from.bootDelay, enterBIOS: from.enterBIOS,
 		diskProfiles: map[int32]string{}, products: copies(from.products), meta: append(metadata(nil), from.meta...), toolsSync: from.toolsSync,
 		customize: from.customize,
 	}

@@ -64,6 +64,8 @@ type VDCSpec struct {
 	AllocationModel      string // AllocationVApp, AllocationPool, ReservationPool, Flex
 	Disabled             bool
 	VMQuota              int // 0 is no limit
+	NICQuota             int // 0 is no limit
+	NetworkQuota         int // 0 is 1000
 	// StorageProfiles are made with the VDC; the first is the default
 	// unless another says so.
 	StorageProfiles []StorageProfileSpec

@@ -234,14 +234,3 @@ func sameNetwork(a, b types.BaseVirtualDeviceBackingInfo) bool {
 	}
 	return false
 }
-
-// portgroups are the vCenter networks behind a vApp's networks, where known.
-func (s *Server) portgroups(a *vapp) map[string]string {
-	out := map[string]string{}
-	for _, n := range a.nets {
-		if p := s.nets[n.parent]; p != nil && value(n.conf, "FenceMode") == "bridged" {
-			out[n.name] = p.portgroup
-		}
-	}
-	return out
-}

@@ -51,6 +51,25 @@ func ownerOf(a *vapp, m *vm) taskOwner {
 	return vappOwner(a)
 }
 
+// urn is the owner's id, as the OpenAPI names it.
+func (o taskOwner) urn() string {
+	switch o.kind {
+	case "externalNetwork":
+		return "urn:vcloud:network:" + o.id
+	case "edgeGateway":
+		return "urn:vcloud:gateway:" + o.id
+	case "vApp":
+		return "urn:vcloud:vapp:" + o.id
+	case "vAppTemplate":
+		return "urn:vcloud:vapptemplate:" + o.id
+	case "templateVm":
+		return "urn:vcloud:vm:" + o.id
+	case "rule":
+		return o.id // has no URN
+	}
+	return "urn:vcloud:" + o.kind + ":" + o.id
+}
+
 // path is where the API serves the owner.
 func (o taskOwner) path() string {
 	switch o.kind {
@@ -58,6 +77,10 @@ func (o taskOwner) path() string {
 		return "/api/vApp/vapp-" + o.id
 	case "vm":
 		return "/api/vApp/vm-" + o.id
+	case "edgeGateway":
+		return "/api/admin/edgeGateway/" + o.id
+	case "externalNetwork":
+		return "/api/admin/extension/externalnet/" + o.id
 	case "vAppTemplate":
 		return "/api/vAppTemplate/vappTemplate-" + o.id
 	case "templateVm":
@@ -74,9 +97,10 @@ func (t *task) over() bool {
 // and takes it through the server where it touches the inventory.
 func (c *call) start(name, operation string, o taskOwner, work func(context.Context) error) *task {
 	s := c.s
+	work = s.adopting(name, o, work)
 	t := &task{
 		thing: thing{id: newID(), name: name, seq: s.next()}, operation: operation + " " + o.name + "(" + o.id + ")",
-		status: "queued", start: time.Now(), owner: o, user: c.login.user, org: c.login.org, busy: []string{o.id}, done: make(chan struct{}),
+		status: "queued", start: s.now(), owner: o, user: c.login.user, org: c.login.org, busy: []string{o.id}, done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	t.cancel = cancel
@@ -107,7 +131,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.end, t.progress = time.Now(), 100
+	t.end, t.progress = s.now(), 100
 	var e *apiError
 	switch {
 	case outcome != "":
@@ -188,7 +212,8 @@ func (s *Server) taskNode(t *task) *node {
 	if !t.over() {
 		add(d, link("task:cancel", href+"/action/cancel", ""))
 	}
-	add(d, text("Description", ""), el("Owner", "href", s.href(t.owner.path()), "name", t.owner.name, "type", mediaVCloud+strings.TrimPrefix(t.owner.kind, "template")+"+xml"))
+	add(d, text("Description", ""), el("Owner", "href", s.href(t.owner.path()), "id", t.owner.urn(), "name", t.owner.name,
+		"type", mediaVCloud+strings.TrimPrefix(t.owner.kind, "template")+"+xml"))
 	if t.err != nil {
 		add(d, t.err.node(t.id))
 	}

@@ -21,6 +21,14 @@ func (s *Server) AddVApp(spec VAppSpec) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("vApp %s: %w", spec.Name, err)
 	}
+	id, err := s.fillVApp(a, spec)
+	if err != nil || !a.deployed {
+		return id, err
+	}
+	return id, s.raise(s.ctx, a)
+}
+
+func (s *Server) fillVApp(a *vapp, spec VAppSpec) (string, error) {
 	for i := range spec.VMs {
 		if err := s.addVM(a, spec.VMs[i]); err != nil {
 			return "", fmt.Errorf("vApp %s: VM %s: %w", spec.Name, spec.VMs[i].Name, err)
@@ -43,7 +51,7 @@ func (s *Server) AddVApp(spec VAppSpec) (string, error) {
 	for _, m := range a.vms {
 		a.deployed = a.deployed || m.deployed
 	}
-	a.renew()
+	s.renew(a)
 	s.vapps[a.id] = a
 	for _, m := range a.vms {
 		s.vms[m.id] = m
@@ -77,7 +85,7 @@ func (s *Server) newVApp(spec VAppSpec) (*vapp, error) {
 	}
 	a := &vapp{
 		thing: thing{id: idOr(spec.ID), name: spec.Name, desc: spec.Description, seq: s.next()}, vdc: v.id, owner: owner.id,
-		created: since(spec.Created), auto: spec.Standalone, startup: map[string]StartupItem{}, everyone: spec.Access.Everyone,
+		created: s.since(spec.Created), auto: spec.Standalone, startup: map[string]StartupItem{}, everyone: spec.Access.Everyone,
 		lease: Lease{o.lease.DeploymentSeconds, o.lease.StorageSeconds}, status: stateResolved,
 	}
 	if spec.Lease != nil {
@@ -105,8 +113,12 @@ func (s *Server) newVApp(spec VAppSpec) (*vapp, error) {
 			}
 			net.parent = s.netsOf(v)[i].id
 		}
-		net.conf = add(el("Configuration"), add(el("IpScopes"), scopeNode(ipScope{n.Gateway, or(n.Netmask, "255.255.255.0"), n.DNS1, n.DNS2,
-			n.DNSSuffix, n.Ranges}, false, nil)), text("FenceMode", or(n.Mode, "isolated")), boolean("RetainNetInfoAcrossDeployments", n.Retain))
+		scopes := el("IpScopes")
+		if n.Gateway != "" {
+			add(scopes, scopeNode(ipScope{gateway: n.Gateway, netmask: or(n.Netmask, "255.255.255.0"), dns1: n.DNS1, dns2: n.DNS2,
+				suffix: n.DNSSuffix, ranges: n.Ranges}, false, nil))
+		}
+		net.conf = add(el("Configuration"), scopes, text("FenceMode", or(n.Mode, "isolated")), boolean("RetainNetInfoAcrossDeployments", n.Retain))
 		a.nets = append(a.nets, net)
 		s.vappNets[net.id] = net
 	}
@@ -160,10 +172,10 @@ func (s *Server) configureFrom(a *vapp, n VAppNetworkSpec) error {
 		}
 		add(f, routing)
 	}
-	if len(f.ChildElements()) > 0 {
-		add(net.conf, f)
-	}
-	return net.checkNAT()
+	add(net.conf, f)
+	applyServices(net.conf)
+	s.numberRules(net)
+	return s.checkServices(net)
 }
 
 func firewallNode(fw *FirewallSpec) *node {
@@ -271,7 +283,7 @@ func (s *Server) newVM(a *vapp, spec VMSpec) (*vm, error) {
 	}
 	m := &vm{
 		thing: thing{id: idOr(spec.ID), name: spec.Name, desc: spec.Description, seq: s.next()}, vapp: a, vc: vc, moref: spec.MoRef,
-		scopedID: idOr(spec.ScopedLocalID), created: since(spec.Created), customize: spec.NeedsCustomization, primary: spec.PrimaryNIC,
+		scopedID: idOr(spec.ScopedLocalID), created: s.since(spec.Created), customize: spec.NeedsCustomization, primary: spec.PrimaryNIC,
 		guest: spec.Guest, computer: or(spec.ComputerName, computerName(spec.Name)), bootDelay: spec.BootDelay, enterBIOS: spec.EnterBIOSSetup,
 		diskProfiles: map[int32]string{}, tags: spec.SecurityTags,
 	}

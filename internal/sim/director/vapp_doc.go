@@ -1,9 +1,6 @@
 package director
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 func (s *Server) vappRef(tag string, a *vapp) *node {
 	return el(tag, "href", s.vappHref(a), "id", "urn:vcloud:vapp:"+a.id, "name", a.name, "type", mediaVCloud+"vApp+xml")
@@ -107,9 +104,15 @@ func (c *call) vappNode(a *vapp) *node {
 
 func (c *call) vappLinks(a *vapp) []*node {
 	s, href := c.s, c.s.vappHref(a)
-	out := c.powerLinks(href, a.state(), a.deployed)
+	var out []*node
+	if !a.expired {
+		out = c.powerLinks(href, a.state(), a.deployed)
+	}
 	for _, n := range a.nets {
 		out = append(out, el("Link", "rel", "down", "href", s.href("/api/network/"+n.id), "name", n.name, "type", mediaVCloud+"vAppNetwork+xml"))
+	}
+	if a.expired {
+		return append(out, link("up", s.href("/api/vdc/"+a.vdc), mediaVCloud+"vdc+xml"), link("edit", href, mediaVCloud+"vApp+xml"), link("remove", href, ""))
 	}
 	out = append(out, link("down", href+"/controlAccess/", mediaVCloud+"controlAccess+xml"),
 		link("controlAccess", href+"/action/controlAccess", mediaVCloud+"controlAccess+xml"),
@@ -214,8 +217,11 @@ func (c *call) networkConfigSection(a *vapp) (string, *node) {
 	d := section("NetworkConfigSection", href, typ, "The configuration parameters for logical networks")
 	add(d, link("edit", href, typ+"+xml"))
 	for _, n := range a.nets {
-		add(d, add(el("NetworkConfig", "networkName", n.name), link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), ""),
-			text("Description", n.desc), c.s.configuration(n), boolean("IsDeployed", a.deployed)))
+		nc := add(el("NetworkConfig", "networkName", n.name), link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), ""))
+		if n.mode() == "natRouted" {
+			add(nc, link("syncSyslogSettings", c.s.href("/api/admin/network/"+n.id+"/action/syncSyslogServerSettings"), mediaVCloud+"task+xml"))
+		}
+		add(d, add(nc, text("Description", n.desc), c.s.configuration(n), boolean("IsDeployed", a.deployed)))
 	}
 	if a.onNone() {
 		scope := ipScope{gateway: "196.254.254.254", netmask: "255.255.0.0", dns1: "196.254.254.254"}
@@ -265,24 +271,4 @@ func (c *call) getSnapshots() (*answer, error) {
 	}
 	typ, d := c.vappSnapshots(a)
 	return ok(typ, d), nil
-}
-
-// vappNetDoc is /network/ID of a vApp network.
-func (s *Server) vappNetDoc(n *vappNet) *node {
-	d := el("VAppNetwork", "deployed", yes(n.vapp.deployed), "name", n.name, "id", "urn:vcloud:network:"+n.id, "href", s.href("/api/network/"+n.id),
-		"type", mediaVCloud+"vAppNetwork+xml")
-	add(d, link("up", s.vappHref(n.vapp), mediaVCloud+"vApp+xml"), text("Description", n.desc))
-	conf := s.configuration(n)
-	var used []netip.Addr
-	if n.parent == "" || value(conf, "FenceMode") != "bridged" {
-		used = s.takenIn(n, "")
-	}
-	if scope := child(child(conf, "IpScopes"), "IpScope"); scope != nil && len(used) > 0 {
-		list := el("AllocatedIpAddresses")
-		for _, a := range used {
-			add(list, text("IpAddress", a.String()))
-		}
-		add(scope, list)
-	}
-	return add(d, conf)
 }

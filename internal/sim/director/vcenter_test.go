@@ -2,10 +2,15 @@ package director_test
 
 import (
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vmware/govmomi"
+	"github.com/vmware/govmomi/vim25/soap"
 
 	"github.com/vappvault/vappvault/internal/sim/director"
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
@@ -76,7 +81,7 @@ func TestFilesOfImportedVMs(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := names(u.get("/api/query?type=adminVApp&filter=isAutoNature==true")); len(got) != 1 || got[0] != "inside" {
+		if got := names(u.get("/api/query?type=adminVApp&filter=isAutoNature==true")); len(got) != 1 || got[0] != "Discovered - inside" {
 			t.Errorf("got %v", got)
 		}
 		href := u.get("/api/query?type=adminVM&filter=name==inside").FindElement("./AdminVMRecord").SelectAttrValue("href", "")
@@ -84,5 +89,30 @@ func TestFilesOfImportedVMs(t *testing.T) {
 		if got := names(u.get("/api/query?type=adminVApp&filter=isAutoNature==true")); len(got) != 0 {
 			t.Errorf("after a change: got %v", got)
 		}
+	})
+	t.Run("what is not fit is left alone, and what is gone is forgotten", func(t *testing.T) {
+		at := must(soap.ParseURL(vc.URL().String()))(t)
+		at.User = url.UserPassword("root", "pw")
+		c.vim = must(govmomi.NewClient(t.Context(), at, true))(t)
+		ide := must(vc.AddVM(vcenter.VMSpec{Name: "ide", ResourcePool: "acme", Disks: []vcenter.DiskSpec{{Size: 1 << 20, Controller: "ide"}}}))(t)
+		doomed := must(vc.AddVM(vcenter.VMSpec{Name: "doomed", ResourcePool: "acme"}))(t)
+		task := must(c.vm(ide).PowerOn(t.Context()))(t)
+		if err := task.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		find := func(want ...string) {
+			t.Helper()
+			if err := c.dir.Discover(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := names(u.get("/api/query?type=adminVApp&filter=isAutoNature==true")); !slices.Equal(got, want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		}
+		find("Discovered - doomed")
+		if err := must(c.vm(doomed).Destroy(t.Context()))(t).Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		find()
 	})
 }

@@ -142,7 +142,7 @@ func (c *call) connectionSection(m *vm) (string, *node) {
 	}
 	for _, n := range m.nics {
 		add(d, add(el("NetworkConnection", "needsCustomization", yes(n.customize), "network", n.network), number("NetworkConnectionIndex", n.index),
-			opt("IpAddress", n.ip), boolean("IsConnected", n.connected), opt("MACAddress", n.mac), text("IpAddressAllocationMode", n.mode),
+			opt("IpAddress", n.ip), opt("ExternalIpAddress", c.s.externalOf(m, n)), boolean("IsConnected", n.connected), opt("MACAddress", n.mac), text("IpAddressAllocationMode", n.mode),
 			text("NetworkAdapterType", n.adapter)))
 	}
 	return typ, add(d, link("edit", href, typ+"+xml"))

@@ -52,7 +52,10 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), guestCommand(), powerCommand(), deleteCommand(), scrubCommand(), vmsCommand(), inventoryCommand(),
+	root.AddCommand(serveCommand(), inventoryCommand(), vmsCommand(),
+		guestCommand(),
+		powerCommand(), deleteCommand(), scrubCommand(),
+		timeCommand(),
 		faultCommand(), callsCommand())
 	return root
 }
