@@ -319,3 +319,11 @@ func TestSystemDocumentsAreValid(t *testing.T) {
 		t.Errorf("server status: got %s", r.body)
 	}
 }
+
+func TestEveryRequiredRightIsInTheCatalogue(t *testing.T) {
+	for _, name := range director.RequiredRights() {
+		if !slices.Contains(director.Rights(), name) {
+			t.Errorf("no right %q", name)
+		}
+	}
+}

@@ -8,3 +8,12 @@ func ParseFilter(s string, encoded bool) bool {
 	}
 	return err == nil
 }
+
+// RequiredRights are the names in the table of what calls need.
+func RequiredRights() []string {
+	var out []string
+	for _, q := range requirements() {
+		out = append(out, q.rights...)
+	}
+	return out
+}
