@@ -215,6 +215,47 @@ func TestUsersOverXML(t *testing.T) {
 	ada.want(204, http.MethodDelete, g, "", "")
 }
 
+func TestUsersOverCloudAPI(t *testing.T) {
+	c := newCloud(t, nil)
+	ada, bob := c.login("ada@acme"), c.login("bob@acme")
+	const users = "/cloudapi/1.0.0/users"
+	roles := map[string]string{}
+	for _, r := range ada.do(http.MethodGet, "/cloudapi/1.0.0/roles", "", "").object(t)["values"].([]any) {
+		roles[r.(map[string]any)["name"].(string)] = r.(map[string]any)["id"].(string)
+	}
+	body := func(name, password, role string) string {
+		return `{"username":"` + name + `","password":"` + password + `","roleEntityRefs":[{"id":"` + roles[role] + `"}]}`
+	}
+	made := ada.want(201, http.MethodPost, users, "application/json", body("Kim", password, director.RoleVAppUser)).object(t)
+	kim := users + "/" + made["id"].(string)
+	if made["username"] != "kim" || made["password"] != nil || made["enabled"] != true {
+		t.Errorf("got %v", made)
+	}
+	for _, tc := range []struct {
+		name, method, path, body string
+		want                     int
+	}{
+		{"the name of another", http.MethodPost, users, body("kim", password, director.RoleVAppUser), 400},
+		{"no password", http.MethodPost, users, body("lee", "", director.RoleVAppUser), 400},
+		{"no role", http.MethodPost, users, `{"username":"lee","password":"long enough"}`, 400},
+		{"no such role", http.MethodPost, users, body("lee", password, "x"), 400},
+		{"a new name", http.MethodPut, kim, body("lee", password, director.RoleVAppUser), 400},
+		{"a new role", http.MethodPut, kim, body("kim", "", director.RoleVAppAutho), 200},
+	} {
+		if r := ada.do(tc.method, tc.path, "application/json", tc.body); r.status != tc.want {
+			t.Errorf("%s: got %d, want %d: %s", tc.name, r.status, tc.want, r.body)
+		}
+	}
+	bob.want(403, http.MethodDelete, kim, "", "")
+	bob.want(403, http.MethodGet, kim, "", "")
+	if n := bob.do(http.MethodGet, users, "", "").object(t)["resultTotal"]; n != 1.0 {
+		t.Errorf("bob sees %v users", n)
+	}
+	c.login("kim@acme").want(200, http.MethodGet, "//api///session/", "", "")
+	ada.want(204, http.MethodDelete, kim, "", "")
+	ada.want(403, http.MethodGet, kim, "", "")
+}
+
 func TestOrganizationsAndTheirSettings(t *testing.T) {
 	c := newCloud(t, nil)
 	admin, ada := c.login(adminName), c.login("ada@acme")

@@ -248,6 +248,11 @@ func (s *Server) renameRole(r *role, name string) {
 			u.role = name
 		}
 	}
+	for _, a := range s.accounts {
+		if a.org.id == r.org && a.user.role == r.name {
+			a.user.role = name
+		}
+	}
 	r.name = name
 }
 

@@ -270,6 +270,9 @@ func (c *call) cancelTask() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.user != c.login.user && !c.orgAdmin(t.org.id) {
+		return nil, noAccess("task", t.id)
+	}
 	if t.over() {
 		return nil, invalidState("The task %s is over.", t.id)
 	}
