@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // startVCenter starts a vCenter and makes the VMs that live in it. It returns
@@ -32,6 +33,11 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 		TaskDelay:    time.Duration(spec.TaskDelay),
 		Rules:        c.faults,
 		Label:        s.ID + "/" + spec.Name,
+
+		MaxSessions: spec.MaxSessions, SessionTimeout: time.Duration(spec.SessionTimeout), NFCProxy: spec.NFCProxy,
+	}
+	for _, u := range spec.Users {
+		config.Accounts = append(config.Accounts, vcenter.User(u))
 	}
 	for _, d := range spec.Datastores {
 		config.Datastores = append(config.Datastores, vcenter.Datastore{Name: d.Name, Capacity: int64(d.Capacity), Type: d.Type})
@@ -127,7 +133,7 @@ func finishVM(p place, vc *runningVCenter, vm *VM, moref string) error {
 		if err != nil {
 			return fmt.Errorf("disk %d: %w", i, err)
 		}
-		if err := fill(disk, disk.Size(), int64(d.Fill), fmt.Sprintf("%s disk %d", p.path(vm), i)); err != nil {
+		if err := vdisk.Fill(disk, disk.Size(), int64(d.Fill), fmt.Sprintf("%s disk %d", p.path(vm), i)); err != nil {
 			return fmt.Errorf("disk %d: %w", i, err)
 		}
 	}

@@ -110,6 +110,17 @@ func (c *checker) vcenter(thing, site string, v *VCenter) {
 	if len(v.Datastores) == 0 {
 		v.Datastores = []Datastore{{Name: "datastore1"}}
 	}
+	unique(c, thing, "user", v.Users, func(u *VCenterUser) string { return u.Name })
+	for i := range v.Users {
+		u := &v.Users[i]
+		u.Password = cmp.Or(u.Password, "vcdsim-"+u.Name)
+		if u.Name == v.User {
+			c.add(thing, "user %s: is the vCenter's own", u.Name)
+		}
+	}
+	if v.MaxSessions < 0 {
+		c.add(thing, "maxSessions: want a number from 0")
+	}
 	unique(c, thing, "datastore", v.Datastores, datastoreName)
 	for i := range v.Datastores {
 		d := &v.Datastores[i]

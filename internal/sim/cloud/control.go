@@ -31,6 +31,9 @@ import (
 //	DELETE /faults?id=                           one rule, or all of them
 //	GET  /calls?after=&service=&operation=&…     fault.Call list
 //	DELETE /calls                                empties the log
+//	POST /vmotion?vm=&host=&datastore=           names; empty: where it is
+//	POST /datastore?name=&fill=&state=           bytes; normal, maintenance, inaccessible
+//	POST /answer?vm=&choice=                     what the VM asks
 //
 // Errors are plain text.
 
@@ -130,6 +133,7 @@ func (c *Cloud) controlHandler() http.Handler {
 	handle("POST /scrub", c.answerScrub)
 	c.handleFaults(handle)
 	handle("POST /time", func(_ http.ResponseWriter, r *http.Request) error { return c.advance(r.FormValue("advance")) })
+	c.vsphereHandlers(handle)
 	return mux
 }
 

@@ -49,6 +49,20 @@ type VCenter struct {
 	Networks     []string    `yaml:"networks"` // port groups
 
 	TaskDelay Duration `yaml:"taskDelay"`
+
+	Users          []VCenterUser `yaml:"users"`          // beside user, which may do everything
+	MaxSessions    int           `yaml:"maxSessions"`    // 0: no limit
+	SessionTimeout Duration      `yaml:"sessionTimeout"` // of idle ones; default 30m
+	NFCProxy       bool          `yaml:"nfcProxy"`       // leases lead to the vCenter, not to hosts
+}
+
+// A VCenterUser has a role at vCenter's root folder: one of vCenter's own, or
+// one with the given privileges.
+type VCenterUser struct {
+	Name       string   `yaml:"name"`
+	Password   string   `yaml:"password"`
+	Role       string   `yaml:"role"` // default: ReadOnly
+	Privileges []string `yaml:"privileges"`
 }
 
 // A Datastore has a folder of its name below the cloud's directory.

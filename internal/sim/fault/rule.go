@@ -35,7 +35,7 @@ var services = []string{VCD, VCDTask, VSphere, VSphereTask, NFC, Folder, TLS}
 type Rule struct {
 	ID        string `json:"id"`
 	Service   string `json:"service,omitempty"`
-	Server    string `json:"server,omitempty"`    // SITE, or SITE/VCENTER
+	Server    string `json:"server,omitempty"`    // SITE, SITE/VCENTER or SITE/VCENTER/HOST
 	Operation string `json:"operation,omitempty"` // as Call.Operation
 	Object    string `json:"object,omitempty"`    // as Call.Object or Call.Name
 	User      string `json:"user,omitempty"`

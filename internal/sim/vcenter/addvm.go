@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // AddVM puts a VM into the inventory and returns its moref.
@@ -55,7 +57,9 @@ func (s *Server) fill(ref types.ManagedObjectReference, v VMSpec, spec *types.Vi
 		if !ok {
 			continue
 		}
-		if i++; v.Disks[i].From == "" {
+		i++
+		from := v.Disks[i]
+		if from.From == "" && from.Fill == 0 {
 			continue
 		}
 		file := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo).FileName
@@ -63,7 +67,7 @@ func (s *Server) fill(ref types.ManagedObjectReference, v VMSpec, spec *types.Vi
 		for _, d := range vs.disks {
 			if d.top.file.String() == file {
 				layers = append(layers, d.top)
-				err = copySparse(d.top.extentPath(), v.Disks[i].From)
+				err = d.top.load(from)
 			}
 		}
 		vs.io.Unlock()
@@ -73,6 +77,16 @@ func (s *Server) fill(ref types.ManagedObjectReference, v VMSpec, spec *types.Vi
 	}
 	s.account(s.newContext(), layers...)
 	return nil
+}
+
+// load writes the content that a spec gives a new disk.
+func (l *layer) load(d DiskSpec) error {
+	if d.From != "" {
+		if err := copySparse(l.extentPath(), d.From); err != nil {
+			return err
+		}
+	}
+	return vdisk.Fill(l, l.capacity(), d.Fill, d.Seed)
 }
 
 func (s *Server) configSpec(v VMSpec) (*types.VirtualMachineConfigSpec, error) {
@@ -93,8 +107,14 @@ func (s *Server) configSpec(v VMSpec) (*types.VirtualMachineConfigSpec, error) {
 	spec := &types.VirtualMachineConfigSpec{
 		Name: v.Name, Uuid: v.UUID, InstanceUuid: v.InstanceUUID, GuestId: v.GuestID,
 		NumCPUs: int32(v.NumCPU), MemoryMB: int64(v.MemoryMB), Version: v.HardwareVersion,
-		Firmware: v.Firmware, Annotation: v.Annotation,
+		Firmware: v.Firmware, Annotation: v.Annotation, CpuHotAddEnabled: ifTrue(v.CPUHotAdd), MemoryHotAddEnabled: ifTrue(v.MemoryHotAdd),
 		Files: &types.VirtualMachineFileInfo{VmPathName: home.join(dir + ".vmx").String()},
+	}
+	if v.ManagedBy != "" {
+		spec.ManagedBy = &types.ManagedByInfo{ExtensionKey: v.ManagedBy, Type: v.ManagedType}
+	}
+	if v.CoresPerSocket > 0 {
+		spec.NumCoresPerSocket = types.NewInt32(int32(v.CoresPerSocket))
 	}
 	if v.ChangeTracking {
 		spec.ChangeTrackingEnabled = types.NewBool(true)
@@ -106,6 +126,13 @@ func (s *Server) configSpec(v VMSpec) (*types.VirtualMachineConfigSpec, error) {
 		return nil, err
 	}
 	return spec, s.specNICs(spec, v)
+}
+
+func ifTrue(b bool) *bool {
+	if !b {
+		return nil
+	}
+	return &b
 }
 
 func addDevice(spec *types.VirtualMachineConfigSpec, d types.BaseVirtualDevice, op types.VirtualDeviceConfigSpecFileOperation) {
@@ -227,7 +254,7 @@ func (s *Server) specNICs(spec *types.VirtualMachineConfigSpec, v VMSpec) error 
 		card := types.VirtualEthernetCard{
 			VirtualDevice: types.VirtualDevice{
 				Key: int32(4000 + i), Backing: backing, ControllerKey: 100, UnitNumber: types.NewInt32(int32(7 + i)),
-				Connectable: &types.VirtualDeviceConnectInfo{StartConnected: true, AllowGuestControl: true, Connected: true},
+				Connectable: &types.VirtualDeviceConnectInfo{StartConnected: !n.Disconnected, AllowGuestControl: true, Connected: !n.Disconnected},
 			},
 			MacAddress: n.MAC, WakeOnLanEnabled: types.NewBool(true),
 		}

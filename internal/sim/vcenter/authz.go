@@ -12,6 +12,7 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+	vimxml "github.com/vmware/govmomi/vim25/xml"
 )
 
 // vCenter lets extensions disable methods of entities by an internal call of
@@ -77,11 +78,16 @@ func writeEnvelope(w http.ResponseWriter, status int, body string) {
 
 func writeFault(w http.ResponseWriter, text string, fault types.BaseMethodFault) {
 	kind := strings.TrimPrefix(fmt.Sprintf("%T", fault), "*types.")
-	var escaped bytes.Buffer
+	var escaped, detail bytes.Buffer
 	_ = xml.EscapeText(&escaped, []byte(text))
+	e := vimxml.NewEncoder(&detail)
+	_ = e.EncodeElement(fault, vimxml.StartElement{Name: vimxml.Name{Local: kind + "Fault"}, Attr: []vimxml.Attr{
+		{Name: vimxml.Name{Local: "xmlns"}, Value: "urn:vim25"}, {Name: vimxml.Name{Local: "xsi:type"}, Value: kind},
+	}})
+	_ = e.Flush() // of the types here, into memory: cannot fail
 	writeEnvelope(w, http.StatusInternalServerError, fmt.Sprintf(
-		`<soapenv:Fault><faultcode>ServerFaultCode</faultcode><faultstring>%s</faultstring><detail><%sFault xmlns="urn:vim25" xsi:type=%q></%sFault></detail></soapenv:Fault>`,
-		escaped.String(), kind, kind, kind))
+		`<soapenv:Fault><faultcode>ServerFaultCode</faultcode><faultstring>%s</faultstring><detail>%s</detail></soapenv:Fault>`,
+		escaped.String(), detail.String()))
 }
 
 func (s *Server) toggleMethods(r *http.Request, name string, t *toggle) error {
@@ -89,7 +95,11 @@ func (s *Server) toggleMethods(r *http.Request, name string, t *toggle) error {
 		return refuse(fault, "%s: told to fail", name)
 	}
 	cookie, err := r.Cookie(soap.SessionCookieName)
-	if err != nil || !s.authenticated(&http.Request{Header: http.Header{"Cookie": {cookie.String()}}}) {
+	if err != nil {
+		return refuse(&types.NotAuthenticated{}, "the session is not authenticated")
+	}
+	user, ok := s.authenticated(&http.Request{Header: http.Header{"Cookie": {cookie.String()}}})
+	if !ok {
 		return refuse(&types.NotAuthenticated{}, "the session is not authenticated")
 	}
 	if t.Source == "" {
@@ -100,6 +110,9 @@ func (s *Server) toggleMethods(r *http.Request, name string, t *toggle) error {
 		ref := types.ManagedObjectReference{Type: e.Type, Value: strings.TrimSpace(e.Value)}
 		vs, err := s.mustState(ref)
 		if err != nil {
+			return err
+		}
+		if err := s.allowed(ctx, user, need{"Global." + name, ref}); err != nil {
 			return err
 		}
 		vs.io.Lock()

@@ -13,12 +13,15 @@ import (
 // Config describes one simulated vCenter. The zero value of every field but
 // Dir has a default.
 type Config struct {
-	Dir          string          // datastores' files live in Dir/NAME
-	Listen       string          // host:port; default 127.0.0.1:0
-	TLS          tls.Certificate // default: self-made
-	Name         string          // what the vCenter calls itself
-	InstanceUUID string          // default: random, so that several differ
-	Users        map[string]string
+	Dir          string            // datastores' files live in Dir/NAME
+	StateDir     string            // what survives a restart; "": nothing does
+	Listen       string            // host:port; default 127.0.0.1:0
+	TLS          tls.Certificate   // default: self-made
+	Name         string            // what the vCenter calls itself
+	InstanceUUID string            // default: random, so that several differ
+	Users        map[string]string // by name, with everything allowed; none: anybody
+	Accounts     []User            // with the privileges of a role
+	MaxSessions  int               // 0: no limit
 
 	Datacenter    string
 	Cluster       string
@@ -29,6 +32,7 @@ type Config struct {
 
 	LeaseTimeout   time.Duration // NFC leases without progress; default 300 s
 	NFCWildcard    bool          // device URLs name the host "*"
+	NFCProxy       bool          // device URLs lead to the vCenter; hosts have no address of their own
 	SessionTimeout time.Duration // idle sessions; default 30 min
 	TaskDelay      time.Duration // before each task's work
 
@@ -62,6 +66,11 @@ type VMSpec struct {
 	Firmware                 string // bios or efi
 	Annotation               string
 	ChangeTracking           bool
+
+	ManagedBy, ManagedType  string // key of the extension that manages it, and what it is to that
+	CoresPerSocket          int    // default 1
+	CPUHotAdd, MemoryHotAdd bool
+	Suspended               bool // instead of PowerOn; AddVMs only
 }
 
 // DiskSpec describes one disk of a VMSpec.
@@ -75,6 +84,8 @@ type DiskSpec struct {
 	Datastore  string // default: the VM's
 	Mode       string // persistent (default), independent_persistent, ...
 	Sharing    string // sharingNone (default), sharingMultiWriter
+	Fill       int64  // bytes of made-up content, spread over the disk
+	Seed       string // of Fill: the same seed makes the same content
 }
 
 // NICSpec describes one network adapter of a VMSpec.
@@ -82,6 +93,8 @@ type NICSpec struct {
 	MAC     string // default: generated
 	Network string // default: VM Network
 	Type    string // vmxnet3 (default), e1000, e1000e
+
+	Disconnected bool
 }
 
 // Range is a byte range [Offset, Offset+Length) of a disk.

@@ -80,6 +80,9 @@ func (s *Server) checkNewVM(ctx *simulator.Context, folder *simulator.Folder, sp
 	if _, err := s.store.local(home); err != nil {
 		return err
 	}
+	if err := s.room(home, home.datastore, vmfsBlock); err != nil {
+		return err
+	}
 	if !strings.HasSuffix(home.path, ".vmx") {
 		dir := escapeName(spec.Name)
 		if home.path != "" {
@@ -238,7 +241,7 @@ func (s *Server) networkNamed(b *types.VirtualEthernetCardNetworkBackingInfo) (s
 
 func (s *Server) newMAC() string {
 	n := s.macSeq.Add(1)
-	return fmt.Sprintf("00:50:56:%02x:%02x:%02x", 0x80|s.macBase&0x3f, byte(n>>8), byte(n))
+	return fmt.Sprintf("00:50:56:%02x:%02x:%02x", 0x80|(s.macBase+byte(n>>16))&0x3f, byte(n>>8), byte(n))
 }
 
 func (s *Server) vcsimCreate(ctx *simulator.Context, folder *simulator.Folder, req *types.CreateVM_Task) (types.ManagedObjectReference, error) {

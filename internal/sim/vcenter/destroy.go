@@ -39,6 +39,7 @@ func (s *Server) unregister(ctx *simulator.Context, ref types.ManagedObjectRefer
 	if vs == nil {
 		return home, nil
 	}
+	s.swapOff(vs)
 	vs.io.Lock()
 	defer vs.io.Unlock()
 	vs.gone = true

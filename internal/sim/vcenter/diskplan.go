@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // A diskPlan is what a reconfiguration does to a VM's disks. Making it
@@ -170,11 +172,18 @@ func (p *diskPlan) fresh(index int, disk *types.VirtualDisk, b *types.VirtualDis
 	if size == 0 {
 		size = disk.CapacityInKB * 1024
 	}
-	if size <= 0 || size%sectorSize != 0 {
+	if size <= 0 || size%sectorSize != 0 || size > vdisk.MaxSize {
 		return nil, invalidDevice(index, "capacity %d", size)
 	}
 	thin := b.ThinProvisioned != nil && *b.ThinProvisioned
-	l, err := p.s.store.newLayer(file, size, thin, nil)
+	need := int64(vmfsBlock)
+	if !thin {
+		need = size
+	}
+	if err := p.s.room(file, file.datastore, need); err != nil {
+		return nil, err
+	}
+	l, err := p.newBase(file, size, thin)
 	if err != nil {
 		return nil, err
 	}
@@ -186,6 +195,13 @@ func (p *diskPlan) fresh(index int, disk *types.VirtualDisk, b *types.VirtualDis
 	}
 	p.created = append(p.created, l)
 	return l, nil
+}
+
+func (p *diskPlan) newBase(file dsPath, size int64, thin bool) (*layer, error) {
+	if p.vs.unmade == nil || p.vs.unmade.made.Load() {
+		return p.s.store.newLayer(file, size, thin, nil)
+	}
+	return p.s.store.lazyLayer(file, size, thin, p.s.diskID(p.vs.ref.Value, file))
 }
 
 func (p *diskPlan) linked(file dsPath, parent string) (*layer, error) {
@@ -265,6 +281,9 @@ func (p *diskPlan) existing(index int, disk *types.VirtualDisk, b *types.Virtual
 		return nil, locked(file)
 	}
 	if size := max(disk.CapacityInBytes, disk.CapacityInKB*1024); size > l.capacity() {
+		if size > vdisk.MaxSize {
+			return nil, invalidDevice(index, "capacity %d: more than %d", size, int64(vdisk.MaxSize))
+		}
 		p.grow[l] = size
 	}
 	return l, nil
@@ -348,9 +367,16 @@ func (p *diskPlan) edit(index int, spec *types.VirtualDisk) error {
 		switch {
 		case p.frozen || now.top.parent != nil:
 			return snapshotsInTheWay(index, "resizing a disk")
+		case size > vdisk.MaxSize:
+			return invalidDevice(index, "capacity %d: more than %d", size, int64(vdisk.MaxSize))
 		case size < now.top.capacity() || size%sectorSize != 0:
 			return refuse(&types.InvalidDeviceOperation{BadOp: types.VirtualDeviceConfigSpecOperationEdit},
 				"device change %d: capacity %d: a disk can only grow", index, size)
+		}
+		if !now.top.thin {
+			if err := p.s.room(now.top.file, now.top.file.datastore, size-now.top.capacity()); err != nil {
+				return err
+			}
 		}
 		p.grow[now.top] = size
 	}

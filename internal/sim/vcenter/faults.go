@@ -22,6 +22,9 @@ type Faults struct {
 	cutAfter     int64
 	cutTimes     int
 	timeout      time.Duration
+	thumbprint   bool
+	resetCBT     bool
+	locked       map[string]bool
 }
 
 type planned struct {
@@ -34,6 +37,7 @@ func newFaults() *Faults {
 		calls: map[string]*planned{}, tasks: map[string]*planned{},
 		areasPerPage: 2000,
 		quiesce:      map[string]bool{}, leaveDeltas: map[string]int{},
+		locked: map[string]bool{},
 		forged: map[forgery][]Range{}, forget: map[string]int{},
 	}
 }
@@ -177,6 +181,9 @@ func (f *Faults) LeaveDeltas(moref string, times int) {
 func (f *Faults) leavesDelta(moref string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.locked[moref] {
+		return true
+	}
 	if f.leaveDeltas[moref] <= 0 {
 		return false
 	}
@@ -196,6 +203,49 @@ func (f *Faults) leaseTimeout() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.timeout
+}
+
+// ResetCBTOnMigration makes change tracking start anew when disks move to
+// another datastore, as before vSphere 5.5 U2.
+func (f *Faults) ResetCBTOnMigration(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.resetCBT = on
+}
+
+func (f *Faults) resetsTracking() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.resetCBT
+}
+
+// LockDisks is a backup proxy that has died with a VM's disks in its hands:
+// removed snapshots leave their deltas, and consolidating them fails with
+// FileLocked until the lock is gone.
+func (f *Faults) LockDisks(moref string, on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.locked[moref] = on
+}
+
+func (f *Faults) locksDisks(moref string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.locked[moref]
+}
+
+// ForgeThumbprint makes leases name a certificate that their host does not
+// have, as they do when it was replaced and vCenter has not noticed.
+func (f *Faults) ForgeThumbprint(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.thumbprint = on
+}
+
+func (f *Faults) forgesThumbprint() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.thumbprint
 }
 
 // CutNFC breaks the connection of the next NFC downloads after so many

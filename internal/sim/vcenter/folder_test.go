@@ -156,3 +156,22 @@ func TestFolderAsksWhoItIs(t *testing.T) {
 		t.Error(fmt.Sprint("the session has not expired: ", u.UserName))
 	}
 }
+
+// length is what the server says that a file has.
+func (b *browser) length(path string) int64 {
+	b.t.Helper()
+	u := b.s.URL()
+	u.Path = "/folder/" + path
+	u.RawQuery = url.Values{"dcPath": {"DC0"}, "dsName": {"ds1"}}.Encode()
+	r, err := http.NewRequest(http.MethodHead, u.String(), nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.auth(r)
+	res, err := b.http.Do(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	return res.ContentLength
+}

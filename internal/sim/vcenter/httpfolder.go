@@ -13,6 +13,8 @@ import (
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/soap"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // serveFolder is the datastore browser's /folder/PATH?dcPath=&dsName=.
@@ -20,11 +22,17 @@ import (
 // A file that a VM which is not powered off writes to is locked: 500, as
 // from a real host. PUT replaces whole files, never parts.
 func (s *Server) serveFolder(w http.ResponseWriter, r *http.Request) {
-	if !s.authenticated(r) {
+	user, ok := s.authenticated(r)
+	if !ok {
 		w.Header().Set("WWW-Authenticate", `Basic realm="VMware HTTP server"`)
 		http.Error(w, "authentication required", http.StatusUnauthorized)
 		return
 	}
+	s.folderRequest(w, r, user)
+}
+
+// folderRequest serves /folder to a user that is known.
+func (s *Server) folderRequest(w http.ResponseWriter, r *http.Request, user string) {
 	if s.faults.folderRefused() {
 		http.Error(w, "told to refuse", http.StatusForbidden)
 		return
@@ -37,6 +45,10 @@ func (s *Server) serveFolder(w http.ResponseWriter, r *http.Request) {
 	local, err := s.store.local(p)
 	if err != nil {
 		http.NotFound(w, r)
+		return
+	}
+	if err := s.mayUseFolder(r.Method, user, p, local); err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
 		return
 	}
 	switch r.Method {
@@ -54,25 +66,25 @@ func (s *Server) serveFolder(w http.ResponseWriter, r *http.Request) {
 
 // authenticated accepts the cookie of a session that has not ended, or a
 // user's password.
-func (s *Server) authenticated(r *http.Request) bool {
+func (s *Server) authenticated(r *http.Request) (user string, ok bool) {
 	if user, password, ok := r.BasicAuth(); ok {
-		return s.validUser(user, password)
+		return user, s.validUser(user, password)
 	}
 	c, err := r.Cookie(soap.SessionCookieName)
 	if err != nil {
-		return false
+		return "", false
 	}
 	ctx := s.newContext()
 	m, ok := ctx.Session.Get(s.model.Map().SessionManager().Reference()).(*simulator.SessionManager)
 	if !ok {
-		return false
+		return "", false
 	}
 	for _, session := range m.SessionList {
 		if session.Key == strings.Trim(c.Value, `"`) {
-			return true
+			return session.UserName, true
 		}
 	}
-	return false
+	return "", false
 }
 
 func (s *Server) folderFile(r *http.Request) (dsPath, int) {
@@ -126,7 +138,15 @@ func (s *Server) folderGet(w http.ResponseWriter, r *http.Request, p dsPath, loc
 		return
 	}
 	if fi.IsDir() {
+		if p.path == "" && s.store.makeFolders(p.datastore) != nil {
+			http.Error(w, "cannot read", http.StatusInternalServerError)
+			return
+		}
 		listFolder(w, f)
+		return
+	}
+	if err := s.accessible(p.datastore); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	if exclusive, _ := s.extentLocks(p); exclusive {
@@ -135,7 +155,17 @@ func (s *Server) folderGet(w http.ResponseWriter, r *http.Request, p dsPath, loc
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	c := &countingWriter{ResponseWriter: w}
-	http.ServeContent(c, r, "", fi.ModTime(), f)
+	var content io.ReadSeeker = f
+	if fi.Size() >= vdisk.SegmentSize {
+		whole, err := vdisk.Open(local)
+		if err != nil {
+			http.Error(w, "cannot read", http.StatusInternalServerError)
+			return
+		}
+		defer whole.Close()
+		content = io.NewSectionReader(whole, 0, whole.Size())
+	}
+	http.ServeContent(c, r, "", fi.ModTime(), content)
 	if r.Method == http.MethodGet {
 		s.stats.folder.Add(c.n)
 	}
@@ -150,6 +180,9 @@ func listFolder(w http.ResponseWriter, dir *os.File) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	fmt.Fprintln(w, "<html><body><table>")
 	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue // parts of files that are one file here
+		}
 		name := html.EscapeString(e.Name())
 		fmt.Fprintf(w, "<tr><td><a href=%q>%s</a></td></tr>\n", name, name)
 	}
@@ -175,7 +208,10 @@ func (s *Server) folderPut(w http.ResponseWriter, r *http.Request, p dsPath, loc
 		http.Error(w, fmt.Sprintf("Unable to access file %s since it is locked", p), http.StatusInternalServerError)
 		return
 	}
-	err = os.MkdirAll(filepath.Dir(local), 0o700)
+	err = s.room(p, p.datastore, max(r.ContentLength, 0))
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(local), 0o700)
+	}
 	if err == nil {
 		err = receiveFile(local, r.Body, r.ContentLength)
 	}
@@ -193,17 +229,22 @@ func (s *Server) folderPut(w http.ResponseWriter, r *http.Request, p dsPath, loc
 
 // receiveFile puts what r yields in the place of the file, sparsely.
 func receiveFile(local string, r io.Reader, want int64) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(local), ".upload-*")
+	name, err := os.CreateTemp(filepath.Dir(local), ".upload-*")
+	if err != nil {
+		return err
+	}
+	_ = name.Close()
+	tmp, err := vdisk.OpenWriter(name.Name())
 	if err != nil {
 		return err
 	}
 	defer func() {
 		err = errors.Join(err, tmp.Close())
 		if err != nil {
-			_ = os.Remove(tmp.Name())
+			_ = vdisk.Remove(name.Name())
 			return
 		}
-		err = os.Rename(tmp.Name(), local)
+		err = vdisk.Rename(name.Name(), local)
 	}()
 	buf := make([]byte, 16*blockSize)
 	var off int64
@@ -244,7 +285,7 @@ func (s *Server) folderDelete(w http.ResponseWriter, p dsPath, local string) {
 		http.Error(w, fmt.Sprintf("Unable to access file %s since it is locked", p), http.StatusInternalServerError)
 		return
 	}
-	if err := os.Remove(local); err != nil {
+	if err := vdisk.Remove(local); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}

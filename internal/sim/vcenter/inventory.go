@@ -20,6 +20,7 @@ type inventory struct {
 	hosts      []types.ManagedObjectReference
 	datastores map[string]*simulator.Datastore
 	networks   map[string]types.BaseVirtualDeviceBackingInfo
+	esx        map[types.ManagedObjectReference]*esxHost // by host
 
 	mu      sync.Mutex
 	folders map[string]types.ManagedObjectReference // by path below the vm folder
@@ -27,6 +28,8 @@ type inventory struct {
 	names   map[string]string // moref by name of VMs that AddVM made
 	used    map[string]int64  // bytes by datastore
 	sizes   map[*layer]int64
+	usage   map[string]*usage // by datastore
+	swaps   map[types.ManagedObjectReference]swapFile
 }
 
 // locking calls one of vcsim's methods as its dispatcher does.
@@ -52,13 +55,18 @@ func (s *Server) build() error {
 	s.inv = inventory{
 		datastores: map[string]*simulator.Datastore{},
 		networks:   map[string]types.BaseVirtualDeviceBackingInfo{},
+		esx:        map[types.ManagedObjectReference]*esxHost{},
 		folders:    map[string]types.ManagedObjectReference{},
 		pools:      map[string]types.ManagedObjectReference{},
 		names:      map[string]string{},
 		used:       map[string]int64{}, sizes: map[*layer]int64{},
+		usage: map[string]*usage{}, swaps: map[types.ManagedObjectReference]swapFile{},
 	}
 	ctx := s.newContext()
-	return errors.Join(s.buildCluster(ctx), s.buildDatastores(ctx), s.buildNetworks(ctx), s.buildPools(ctx))
+	calls := &sessionCalls{s: s}
+	calls.Self = sessionCallsRef
+	s.model.Map().Put(calls)
+	return errors.Join(s.buildPermissions(), s.buildCluster(ctx), s.buildDatastores(ctx), s.buildNetworks(ctx), s.buildPools(ctx), s.startHosts(ctx))
 }
 
 func (s *Server) buildCluster(ctx *simulator.Context) error {
@@ -243,6 +251,36 @@ func (s *Server) buildPools(ctx *simulator.Context) error {
 	return nil
 }
 
+// pool returns the resource pool of that path, making what is missing.
+func (s *Server) pool(ctx *simulator.Context, path string) (types.ManagedObjectReference, error) {
+	s.inv.mu.Lock()
+	defer s.inv.mu.Unlock()
+	if ref, ok := s.inv.pools[path]; ok && s.model.Map().Get(ref) != nil {
+		return ref, nil
+	}
+	at, sofar := s.inv.pools[""], ""
+	for _, name := range strings.Split(path, "/") {
+		sofar = strings.TrimPrefix(sofar+"/"+name, "/")
+		if ref, ok := s.inv.pools[sofar]; ok && s.model.Map().Get(ref) != nil {
+			at = ref
+			continue
+		}
+		parent, ok := s.model.Map().Get(at).(*simulator.ResourcePool)
+		if !ok {
+			return at, gone(at)
+		}
+		made, err := locking[*methods.CreateResourcePoolBody](ctx, parent, func() soap.HasFault {
+			return parent.CreateResourcePool(ctx, &types.CreateResourcePool{This: at, Name: name, Spec: types.DefaultResourceConfigSpec()})
+		})
+		if err != nil {
+			return at, fmt.Errorf("resource pool %s: %w", sofar, err)
+		}
+		at = made.Res.Returnval
+		s.inv.pools[sofar] = at
+	}
+	return at, nil
+}
+
 // folder returns the VM folder of that path, making what is missing.
 func (s *Server) folder(ctx *simulator.Context, path string) (types.ManagedObjectReference, error) {
 	s.inv.mu.Lock()
@@ -276,13 +314,18 @@ func (s *Server) account(ctx *simulator.Context, layers ...*layer) {
 	s.inv.mu.Lock()
 	touched := map[string]int64{}
 	for _, l := range layers {
-		size := allocated(l.extentPath())
+		size := l.takes()
 		s.inv.used[l.file.datastore] += size - s.inv.sizes[l]
 		s.inv.sizes[l] = size
 		if size == 0 {
 			delete(s.inv.sizes, l)
 		}
-		touched[l.file.datastore] = s.inv.used[l.file.datastore]
+		touched[l.file.datastore] = 0
+	}
+	for name := range touched {
+		touched[name] = s.inv.taken(name)
+		u := s.inv.use(name)
+		u.left, u.stale = s.capacityOf(name)-touched[name], false
 	}
 	s.inv.mu.Unlock()
 	s.space.Lock()

@@ -1,11 +1,15 @@
 package vcenter
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // A layer is one link of a disk's chain: a descriptor and the extent file
@@ -23,6 +27,10 @@ type layer struct {
 	// refs and children are guarded by store.mu.
 	refs     int // disks and snapshots that use the layer itself
 	children int // layers on top
+
+	unmade  atomic.Bool // its files are not there yet
+	making  sync.Mutex
+	content content // of files that are to be made
 
 	mu   sync.RWMutex
 	size int64
@@ -46,6 +54,10 @@ func (l *layer) capacity() int64 {
 }
 
 func (l *layer) writeDescriptor() error {
+	return os.WriteFile(l.descriptorPath(), l.describe().encode(), 0o600)
+}
+
+func (l *layer) describe() descriptor {
 	d := descriptor{size: l.capacity(), extent: l.extentName(), kind: "vmfs", thin: l.thin, uuid: l.uuid, cid: l.cid}
 	if l.parent != nil {
 		d.kind, d.parent = "vmfsSparse", l.parent.file.base()
@@ -53,7 +65,7 @@ func (l *layer) writeDescriptor() error {
 			d.parent = l.parent.file.String()
 		}
 	}
-	return os.WriteFile(l.descriptorPath(), d.encode(), 0o600)
+	return d
 }
 
 // ReadAt reads the disk as it looks with l as its top.
@@ -106,7 +118,10 @@ func (l *layer) run(off int64, n int) (int, bool) {
 }
 
 func (l *layer) readOwn(p []byte, off int64) error {
-	f, err := os.Open(l.extentPath())
+	if err := l.make(); err != nil {
+		return err
+	}
+	f, err := vdisk.Open(l.extentPath())
 	if err != nil {
 		return err
 	}
@@ -119,7 +134,10 @@ func (l *layer) WriteAt(p []byte, off int64) (int, error) {
 	if size := l.capacity(); off < 0 || off+int64(len(p)) > size {
 		return 0, fmt.Errorf("disk %s: write of %d bytes at %d: past the end at %d", l.file, len(p), off, size)
 	}
-	f, err := os.OpenFile(l.extentPath(), os.O_WRONLY, 0)
+	if err := l.make(); err != nil {
+		return 0, err
+	}
+	f, err := vdisk.OpenWriter(l.extentPath())
 	if err != nil {
 		return 0, fmt.Errorf("disk %s: %w", l.file, err)
 	}
@@ -130,15 +148,17 @@ func (l *layer) WriteAt(p []byte, off int64) (int, error) {
 		}
 	}
 	n, err := f.WriteAt(p, off)
+	if err == nil && l.parent != nil {
+		err = l.mark(f, off, int64(len(p)))
+	}
 	if err != nil {
 		return n, fmt.Errorf("disk %s: write at %d: %w", l.file, off, err)
 	}
 	return n, nil
 }
 
-// copyUp completes the first and last block of a write from the parent and
-// marks all of its blocks as being here.
-func (l *layer) copyUp(f *os.File, off, n int64) error {
+// copyUp completes the first and last block of a write from the parent.
+func (l *layer) copyUp(f io.WriterAt, off, n int64) error {
 	size := l.capacity()
 	buf := make([]byte, blockSize)
 	for block := off / blockSize; block*blockSize < off+n; block++ {
@@ -159,18 +179,79 @@ func (l *layer) copyUp(f *os.File, off, n int64) error {
 				return err
 			}
 		}
-		l.mu.Lock()
-		l.have.add(block)
-		l.mu.Unlock()
 	}
 	return nil
+}
+
+// mark notes, in memory and behind the content in the extent file, that the
+// blocks of a write are here. A server that comes back finds them there.
+func (l *layer) mark(f io.WriterAt, off, n int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for first := off / blockSize; first*blockSize < off+n; first = (first>>6 + 1) << 6 {
+		word := first >> 6
+		old := l.have[word]
+		for b := first; b>>6 == word && b*blockSize < off+n; b++ {
+			l.have.add(b)
+		}
+		if l.have[word] != old {
+			if err := l.writeMap(f, word); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// mapStart is where a delta's map of blocks lies in its extent file.
+func (l *layer) mapStart() int64 { return (l.size + blockSize - 1) / blockSize * blockSize }
+
+func (l *layer) writeMap(f io.WriterAt, word int64) error {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], l.have[word])
+	_, err := f.WriteAt(b[:], l.mapStart()+8*word)
+	return err
+}
+
+// readMap is the map that an earlier server left in the extent file.
+func (l *layer) readMap() (blockSet, error) {
+	f, err := vdisk.Open(l.extentPath())
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	start := l.mapStart()
+	words := (l.size + 64*blockSize - 1) / (64 * blockSize)
+	data, err := dataRanges(f, start+8*words)
+	if err != nil {
+		return nil, err
+	}
+	have := blockSet{}
+	buf := make([]byte, blockSize)
+	for _, r := range align(data, 8, start+8*words) {
+		for off := max(r.Offset, start); off < r.End(); off += int64(len(buf)) {
+			p := buf[:min(int64(len(buf)), r.End()-off)]
+			if err := readZero(f, p, off); err != nil {
+				return nil, err
+			}
+			for i := 0; i+8 <= len(p); i += 8 {
+				if v := binary.LittleEndian.Uint64(p[i:]); v != 0 {
+					have[(off-start)/8+int64(i/8)] = v
+				}
+			}
+		}
+	}
+	return have, nil
 }
 
 // data returns where the disk may hold something other than zeros.
 func (l *layer) data() ([]Range, error) {
 	size := l.capacity()
 	if l.parent == nil {
-		f, err := os.Open(l.extentPath())
+		if err := l.make(); err != nil {
+			return nil, err
+		}
+		f, err := vdisk.Open(l.extentPath())
 		if err != nil {
 			return nil, err
 		}
@@ -189,12 +270,12 @@ func (l *layer) data() ([]Range, error) {
 // absorb writes the blocks of the delta child, which lies directly on l,
 // into l.
 func (l *layer) absorb(child *layer) error {
-	in, err := os.Open(child.extentPath())
+	in, err := vdisk.Open(child.extentPath())
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(l.extentPath(), os.O_WRONLY, 0)
+	out, err := vdisk.OpenWriter(l.extentPath())
 	if err != nil {
 		return err
 	}
@@ -217,15 +298,21 @@ func (l *layer) absorb(child *layer) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.parent != nil {
-		l.have.union(child.have)
+	if l.parent == nil {
+		return nil
+	}
+	l.have.union(child.have)
+	for word := range child.have {
+		if err := l.writeMap(out, word); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // grow extends a base layer.
 func (l *layer) grow(size int64) error {
-	if err := os.Truncate(l.extentPath(), size); err != nil {
+	if err := vdisk.Truncate(l.extentPath(), size); err != nil {
 		return err
 	}
 	l.mu.Lock()

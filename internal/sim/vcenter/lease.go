@@ -14,6 +14,8 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 const nfcPath = "/nfc/"
@@ -32,6 +34,7 @@ type lease struct {
 
 	mu      sync.Mutex
 	vm      types.ManagedObjectReference // of an import: once it is made
+	host    *esxHost                     // that the VM is on
 	over    bool
 	timer   *time.Timer
 	devices map[string]*leaseDevice
@@ -189,8 +192,8 @@ func (l *lease) addDisk(vmName string, devices []types.BaseVirtualDevice, disk *
 	slot := slotName(devices, disk)
 	d.url = types.HttpNfcLeaseDeviceUrl{
 		Key: fmt.Sprintf("/%s/%s", l.vm.Value, slot),
-		Url: l.url(d.name), SslThumbprint: l.s.thumbprint(), Disk: types.NewBool(true), TargetId: d.name,
-		DatastoreKey: l.s.url.Host + "/" + top.file.datastore, FileSize: allocated(top.extentPath()),
+		Url: l.url(d.name), SslThumbprint: l.thumbprint(), Disk: types.NewBool(true), TargetId: d.name,
+		DatastoreKey: l.s.url.Host + "/" + top.file.datastore, FileSize: vdisk.Allocated(top.extentPath()),
 	}
 	if l.upload {
 		d.url.ImportKey = fmt.Sprintf("/%s/%s", vmName, slot)
@@ -202,7 +205,7 @@ func (l *lease) addPlain(p dsPath) {
 	name := p.base()
 	d := &leaseDevice{name: name, plain: p}
 	d.url = types.HttpNfcLeaseDeviceUrl{
-		Key: fmt.Sprintf("/%s/nvram", l.vm.Value), ImportKey: "", Url: l.url(name), SslThumbprint: l.s.thumbprint(),
+		Key: fmt.Sprintf("/%s/nvram", l.vm.Value), ImportKey: "", Url: l.url(name), SslThumbprint: l.thumbprint(),
 		Disk: types.NewBool(false), TargetId: name,
 	}
 	l.devices[name], l.order = d, append(l.order, name)
@@ -210,8 +213,11 @@ func (l *lease) addPlain(p dsPath) {
 
 func (l *lease) url(name string) string {
 	host := l.s.url.Host
-	if l.s.cfg.NFCWildcard {
+	switch {
+	case l.s.cfg.NFCWildcard:
 		host = "*"
+	case l.direct():
+		host = l.host.addr
 	}
 	return "https://" + host + nfcPath + l.id + "/" + strings.ReplaceAll(name, "%", "%25")
 }
@@ -239,13 +245,20 @@ func slotName(devices []types.BaseVirtualDevice, disk *types.VirtualDisk) string
 	return fmt.Sprintf("%s%d:%d", kind, bus, unit)
 }
 
-func (s *Server) thumbprint() string {
-	sum := sha1.Sum(s.leaf.Raw)
-	parts := make([]string, len(sum))
-	for i, b := range sum {
-		parts[i] = fmt.Sprintf("%02X", b)
+// direct tells whether the host of the VM serves the lease itself. A lease
+// that names no host is served by whom the client is connected to.
+func (l *lease) direct() bool {
+	return l.host != nil && l.host.http != nil && !l.s.cfg.NFCWildcard
+}
+
+func (l *lease) thumbprint() string {
+	if l.s.faults.forgesThumbprint() {
+		return strings.TrimSuffix(strings.Repeat("BA:", sha1.Size), ":")
 	}
-	return strings.Join(parts, ":")
+	if l.direct() {
+		return thumbprintOf(l.host.leaf)
+	}
+	return thumbprintOf(l.s.leaf)
 }
 
 func errLeaseOver() error {
@@ -325,7 +338,7 @@ func (o *nfcLease) HttpNfcLeaseGetManifest(_ *simulator.Context, _ *types.HttpNf
 			Size: d.size, Disk: d.layer != nil,
 		}
 		if d.layer != nil {
-			e.Capacity, e.PopulatedSize = d.layer.capacity(), allocated(d.layer.extentPath())
+			e.Capacity, e.PopulatedSize = d.layer.capacity(), vdisk.Allocated(d.layer.extentPath())
 		}
 		list = append(list, e)
 	}

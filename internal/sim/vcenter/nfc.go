@@ -16,6 +16,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // ExportSnapshot leases the disks as the snapshot froze them.
@@ -47,7 +49,7 @@ func (s *Server) export(ctx *simulator.Context, vmref types.ManagedObjectReferen
 		return vmref, err
 	}
 	l := s.newLease(ctx, false)
-	l.vm = vmref
+	l.vm, l.host = vmref, s.hostOf(ctx, vmref)
 	var name string
 	var home dsPath
 	var devices []types.BaseVirtualDevice
@@ -148,8 +150,9 @@ func (s *Server) startImport(ctx *simulator.Context, l *lease, req *types.Create
 	if err != nil {
 		return err
 	}
+	host := s.hostOf(ctx, ref)
 	l.mu.Lock()
-	l.vm = ref
+	l.vm, l.host = ref, host
 	over := l.over
 	l.mu.Unlock()
 	if over {
@@ -180,8 +183,9 @@ func (s *Server) startImport(ctx *simulator.Context, l *lease, req *types.Create
 }
 
 // serveNFC transfers a leased device. The secret in the URL is all that it
-// asks for, as on a host.
-func (s *Server) serveNFC(w http.ResponseWriter, r *http.Request) {
+// asks for, as on a host. Only the host that the VM was on when the lease was
+// made has it; at is nil for the vCenter itself.
+func (s *Server) serveNFC(w http.ResponseWriter, r *http.Request, at *esxHost) {
 	id, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, nfcPath), "/")
 	s.mu.Lock()
 	l := s.leases[id]
@@ -191,6 +195,11 @@ func (s *Server) serveNFC(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	l.mu.Lock()
+	if l.direct() && l.host != at {
+		l.mu.Unlock()
+		http.NotFound(w, r)
+		return
+	}
 	d := l.devices[name]
 	if d != nil && !l.over {
 		d.active++
@@ -356,7 +365,11 @@ func (l *lease) receive(w http.ResponseWriter, r *http.Request, d *leaseDevice) 
 	l.transferred(d, err == nil, in.n, h.Sum(nil))
 	if err != nil {
 		err = fmt.Errorf("%s: %w", d.name, err)
-		l.fail(l.s.newContext(), refuse(&types.FileFault{File: d.layer.file.String()}, "%v", err))
+		failure := refuse(&types.FileFault{File: d.layer.file.String()}, "%v", err)
+		if r := (*refusal)(nil); errors.As(err, &r) {
+			failure = err
+		}
+		l.fail(l.s.newContext(), failure)
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -365,14 +378,22 @@ func (l *lease) receive(w http.ResponseWriter, r *http.Request, d *leaseDevice) 
 
 // store decodes an upload into the disk's flat file.
 func (l *lease) store(r io.Reader, d *leaseDevice) error {
-	f, err := os.OpenFile(d.layer.extentPath(), os.O_WRONLY, 0)
+	f, err := vdisk.OpenWriter(d.layer.extentPath())
 	if err != nil {
 		return err
 	}
 	size := d.layer.capacity()
 	err = errors.Join(f.Truncate(0), f.Truncate(size)) // a second try starts afresh
 	if err == nil {
-		err = decodeVMDK(r, size, func(off int64, data []byte) error { return writeSparse(f, data, off) })
+		err = decodeVMDK(r, size, func(off int64, data []byte) error {
+			if d.layer.thin {
+				err := l.s.charge(d.layer.file, int64(len(data)), func() int64 { return d.layer.fresh(off, int64(len(data))) })
+				if err != nil {
+					return err
+				}
+			}
+			return writeSparse(f, data, off)
+		})
 	}
 	return errors.Join(err, f.Close())
 }

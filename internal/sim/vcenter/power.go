@@ -44,6 +44,9 @@ func (s *Server) switchPower(ctx *simulator.Context, vs *vmState, to types.Virtu
 		if err := s.checkDisks(vs); err != nil {
 			return err
 		}
+		if err := s.swapOn(ctx, vs, vm); err != nil {
+			return err
+		}
 	}
 	var task types.ManagedObjectReference
 	ctx.WithLock(vm, func() {
@@ -67,12 +70,20 @@ func (s *Server) switchPower(ctx *simulator.Context, vs *vmState, to types.Virtu
 	if _, err := await(ctx, task); err != nil {
 		return err
 	}
+	if to == types.VirtualMachinePowerStatePoweredOff {
+		s.swapOff(vs)
+	}
 	vs.io.Lock()
+	asked := vs.question != nil
+	vs.question = nil
 	vs.on = to != types.VirtualMachinePowerStatePoweredOff
 	if to != types.VirtualMachinePowerStateSuspended {
 		s.stun(vs)
 	}
 	vs.io.Unlock()
+	if asked {
+		s.showQuestion(ctx, vs)
+	}
 	return s.publish(ctx, vs)
 }
 
@@ -110,6 +121,9 @@ func (s *Server) intact(vs *vmState) error {
 	for key, d := range vs.disks {
 		for l := d.top; l != nil; l = l.parent {
 			now, err := s.store.open(l.file)
+			if err == nil {
+				err = s.accessible(l.file.datastore)
+			}
 			switch {
 			case err != nil:
 				return err

@@ -1,6 +1,7 @@
 package vcenter
 
 import (
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // A view is what of a vmState the API shows.
@@ -157,6 +160,7 @@ func tree(vm types.ManagedObjectReference, list []*snapshot) []types.VirtualMach
 func (s *Server) layout(vs *vmState, v *view, home dsPath) {
 	l := &layoutBuilder{s: s, v: v, ex: &types.VirtualMachineFileLayoutEx{Timestamp: time.Now()},
 		keys: map[string]int32{}, seen: map[*layer]bool{}, usage: map[string]*types.VirtualMachineUsageOnDatastore{}}
+	l.unmade = s.unmadeSizes(vs)
 	old := &types.VirtualMachineFileLayout{}
 	dir := home.dir()
 	l.small(home, "config")
@@ -167,13 +171,13 @@ func (s *Server) layout(vs *vmState, v *view, home dsPath) {
 		a, b := l.chain(key, top)
 		l.ex.Disk, old.Disk = append(l.ex.Disk, a), append(old.Disk, b)
 		root := top.root()
-		l.usage[top.file.datastore].Uncommitted += max(root.capacity()-allocated(root.extentPath()), 0)
+		l.usage[top.file.datastore].Uncommitted += max(root.capacity()-vdisk.Allocated(root.extentPath()), 0)
 	}
 	for _, n := range sortedSnapshots(vs) {
 		shot := types.VirtualMachineFileLayoutExSnapshotLayout{Key: n.ref, DataKey: l.small(n.memory, "snapshotData"), MemoryKey: -1}
 		files := []string{n.memory.String()}
-		for key, d := range n.disks {
-			a, b := l.chain(key, d.layer)
+		for _, key := range slices.Sorted(maps.Keys(n.disks)) {
+			a, b := l.chain(key, n.disks[key].layer)
 			shot.Disk = append(shot.Disk, a)
 			files = append(files, b.DiskFile...)
 		}
@@ -196,6 +200,8 @@ type layoutBuilder struct {
 	keys  map[string]int32
 	seen  map[*layer]bool
 	usage map[string]*types.VirtualMachineUsageOnDatastore // by datastore
+
+	unmade map[dsPath]int64 // sizes of files that are not there yet
 }
 
 func (l *layoutBuilder) add(p dsPath, kind string, size int64) int32 {
@@ -222,11 +228,13 @@ func (l *layoutBuilder) add(p dsPath, kind string, size int64) int32 {
 
 // small adds a file whose size is its length, if it is there.
 func (l *layoutBuilder) small(p dsPath, kind string) int32 {
-	local, err := l.s.store.local(p)
-	if err != nil {
+	if size, ok := l.unmade[p]; ok {
+		return l.add(p, kind, size)
+	}
+	if l.s.store.dirs[p.datastore] == "" {
 		return -1
 	}
-	fi, err := os.Stat(local)
+	fi, err := os.Stat(l.s.store.host(p))
 	if err != nil {
 		return -1
 	}
@@ -244,7 +252,7 @@ func (l *layoutBuilder) chain(key int32, top *layer) (types.VirtualMachineFileLa
 		}
 		a.Chain = slices.Insert(a.Chain, 0, types.VirtualMachineFileLayoutExDiskUnit{FileKey: []int32{
 			l.small(t.file, "diskDescriptor"),
-			l.add(t.file.dir().join(t.extentName()), "diskExtent", allocated(t.extentPath())),
+			l.add(t.file.dir().join(t.extentName()), "diskExtent", vdisk.Allocated(t.extentPath())),
 		}})
 		b.DiskFile = slices.Insert(b.DiskFile, 0, t.file.String())
 	}

@@ -1,16 +1,17 @@
 package vcenter
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// relocate moves a VM to another host, resource pool or folder. Storage
-// stays where it is.
+// relocate moves a VM to another host, resource pool, folder or datastore.
 func (s *Server) relocate(ctx *simulator.Context, ref types.ManagedObjectReference, spec types.VirtualMachineRelocateSpec) error {
 	vs, end, err := s.begin(ref, true)
 	if err != nil {
@@ -21,9 +22,64 @@ func (s *Server) relocate(ctx *simulator.Context, ref types.ManagedObjectReferen
 	if err != nil {
 		return err
 	}
-	if err := s.checkStorage(ctx, vm, spec); err != nil {
+	if err := s.checkRelocation(vs, spec); err != nil {
 		return err
 	}
+	move, err := s.planMove(ctx, vs, vm, &spec)
+	if err != nil {
+		return err
+	}
+	was := s.eventOf(ctx, vm)
+	if move != nil {
+		if err := move.run(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.moveEntity(ctx, vm, spec); err != nil {
+		return err
+	}
+	if err := s.settle(ctx, vs); err != nil {
+		return err
+	}
+	s.leaveDatastores(ctx, vm)
+	s.postMigrated(ctx, vm, was, vs.isOn())
+	return nil
+}
+
+func (vs *vmState) isOn() bool {
+	vs.io.RLock()
+	defer vs.io.RUnlock()
+	return vs.on
+}
+
+// checkRelocation refuses what cannot be done before anything is.
+func (s *Server) checkRelocation(vs *vmState, spec types.VirtualMachineRelocateSpec) error {
+	if spec.Service != nil || len(spec.DeviceChange) > 0 {
+		return refuse(&types.NotSupported{}, "%s: to another vCenter, or with other devices", vs.ref.Value)
+	}
+	if err := vs.asks(); err != nil {
+		return err
+	}
+	if spec.Host != nil {
+		host, ok := s.model.Map().Get(*spec.Host).(*simulator.HostSystem)
+		switch {
+		case !ok:
+			return gone(*spec.Host)
+		case host.Runtime.ConnectionState != types.HostSystemConnectionStateConnected:
+			return refuse(&types.HostNotConnected{}, "host %s: not connected", host.Name)
+		case host.Runtime.InMaintenanceMode:
+			return refuse(&types.InvalidState{}, "host %s: in maintenance mode", host.Name)
+		}
+	}
+	if spec.Pool != nil {
+		if _, ok := s.model.Map().Get(*spec.Pool).(mo.Entity); !ok {
+			return gone(*spec.Pool)
+		}
+	}
+	return nil
+}
+
+func (s *Server) moveEntity(ctx *simulator.Context, vm *simulator.VirtualMachine, spec types.VirtualMachineRelocateSpec) error {
 	if spec.Pool != nil {
 		if err := s.moveToPool(ctx, vm, *spec.Pool); err != nil {
 			return err
@@ -34,35 +90,79 @@ func (s *Server) relocate(ctx *simulator.Context, ref types.ManagedObjectReferen
 			return err
 		}
 	}
-	if spec.Folder != nil {
-		folder, ok := s.model.Map().Get(*spec.Folder).(*simulator.Folder)
-		if !ok {
-			return gone(*spec.Folder)
-		}
-		body, err := locking[*methods.MoveIntoFolder_TaskBody](ctx, folder, func() soap.HasFault {
-			return folder.MoveIntoFolderTask(ctx, &types.MoveIntoFolder_Task{This: folder.Self, List: []types.ManagedObjectReference{ref}})
-		})
-		if err != nil {
-			return err
-		}
-		if _, err := await(ctx, body.Res.Returnval); err != nil {
-			return err
-		}
+	if spec.Folder == nil {
+		return nil
 	}
-	return s.publish(ctx, vs)
+	folder, ok := s.model.Map().Get(*spec.Folder).(*simulator.Folder)
+	if !ok {
+		return gone(*spec.Folder)
+	}
+	body, err := locking[*methods.MoveIntoFolder_TaskBody](ctx, folder, func() soap.HasFault {
+		return folder.MoveIntoFolderTask(ctx, &types.MoveIntoFolder_Task{This: folder.Self, List: []types.ManagedObjectReference{vm.Self}})
+	})
+	if err != nil {
+		return err
+	}
+	_, err = await(ctx, body.Res.Returnval)
+	return err
 }
 
-func (s *Server) checkStorage(ctx *simulator.Context, vm *simulator.VirtualMachine, spec types.VirtualMachineRelocateSpec) error {
+// leaveDatastores takes the VM off the lists of datastores that hold nothing
+// of it any more.
+func (s *Server) leaveDatastores(ctx *simulator.Context, vm *simulator.VirtualMachine) {
 	var used []types.ManagedObjectReference
 	ctx.WithLock(vm, func() { used = slices.Clone(vm.Datastore) })
-	moves := spec.Datastore != nil && !slices.Contains(used, *spec.Datastore)
-	for _, d := range spec.Disk {
-		moves = moves || !slices.Contains(used, d.Datastore)
+	for _, ds := range s.inv.datastores {
+		if !slices.Contains(used, ds.Self) {
+			dropVM(ctx, ds, &ds.Vm, vm.Self)
+		}
 	}
-	if moves || len(spec.DeviceChange) > 0 {
-		return refuse(&types.NotSupported{}, "%s: storage migration is not simulated", vm.Self.Value)
+}
+
+// Migrate moves a VM to another host, to another datastore or both, as an
+// administrator of vCenter or DRS would: not while somebody has disabled it
+// or holds a lease. Empty names leave things as they are.
+func (s *Server) Migrate(moref, host, datastore string) error {
+	ctx := s.newContext()
+	var spec types.VirtualMachineRelocateSpec
+	if host != "" {
+		for _, h := range s.inv.esx {
+			if h.name == host || h.ref.Value == host {
+				spec.Host = &h.ref
+			}
+		}
+		if spec.Host == nil {
+			return fmt.Errorf("migrate %s: host %s: not found", moref, host)
+		}
+	}
+	if datastore != "" {
+		ds := s.inv.datastores[datastore]
+		if ds == nil {
+			return fmt.Errorf("migrate %s: datastore %s: not found", moref, datastore)
+		}
+		spec.Datastore = &ds.Self
+	}
+	method := &simulator.Method{Name: "RelocateVM_Task", This: vmRef(moref)}
+	if fault := s.disabledMethod(method); fault != nil {
+		return fmt.Errorf("migrate %s: %w", moref, refuse(fault, "%s was disabled by %s", method.Name, fault.(*types.MethodDisabled).Source))
+	}
+	task := s.startTask(ctx, vmRef(moref), method.Name, func(ctx *simulator.Context) (types.AnyType, error) {
+		return nil, s.relocate(ctx, vmRef(moref), spec)
+	})
+	if _, err := await(ctx, task); err != nil {
+		return fmt.Errorf("migrate %s: %w", moref, err)
 	}
 	return nil
+}
+
+// HostNames lists the hosts.
+func (s *Server) HostNames() []string {
+	var names []string
+	for _, h := range s.inv.esx {
+		names = append(names, h.name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (s *Server) moveToPool(ctx *simulator.Context, vm *simulator.VirtualMachine, to types.ManagedObjectReference) error {
@@ -123,9 +223,29 @@ func (v *virtualMachine) RelocateVMTask(ctx *simulator.Context, req *types.Reloc
 func (v *virtualMachine) MigrateVMTask(ctx *simulator.Context, req *types.MigrateVM_Task) soap.HasFault {
 	ref := v.Self
 	task := v.s.startTask(ctx, ref, "MigrateVM_Task", func(ctx *simulator.Context) (types.AnyType, error) {
+		if req.Pool == nil && req.Host == nil {
+			return nil, refuse(&types.InvalidArgument{InvalidProperty: "host"}, "%s: neither a host nor a pool is given", ref.Value)
+		}
+		if err := v.s.inState(ctx, ref, req.State); err != nil {
+			return nil, err
+		}
 		return nil, v.s.relocate(ctx, ref, types.VirtualMachineRelocateSpec{Pool: req.Pool, Host: req.Host})
 	})
 	return &methods.MigrateVM_TaskBody{Res: &types.MigrateVM_TaskResponse{Returnval: task}}
+}
+
+// inState refuses a VM that is not in the state that a call wants it in.
+func (s *Server) inState(ctx *simulator.Context, ref types.ManagedObjectReference, want types.VirtualMachinePowerState) error {
+	vm, err := s.vm(ref)
+	if err != nil || want == "" {
+		return err
+	}
+	var have types.VirtualMachinePowerState
+	ctx.WithLock(vm, func() { have = vm.Runtime.PowerState })
+	if have != want {
+		return refuse(&types.InvalidPowerState{RequestedState: want, ExistingState: have}, "%s: is %s", ref.Value, have)
+	}
+	return nil
 }
 
 // MoveIntoResourcePool takes VMs into the pool.

@@ -20,11 +20,16 @@ import (
 
 // ServeHTTP answers a call as the rules of Config.Rules have it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.serveRuled(w, r, s.cfg.Label, s.dispatch)
+}
+
+// serveRuled is serve as the rules for a server have it.
+func (s *Server) serveRuled(w http.ResponseWriter, r *http.Request, label string, serve http.HandlerFunc) {
 	if s.cfg.Rules == nil {
-		s.dispatch(w, r)
+		serve(w, r)
 		return
 	}
-	c := fault.Call{Server: s.cfg.Label, Operation: r.Method, Object: r.URL.RequestURI(), User: s.userOf(r)}
+	c := fault.Call{Server: label, Operation: r.Method, Object: r.URL.RequestURI(), User: s.userOf(r)}
 	switch {
 	case isFolder(r):
 		c.Service, c.Object = fault.Folder, r.URL.Path
@@ -34,14 +39,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.Service = fault.VSphere
 		c.Operation, c.Object = peek(r)
 	default:
-		s.dispatch(w, r)
+		serve(w, r)
 		return
 	}
 	if vm := s.model.Map().Get(types.ManagedObjectReference{Type: "VirtualMachine", Value: c.Object}); vm != nil {
 		ctx := s.newContext()
 		ctx.WithLock(vm, func() { c.Name = vm.(*simulator.VirtualMachine).Name })
 	}
-	s.cfg.Rules.Serve(w, r, &c, func(w http.ResponseWriter, h *fault.Hit) { s.refuseFor(w, r, c.Service, h) }, s.dispatch)
+	s.cfg.Rules.Serve(w, r, &c, func(w http.ResponseWriter, h *fault.Hit) { s.refuseFor(w, r, c.Service, h) }, serve)
 }
 
 func isFolder(r *http.Request) bool {

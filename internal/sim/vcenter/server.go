@@ -36,7 +36,12 @@ type Server struct {
 	store  *store
 	stats  counters
 	inv    inventory
+	perms  permissions
+	keeper *keeper // nil: no state is kept
+	built  metaRecord
 
+	direct  sync.Mutex // one AddVMs at a time; guards pattern
+	pattern *simulator.VirtualMachine
 	create  sync.Mutex   // vcsim's VM creation shares device templates between VMs
 	space   sync.RWMutex // vcsim reads datastores without their locks: nobody writes to them meanwhile
 	taskSeq atomic.Int64
@@ -52,6 +57,8 @@ type Server struct {
 	background context.Context // ends with Close
 	stop       context.CancelFunc
 
+	// tickets are for one request each, see AcquireGenericServiceTicket.
+	tickets map[string]*ticket
 	// wrappers are the sessions that have a wrapper of an object.
 	wrappers map[types.ManagedObjectReference]map[*simulator.Registry]bool
 }
@@ -70,21 +77,27 @@ func Start(c Config) (*Server, error) {
 	if err := c.setDefaults(); err != nil {
 		return nil, err
 	}
-	if c.InstanceUUID == "" {
-		c.InstanceUUID = uuid.NewString()
-	}
 	s := &Server{
 		cfg:      c,
 		faults:   newFaults(),
 		vms:      map[types.ManagedObjectReference]*vmState{},
 		leases:   map[string]*lease{},
+		tickets:  map[string]*ticket{},
 		wrappers: map[types.ManagedObjectReference]map[*simulator.Registry]bool{},
 	}
 	s.background, s.stop = context.WithCancel(context.Background())
-	for _, b := range []byte(c.InstanceUUID) {
+	old, meta, err := s.recall()
+	if err != nil {
+		return nil, fmt.Errorf("vcenter simulator: %w", err)
+	}
+	if s.cfg.InstanceUUID == "" {
+		s.cfg.InstanceUUID = uuid.NewString()
+	}
+	for _, b := range []byte(s.cfg.InstanceUUID) {
 		s.macBase = s.macBase*31 + b // vCenters side by side give out different MACs
 	}
 	s.store = newStore(c)
+	s.store.touch = s.touch
 	creating.Lock()
 	defer creating.Unlock()
 	if err := s.makeModel(); err != nil {
@@ -94,7 +107,7 @@ func Start(c Config) (*Server, error) {
 		s.model.Remove()
 		return nil, fmt.Errorf("vcenter simulator: %w", err)
 	}
-	if err := s.build(); err != nil {
+	if err := s.rebuild(old, meta); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("vcenter simulator: inventory: %w", err)
 	}
@@ -184,7 +197,9 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	case isFolder(r):
 		s.serveFolder(w, r)
 	case strings.HasPrefix(r.URL.Path, nfcPath):
-		s.serveNFC(w, r)
+		s.serveNFC(w, r, nil)
+	case s.full(r):
+		http.Error(w, "503 Service Unavailable", http.StatusServiceUnavailable)
 	case s.methodToggle(w, r):
 	default:
 		s.model.Service.ServeMux.ServeHTTP(w, r)
@@ -232,7 +247,11 @@ func (s *Server) Close() error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.http.Close() // a stream that nobody reads does not end by itself
 	}
+	err = errors.Join(err, s.closeHosts(ctx))
 	s.tasks.Wait()
+	if s.keeper != nil && s.keeper.log != nil {
+		err = errors.Join(err, s.save(true), s.keeper.log.close())
+	}
 	s.model.Remove()
 	return err
 }
@@ -241,8 +260,13 @@ func (s *Server) validUser(user, password string) bool {
 	if user == "" || password == "" {
 		return false
 	}
-	if len(s.cfg.Users) == 0 {
+	if len(s.cfg.Users) == 0 && len(s.cfg.Accounts) == 0 {
 		return true
+	}
+	for _, u := range s.cfg.Accounts {
+		if u.Name == user {
+			return u.Password == password
+		}
 	}
 	want, ok := s.cfg.Users[user]
 	return ok && want == password

@@ -28,6 +28,9 @@ func (s *Server) createSnapshot(ctx *simulator.Context, ref types.ManagedObjectR
 	if err != nil {
 		return ref, err
 	}
+	if err := vs.asks(); err != nil {
+		return ref, err
+	}
 	if err := s.checkSnapshot(vs, req); err != nil {
 		return ref, err
 	}
@@ -156,6 +159,9 @@ func (s *Server) newDelta(l *layer) (*layer, error) {
 		return fmt.Sprintf("%s-%06d.vmdk", root.file.stem(), n)
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := s.room(p, p.datastore, vmfsBlock); err != nil {
 		return nil, err
 	}
 	return s.store.newLayer(p, 0, true, l)
@@ -308,6 +314,25 @@ func (vs *vmState) childOf(l *layer) *layer {
 
 // merge lets child sink into l, which takes its place.
 func (s *Server) merge(vs *vmState, l, child *layer) error {
+	if l.parent != nil || l.thin {
+		child.mu.RLock()
+		blocks := child.have.ranges(child.size)
+		child.mu.RUnlock()
+		var need int64
+		for _, r := range blocks {
+			need += r.Length
+		}
+		err := s.charge(l.file, need, func() int64 {
+			need = 0
+			for _, r := range blocks {
+				need += l.fresh(r.Offset, r.Length)
+			}
+			return need
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if err := l.absorb(child); err != nil {
 		return ioFault(l.file, err)
 	}
@@ -349,6 +374,12 @@ func (s *Server) consolidate(ctx *simulator.Context, ref types.ManagedObjectRefe
 	}
 	defer end()
 	vs.io.Lock()
+	if s.faults.locksDisks(ref.Value) && vs.pending {
+		defer vs.io.Unlock()
+		for _, d := range vs.disks {
+			return locked(d.top.file)
+		}
+	}
 	s.stun(vs)
 	layers, err := s.collect(vs)
 	vs.io.Unlock()

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 var zeroBlock [blockSize]byte
@@ -32,36 +33,19 @@ func readZero(f io.ReaderAt, p []byte, off int64) error {
 	return nil
 }
 
-// makeSparse creates a file of size bytes that takes no space.
-func makeSparse(path string, size int64) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := f.Truncate(size); err != nil {
-		_ = f.Close()
-		return err
-	}
-	return f.Close()
-}
-
 // copySparse copies the data of the file src into the existing file dst and
 // leaves holes and zeros out.
 func copySparse(dst, src string) (err error) {
-	in, err := os.Open(src)
+	in, err := vdisk.Open(src)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	fi, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	data, err := dataRanges(in, fi.Size())
+	data, err := dataRanges(in, in.Size())
 	if err != nil {
 		return fmt.Errorf("%s: find holes: %w", src, err)
 	}
-	out, err := os.OpenFile(dst, os.O_WRONLY, 0)
+	out, err := vdisk.OpenWriter(dst)
 	if err != nil {
 		return err
 	}
@@ -80,6 +64,16 @@ func copySparse(dst, src string) (err error) {
 		}
 	}
 	return nil
+}
+
+// dataRanges returns where the first size bytes of f hold data.
+func dataRanges(f *vdisk.File, size int64) ([]Range, error) {
+	found, err := f.Ranges(size)
+	out := make([]Range, len(found))
+	for i, r := range found {
+		out[i] = Range(r)
+	}
+	return out, err
 }
 
 // writeSparse writes to a fresh file, leaving blocks of zeros as holes.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // A dsPath is "[datastore] folder/file".
@@ -59,23 +61,36 @@ type store struct {
 
 	mu     sync.Mutex
 	layers map[dsPath]*layer // by descriptor
+
+	touch  func(dsPath) error // makes what is put off
+	lazyMu sync.Mutex
+	lazy   map[dsPath]*unmade // by folder
 }
 
 func newStore(c Config) *store {
-	st := &store{dirs: map[string]string{}, layers: map[dsPath]*layer{}}
+	st := &store{dirs: map[string]string{}, layers: map[dsPath]*layer{}, lazy: map[dsPath]*unmade{}}
 	for _, d := range c.Datastores {
 		st.dirs[d.Name] = filepath.Join(c.Dir, d.Name)
 	}
 	return st
 }
 
-// local returns where a file of a datastore lies in the host's file system.
+// local returns where a file of a datastore lies in the host's file system,
+// and sees to it that what is put off is there.
 func (st *store) local(p dsPath) (string, error) {
-	dir, ok := st.dirs[p.datastore]
-	if !ok {
+	if _, ok := st.dirs[p.datastore]; !ok {
 		return "", refuse(&types.InvalidDatastore{Name: p.datastore}, "datastore %q: not found", p.datastore)
 	}
-	return filepath.Join(dir, filepath.FromSlash(p.path)), nil
+	if err := st.touch(p); err != nil {
+		return "", err
+	}
+	return st.host(p), nil
+}
+
+// host is where a file of a datastore that exists lies in the host's file
+// system.
+func (st *store) host(p dsPath) string {
+	return filepath.Join(st.dirs[p.datastore], filepath.FromSlash(p.path))
 }
 
 func fileFault(p dsPath) types.FileFault { return types.FileFault{File: p.String()} }
@@ -94,9 +109,12 @@ func exists(p dsPath) error {
 
 // ioFault makes an error of the host's file system one about file p.
 func ioFault(p dsPath, err error) error {
+	var known *refusal
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &known):
+		return err
 	case errors.Is(err, fs.ErrNotExist):
 		return notFound(p)
 	case errors.Is(err, fs.ErrExist):
@@ -112,9 +130,7 @@ func (st *store) newLayer(p dsPath, size int64, thin bool, parent *layer) (*laye
 	if err != nil {
 		return nil, err
 	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(uuid.NewString()))
-	l := &layer{file: p, dir: filepath.Dir(local), parent: parent, thin: thin, size: size, uuid: newDiskUUID(), cid: h.Sum32()}
+	l := &layer{file: p, dir: filepath.Dir(local), parent: parent, thin: thin, size: size, uuid: newDiskUUID(), cid: cidOf(uuid.NewString())}
 	if parent != nil {
 		l.have, l.size, l.uuid, l.thin = blockSet{}, parent.capacity(), parent.uuid, true
 	}
@@ -124,11 +140,11 @@ func (st *store) newLayer(p dsPath, size int64, thin bool, parent *layer) (*laye
 	if _, err := os.Lstat(local); err == nil {
 		return nil, exists(p)
 	}
-	if err := makeSparse(l.extentPath(), l.size); err != nil {
+	if err := vdisk.Create(l.extentPath(), l.size); err != nil {
 		return nil, ioFault(p, err)
 	}
 	if err := l.writeDescriptor(); err != nil {
-		_ = os.Remove(l.extentPath())
+		_ = removeExtent(l.extentPath())
 		return nil, ioFault(p, err)
 	}
 	st.mu.Lock()
@@ -141,7 +157,10 @@ func (st *store) newLayer(p dsPath, size int64, thin bool, parent *layer) (*laye
 }
 
 // open returns the layer of an existing descriptor.
-func (st *store) open(p dsPath) (*layer, error) {
+func (st *store) open(p dsPath) (*layer, error) { return st.openAt(p, 0) }
+
+// openAt opens the layer that lies so many under the one asked for.
+func (st *store) openAt(p dsPath, depth int) (*layer, error) {
 	local, err := st.local(p)
 	if err != nil {
 		return nil, err
@@ -165,10 +184,10 @@ func (st *store) open(p dsPath) (*layer, error) {
 	if err != nil {
 		return nil, bad("%v", err)
 	}
-	if d.parent != "" {
-		return nil, bad("its parent's blocks are unknown") // deltas live as long as the server
-	}
 	l = &layer{file: p, dir: filepath.Dir(local), size: d.size, thin: d.thin, uuid: d.uuid, cid: d.cid}
+	if l.parent, err = st.openParent(p, d, depth); err != nil {
+		return nil, err
+	}
 	if d.extent != l.extentName() {
 		return nil, bad("extent %s is not beside it", d.extent)
 	}
@@ -178,13 +197,46 @@ func (st *store) open(p dsPath) (*layer, error) {
 	if l.uuid == "" {
 		l.uuid = newDiskUUID()
 	}
+	if l.parent != nil {
+		if l.have, err = l.readMap(); err != nil {
+			return nil, bad("%v", err)
+		}
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if other := st.layers[p]; other != nil {
 		return other, nil
 	}
 	st.layers[p] = l
+	if l.parent != nil {
+		l.parent.children++
+	}
 	return l, nil
+}
+
+// openParent opens the disk that a delta lies on; nil for a base.
+func (st *store) openParent(p dsPath, d descriptor, depth int) (*layer, error) {
+	if d.parent == "" {
+		return nil, nil
+	}
+	at := p.dir().join(d.parent)
+	if strings.HasPrefix(d.parent, "[") {
+		var err error
+		if at, err = parseDS(d.parent); err != nil {
+			return nil, err
+		}
+	}
+	if depth > 2*maxChain {
+		return nil, refuse(&types.InvalidDiskFormat{}, "disk %s: too many disks lie under it, or itself does", p)
+	}
+	parent, err := st.openAt(at, depth+1)
+	if err != nil {
+		return nil, fmt.Errorf("parent of %s: %w", p, err)
+	}
+	if parent.capacity() != d.size {
+		return nil, refuse(&types.InvalidDiskFormat{}, "disk %s: its parent has %d bytes, itself %d", p, parent.capacity(), d.size)
+	}
+	return parent, nil
 }
 
 // forFile returns the layer that a descriptor or extent file belongs to, if
@@ -224,12 +276,17 @@ func (st *store) remove(l *layer) error {
 	if st.layers[l.file] != l {
 		return nil // removed before
 	}
-	err := errors.Join(removeFile(l.extentPath()), removeFile(l.descriptorPath()))
+	err := errors.Join(removeExtent(l.extentPath()), removeFile(l.descriptorPath()))
+	st.drop(l)
+	return err
+}
+
+// drop forgets a layer; mu is held.
+func (st *store) drop(l *layer) {
 	delete(st.layers, l.file)
 	if l.parent != nil {
 		l.parent.children--
 	}
-	return err
 }
 
 // forget drops what is known of a disk whose file was replaced or deleted
@@ -238,7 +295,7 @@ func (st *store) forget(p dsPath) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if l := st.layers[p]; l != nil && l.refs == 0 && l.children == 0 {
-		delete(st.layers, p)
+		st.drop(l)
 	}
 }
 
@@ -257,11 +314,24 @@ func (st *store) freeName(dir dsPath, from int, name func(n int) string) (dsPath
 	}
 }
 
+func removeExtent(p string) error {
+	if err := vdisk.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 func removeFile(p string) error {
 	if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
+}
+
+func cidOf(seed string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(seed))
+	return h.Sum32()
 }
 
 // newDiskUUID is what vSphere writes as ddb.uuid and backing.uuid.

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // move renames the files of a base. What lies on it loses it.
@@ -17,11 +19,11 @@ func (st *store) move(l *layer, to dsPath) error {
 	if err := os.MkdirAll(moved.dir, 0o700); err != nil {
 		return ioFault(to, err)
 	}
-	if err := os.Rename(l.extentPath(), moved.extentPath()); err != nil {
+	if err := vdisk.Rename(l.extentPath(), moved.extentPath()); err != nil {
 		return ioFault(l.file, err)
 	}
 	if err := moved.writeDescriptor(); err != nil {
-		return errors.Join(ioFault(to, err), os.Rename(moved.extentPath(), l.extentPath()))
+		return errors.Join(ioFault(to, err), vdisk.Rename(moved.extentPath(), l.extentPath()))
 	}
 	if err := removeFile(l.descriptorPath()); err != nil {
 		return ioFault(l.file, err)
@@ -49,7 +51,7 @@ func (st *store) release(p dsPath) error {
 		within = append(within, file)
 	}
 	for _, file := range within {
-		delete(st.layers, file)
+		st.drop(st.layers[file])
 	}
 	return nil
 }

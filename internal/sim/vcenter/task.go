@@ -67,6 +67,9 @@ func (s *Server) startTask(ctx *simulator.Context, entity types.ManagedObjectRef
 		defer s.tasks.Done()
 		time.Sleep(s.cfg.TaskDelay)
 		res, err := s.protect(name, &own, s.ruled(name, entity, f))
+		// Who is told that it is done may rely on it. An error is told by
+		// the next Save.
+		_ = s.Save()
 		changes := []types.PropertyChange{{Name: "info.completeTime", Val: time.Now()}}
 		if err != nil {
 			changes = append(changes,

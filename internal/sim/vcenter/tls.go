@@ -14,7 +14,7 @@ import (
 
 // selfSigned makes a certificate for the host of listen, as every vCenter
 // and ESXi host has one that no public authority knows.
-func selfSigned(listen string) (tls.Certificate, error) {
+func selfSigned(listen string, names ...string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, err
@@ -32,8 +32,11 @@ func selfSigned(listen string) (tls.Certificate, error) {
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 		IsCA:                  true,
-		DNSNames:              []string{"localhost"},
+		DNSNames:              append([]string{"localhost"}, names...),
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}
+	if len(names) > 0 {
+		template.Subject.CommonName = names[0]
 	}
 	if host, _, err := net.SplitHostPort(listen); err == nil && host != "" {
 		if ip := net.ParseIP(host); ip != nil {

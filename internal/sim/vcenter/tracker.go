@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // A tracker records what a guest writes to one disk, from the stun that
@@ -25,11 +27,22 @@ func newTracker(known int) *tracker {
 	var b [16]byte
 	_, _ = rand.Read(b[:])
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	group := func(p []byte) string { return strings.TrimSpace(fmt.Sprintf("% x", p)) }
 	return &tracker{
-		epoch: group(b[:8]) + "-" + group(b[8:]),
+		epoch: epoch(b[:]),
 		seq:   1, since: map[int64]blockSet{1: {}}, known: known,
 	}
+}
+
+// epoch writes 16 bytes the way that change IDs begin.
+func epoch(b []byte) string {
+	group := func(p []byte) string { return strings.TrimSpace(fmt.Sprintf("% x", p)) }
+	return group(b[:8]) + "-" + group(b[8:])
+}
+
+// epochOf is the epoch with the bits of a UUID.
+func epochOf(id string) string {
+	u, _ := uuid.Parse(id)
+	return epoch(u[:])
 }
 
 func (t *tracker) changeID() string { return t.epoch + "/" + strconv.FormatInt(t.seq, 10) }

@@ -62,7 +62,7 @@ func dial(t *testing.T, s *vcenter.Server) *govmomi.Client {
 	return c
 }
 
-func login(t *testing.T, s *vcenter.Server, user, password string) (*govmomi.Client, error) {
+func login(t testing.TB, s *vcenter.Server, user, password string) (*govmomi.Client, error) {
 	t.Helper()
 	ctx := context.Background()
 	ca := filepath.Join(t.TempDir(), "ca.pem")

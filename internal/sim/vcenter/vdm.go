@@ -10,6 +10,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // unused opens a disk that is to grow, and refuses one that a VM, a snapshot
@@ -140,6 +142,13 @@ func (s *Server) copyDisk(from, to string, force bool) error {
 	if err != nil {
 		return err
 	}
+	need := src.capacity()
+	if src.root().thin {
+		need = vdisk.Allocated(src.extentPath())
+	}
+	if err := s.room(dst, dst.datastore, need); err != nil {
+		return err
+	}
 	l, err := s.store.newLayer(dst, src.capacity(), src.root().thin, nil)
 	if err != nil {
 		return err
@@ -190,8 +199,15 @@ func (m *diskManager) CreateVirtualDiskTask(ctx *simulator.Context, req *types.C
 			return nil, err
 		}
 		size := spec.GetFileBackedVirtualDiskSpec().CapacityKb * 1024
-		if size <= 0 {
+		if size <= 0 || size > vdisk.MaxSize {
 			return nil, refuse(&types.InvalidArgument{InvalidProperty: "spec.capacityKb"}, "capacity %d", size)
+		}
+		need := size
+		if spec.GetFileBackedVirtualDiskSpec().DiskType == "thin" {
+			need = vmfsBlock
+		}
+		if err := m.s.room(dst, dst.datastore, need); err != nil {
+			return nil, err
 		}
 		_, err = m.s.store.newLayer(dst, size, spec.GetFileBackedVirtualDiskSpec().DiskType == "thin", nil)
 		return req.Name, err
@@ -237,10 +253,10 @@ func (m *diskManager) ExtendVirtualDiskTask(ctx *simulator.Context, req *types.E
 		if err != nil {
 			return err
 		}
-		if size := req.NewCapacityKb * 1024; size > l.capacity() && l.parent == nil {
+		if size := req.NewCapacityKb * 1024; size > l.capacity() && size <= vdisk.MaxSize && l.parent == nil {
 			return ioFault(l.file, l.grow(size))
 		}
-		return refuse(&types.InvalidArgument{InvalidProperty: "newCapacityKb"}, "disk %s: can only grow", l.file)
+		return refuse(&types.InvalidArgument{InvalidProperty: "newCapacityKb"}, "disk %s: can only grow, to %d bytes at most", l.file, int64(vdisk.MaxSize))
 	})
 	return &methods.ExtendVirtualDisk_TaskBody{Res: &types.ExtendVirtualDisk_TaskResponse{Returnval: task}}
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -22,6 +23,10 @@ type vmState struct {
 	ref types.ManagedObjectReference
 	op  sync.Mutex // one operation at a time
 
+	unmade *unmade                // the files that AddVMs put off, never changed
+	origin atomic.Pointer[origin] // nil when something has changed since AddVMs
+	ops    atomic.Int64           // begun and ended: odd while one runs
+
 	io       sync.RWMutex // guards what follows
 	disks    map[int32]*vmDisk
 	snaps    map[types.ManagedObjectReference]*snapshot
@@ -36,6 +41,9 @@ type vmState struct {
 	disabled map[string]map[string]bool
 	held     map[string]bool // leases
 	gone     bool
+	question *types.VirtualMachineQuestionInfo // that it waits for an answer to
+	gen      uint64                            // of what Save writes down
+	noted    bool                              // that gen is newer than what Save wrote
 }
 
 // A vmDisk is one virtual disk of a VM as the guest sees it now.
@@ -100,6 +108,12 @@ func (vs *vmState) diskKeys() []int32 {
 // the moment that change tracking is switched, and that ends a generation.
 // io is held.
 func (s *Server) stun(vs *vmState) {
+	s.note(vs)
+	s.turn(vs)
+}
+
+// turn is the part of a stun that changes the tracking.
+func (s *Server) turn(vs *vmState) {
 	for _, d := range vs.disks {
 		switch {
 		case !vs.tracking || d.independent():
@@ -146,6 +160,9 @@ func (s *Server) begin(ref types.ManagedObjectReference, touchesDisks bool) (vs 
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := s.touchVM(vs); err != nil {
+		return nil, nil, err
+	}
 	vs.op.Lock()
 	vs.io.RLock()
 	deleted := vs.gone
@@ -165,7 +182,11 @@ func (s *Server) begin(ref types.ManagedObjectReference, touchesDisks bool) (vs 
 		vs.op.Unlock()
 		return nil, nil, err
 	}
-	return vs, vs.op.Unlock, nil
+	vs.ops.Add(1)
+	return vs, func() {
+		vs.ops.Add(1)
+		vs.op.Unlock()
+	}, nil
 }
 
 // vm returns vcsim's object.
@@ -255,19 +276,42 @@ func (d *GuestDisk) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // WriteAt implements io.WriterAt: it writes as a guest would, through change
-// tracking and copy-on-write, whether the VM is on or not.
+// tracking and copy-on-write, whether the VM is on or not. When the datastore
+// is full a VM that runs stands still with a question.
 func (d *GuestDisk) WriteAt(p []byte, off int64) (int, error) {
+	n, asks, err := d.write(p, off)
+	if asks {
+		d.s.showQuestion(d.s.newContext(), d.vs)
+	}
+	return n, err
+}
+
+func (d *GuestDisk) write(p []byte, off int64) (n int, asks bool, err error) {
 	d.vs.io.Lock()
 	defer d.vs.io.Unlock()
 	disk, err := d.disk()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	n, err := disk.top.WriteAt(p, off)
+	if q := d.vs.question; q != nil {
+		return 0, false, fmt.Errorf("%s: waits for the answer to question %s", d.vs.ref.Value, q.Id)
+	}
+	if top := disk.top; top.parent != nil || top.thin {
+		size := int64(len(p))
+		err := d.s.charge(top.file, (size/blockSize+2)*blockSize, func() int64 { return top.fresh(off, size) })
+		if err != nil {
+			if asks = d.vs.on; asks {
+				d.vs.question = d.s.outOfSpace(top)
+			}
+			return 0, asks, fmt.Errorf("%s: disk %d: %w", d.vs.ref.Value, d.key, err)
+		}
+	}
+	d.s.note(d.vs)
+	n, err = disk.top.WriteAt(p, off)
 	if err == nil && disk.tracker != nil && n > 0 {
 		disk.tracker.wrote(off, int64(n))
 	}
-	return n, err
+	return n, false, err
 }
 
 // Extents returns where the disk may hold something other than zeros.

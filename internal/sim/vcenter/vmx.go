@@ -43,8 +43,9 @@ func (s *Server) writeVMX(ctx *simulator.Context, vs *vmState) error {
 
 func encodeVMX(c *types.VirtualMachineConfigInfo, home dsPath) []byte {
 	var b bytes.Buffer
+	escape := strings.NewReplacer(`|`, "|7C", `"`, "|22", "\n", "|0A", "\r", "|0D")
 	set := func(key string, value any) {
-		v := strings.NewReplacer(`|`, "|7C", `"`, "|22", "\n", "|0A", "\r", "|0D").Replace(fmt.Sprint(value))
+		v := escape.Replace(fmt.Sprint(value))
 		fmt.Fprintf(&b, "%s = \"%s\"\n", key, v)
 	}
 	set(".encoding", "UTF-8")
@@ -309,6 +310,14 @@ func (s *Server) writeNVRAM(home dsPath) error {
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return ioFault(p, err)
 	}
-	content := append([]byte("MRVN"), bytes.Repeat([]byte{1, 0, 0, 0, 'v', 'c', 's', 'm'}, 1080)...)
-	return ioFault(p, os.WriteFile(local, content, 0o600))
+	return ioFault(p, os.WriteFile(local, nvramContent(), 0o600))
 }
+
+func nvramContent() []byte {
+	return append([]byte("MRVN"), bytes.Repeat([]byte{1, 0, 0, 0, 'v', 'c', 's', 'm'}, nvramWords)...)
+}
+
+const (
+	nvramWords = 1080
+	nvramSize  = 4 + 8*nvramWords
+)

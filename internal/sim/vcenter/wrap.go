@@ -37,6 +37,18 @@ type (
 		*simulator.Datastore
 		s *Server
 	}
+	hostSystem struct {
+		*simulator.HostSystem
+		s *Server
+	}
+	authzManager struct {
+		*simulator.AuthorizationManager
+		s *Server
+	}
+	datacenter struct {
+		*simulator.Datacenter
+		s *Server
+	}
 )
 
 // intercept sees every call before vcsim. It refuses calls that were told to
@@ -53,12 +65,21 @@ func (s *Server) intercept(c *simulator.Context, m *simulator.Method) (mo.Refere
 	if m.Name == "Logout" {
 		s.endSession(c.Session)
 	}
+	if fault := s.denied(c, m); fault != nil {
+		return nil, fault
+	}
 	if fault := s.disabledMethod(m); fault != nil {
 		return nil, fault
 	}
+	s.session(m)
 	own := c.Map.Get(m.This)
 	if own == nil {
 		return nil, nil
+	}
+	s.touched(own)
+	if err := s.touchCall(own, m); err != nil {
+		fault, _ := faultOf(err)
+		return nil, fault
 	}
 	if ds, ok := own.(*simulator.Datastore); ok && m.Name == "RefreshDatastore" {
 		s.refresh(ds.Name) // here, before the call takes the datastore's lock
@@ -81,6 +102,18 @@ func (s *Server) intercept(c *simulator.Context, m *simulator.Method) (mo.Refere
 		s.dropWrappers(c, m.This)
 	}
 	return nil, nil
+}
+
+// session takes over what a call means for sessions.
+func (s *Server) session(m *simulator.Method) {
+	switch req := m.Body.(type) {
+	case *types.AcquireGenericServiceTicket:
+		m.This = sessionCallsRef
+	case *types.TerminateSession:
+		for _, key := range req.SessionId {
+			s.endLeases(key)
+		}
+	}
 }
 
 // dropWrappers makes sessions forget an object that is gone: what is in a
@@ -124,6 +157,12 @@ func (s *Server) wrapper(obj mo.Reference) mo.Reference {
 		return &fileManager{o, s}
 	case *simulator.Datastore:
 		return &datastore{o, s}
+	case *simulator.HostSystem:
+		return &hostSystem{o, s}
+	case *simulator.AuthorizationManager:
+		return &authzManager{o, s}
+	case *simulator.Datacenter:
+		return &datacenter{o, s}
 	}
 	return nil
 }
@@ -144,6 +183,12 @@ func wrapped(w mo.Reference) mo.Reference {
 		return o.FileManager
 	case *datastore:
 		return o.Datastore
+	case *hostSystem:
+		return o.HostSystem
+	case *authzManager:
+		return o.AuthorizationManager
+	case *datacenter:
+		return o.Datacenter
 	}
 	return nil
 }

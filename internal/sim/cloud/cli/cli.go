@@ -55,7 +55,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(serveCommand(), inventoryCommand(), vmsCommand(),
 		guestCommand(),
 		powerCommand(), deleteCommand(), scrubCommand(),
-		timeCommand(),
+		timeCommand(), vmotionCommand(), answerCommand(), datastoreCommand(),
 		faultCommand(), callsCommand())
 	return root
 }

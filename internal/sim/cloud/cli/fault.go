@@ -79,7 +79,7 @@ A rule acts on calls that match all its patterns, in which * stands for anything
 // patternFlags are those that say which calls are meant.
 func patternFlags(f *pflag.FlagSet, r *fault.Rule) {
 	f.StringVar(&r.Service, "service", "", "vcd, vcd-task, vsphere, vsphere-task, nfc, folder or tls")
-	f.StringVar(&r.Server, "server", "", "SITE or SITE/VCENTER")
+	f.StringVar(&r.Server, "server", "", "SITE, SITE/VCENTER or SITE/VCENTER/HOST")
 	f.StringVar(&r.Operation, "operation", "", "what is called")
 	f.StringVar(&r.Object, "object", "", "path, moref, id or name of what it is called on")
 	f.StringVar(&r.User, "user", "", "who calls")

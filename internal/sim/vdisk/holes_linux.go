@@ -1,8 +1,8 @@
-package vcenter
+package vdisk
 
 import (
 	"errors"
-	"io"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -36,15 +36,13 @@ func dataRanges(f *os.File, size int64) ([]Range, error) {
 		out = append(out, Range{from, to - from})
 		off = to
 	}
-	_, err := f.Seek(0, io.SeekStart)
-	return out, err
+	return out, nil
 }
 
-// allocated returns the bytes that a file takes on its file system.
-func allocated(path string) int64 {
-	var st syscall.Stat_t
-	if syscall.Stat(path, &st) != nil {
-		return 0
+// allocated is how many bytes a file takes on its file system.
+func allocated(fi fs.FileInfo) int64 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
 	}
-	return st.Blocks * 512
+	return fi.Size()
 }

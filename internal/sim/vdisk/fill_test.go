@@ -1,4 +1,4 @@
-package cloud
+package vdisk
 
 import (
 	"bytes"
@@ -10,11 +10,13 @@ type memory []byte
 
 func (m memory) WriteAt(p []byte, off int64) (int, error) { return copy(m[off:], p), nil }
 
+func isZero(p []byte) bool { return len(bytes.Trim(p, "\x00")) == 0 }
+
 func TestFillIsDeterministicAndSpreadOverTheDisk(t *testing.T) {
 	const size, total = 8 << 20, 1<<20 + 4096
 	first, second, other := make(memory, size), make(memory, size), make(memory, size)
 	for disk, seed := range map[*memory]string{&first: "a", &second: "a", &other: "b"} {
-		if err := fill(*disk, size, total, seed); err != nil {
+		if err := Fill(*disk, size, total, seed); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -41,7 +43,7 @@ func TestFillIsDeterministicAndSpreadOverTheDisk(t *testing.T) {
 func TestFillOfAWholeDisk(t *testing.T) {
 	for _, size := range []int64{512, 4096, fillPiece, fillPiece + 512, 5*fillPiece - 512} {
 		disk := make(memory, size)
-		if err := fill(disk, size, size, "x"); err != nil {
+		if err := Fill(disk, size, size, "x"); err != nil {
 			t.Fatal(err)
 		}
 		for at := int64(0); at < size; at += 512 {

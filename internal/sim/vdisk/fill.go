@@ -1,4 +1,4 @@
-package cloud
+package vdisk
 
 import (
 	"crypto/sha256"
@@ -11,9 +11,9 @@ import (
 // anything that tracks changes, and short of any block that is stored.
 const fillPiece = 256 << 10
 
-// fill writes total bytes that follow from the seed alone, in pieces spread
+// Fill writes total bytes that follow from the seed alone, in pieces spread
 // evenly over a disk of the given size. Every other piece can be compressed.
-func fill(disk io.WriterAt, size, total int64, seed string) error {
+func Fill(disk io.WriterAt, size, total int64, seed string) error {
 	if total == 0 {
 		return nil
 	}
