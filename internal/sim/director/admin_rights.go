@@ -375,6 +375,15 @@ var predefinedRoles = []struct{ name, letter, desc string }{
 	{RoleDefer, "-", "Users with this role will receive their rights from the identity provider"},
 }
 
+// PredefinedRoles are the names of the roles that every organization has.
+func PredefinedRoles() []string {
+	var out []string
+	for _, r := range predefinedRoles {
+		out = append(out, r.name)
+	}
+	return out
+}
+
 // defaultRights are the names of the rights that a predefined role begins with.
 func defaultRights(letter string) []string {
 	var out []string

@@ -291,3 +291,16 @@ func TestServiceAccounts(t *testing.T) {
 	ada.want(204, http.MethodDelete, path, "", "")
 	ada.want(403, http.MethodGet, path, "", "")
 }
+
+func FuzzAccept(f *testing.F) {
+	for _, s := range []string{"application/*+xml;version=37.2", "*/*;version=38.0, application/json", ";;=", "application/*;version=\"39.1\";q=0"} {
+		f.Add("/api/session", s)
+	}
+	f.Fuzz(func(t *testing.T, path, accept string) {
+		// The law: a header is refused, or names a version that there is.
+		v, err := director.Negotiate(path, accept)
+		if (err == nil) != slices.Contains(director.Versions(), v) {
+			t.Fatalf("version %q, error %v", v, err)
+		}
+	})
+}

@@ -1,5 +1,10 @@
 package director
 
+import (
+	"net/http"
+	"net/url"
+)
+
 // ParseFilter tells whether a filter is understood, for fuzzing.
 func ParseFilter(s string, encoded bool) bool {
 	f, err := parseFilter(s, encoded)
@@ -16,4 +21,13 @@ func RequiredRights() []string {
 		out = append(out, q.rights...)
 	}
 	return out
+}
+
+// Negotiate tells which version a request with that Accept header speaks, for
+// fuzzing.
+func Negotiate(path, accept string) (version string, err error) {
+	s := &Server{cfg: Config{APIVersions: versions}}
+	c := &call{s: s, r: &http.Request{URL: &url.URL{Path: path}, Header: http.Header{"Accept": {accept}}}}
+	err = c.negotiate()
+	return c.version, err
 }
