@@ -36,7 +36,7 @@ var simLayers = [][]string{
 	{"internal/sim/cloud"},
 	{"internal/sim/record"},
 	{"internal/sim/director", "internal/sim/vcenter"},
-	{"internal/sim/fault", "internal/sim/vdisk"},
+	{"internal/sim/fault", "internal/sim/graph", "internal/sim/ovf", "internal/sim/vdisk"},
 }
 
 // reserved are foreign packages that only some of ours may import.

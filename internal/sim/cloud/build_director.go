@@ -1,7 +1,10 @@
 package cloud
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -11,13 +14,14 @@ import (
 // startDirector starts a site's vCD and tells it of everything that the
 // inventory says. The VMs exist by now.
 func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, recorder func(director.Exchange)) error {
-	cert, err := c.ca.server(c.host)
+	cert, err := c.certificate(s.spec.ID)
 	if err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
 	config := director.Config{
-		Listen:        listen,
+		Listen:        c.listen(s.spec.ID, listen),
 		TLS:           cert,
+		StateDir:      filepath.Join(stateDir(c.dir), s.spec.ID),
 		AdminUser:     s.spec.Admin.Name,
 		AdminPassword: s.spec.Admin.Password,
 		AdminAPIToken: s.spec.Admin.APIToken,
@@ -37,6 +41,13 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 	if s.director, err = director.Start(config); err != nil {
 		return err
 	}
+	c.addresses[s.spec.ID] = s.director.URL().Host
+	if c.restored {
+		if !s.director.Restored() {
+			return errors.New("the vCD's state is gone")
+		}
+		return nil
+	}
 	if err := addOutside(s.director, s.spec); err != nil {
 		return err
 	}
@@ -51,7 +62,7 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 			return fmt.Errorf("org %s: %w", s.spec.Orgs[i].Name, err)
 		}
 	}
-	return c.suspend(s)
+	return nil
 }
 
 func addOrg(d *director.Server, p place, morefs map[*VM]string) error {
@@ -282,6 +293,21 @@ func productSections(sections []ProductSection) []director.ProductSection {
 	return out
 }
 
+// powers are vSphere's names of the inventory's power states.
+var powers = map[string]string{"on": "poweredOn", "off": "poweredOff", "suspended": "suspended"}
+
+// bytes is a disk's size.
+func (d *Disk) bytes() int64 {
+	if d.Size > 0 {
+		return int64(d.Size)
+	}
+	info, err := os.Stat(d.From)
+	if err != nil {
+		return 0 // it was copied, so that this is a matter of the image's last second
+	}
+	return info.Size()
+}
+
 func vmSpec(p place, vm *VM, morefs map[*VM]string) director.VMSpec {
 	spec := director.VMSpec{
 		ID: p.uuid("vm", vm.Name), Name: vm.Name, Description: vm.Description, MoRef: morefs[vm],
@@ -289,12 +315,17 @@ func vmSpec(p place, vm *VM, morefs map[*VM]string) director.VMSpec {
 		BootDelay: int(time.Duration(vm.BootDelay) / time.Millisecond), EnterBIOSSetup: vm.EnterBIOSSetup,
 		Metadata: metadata(vm.Metadata), ProductSections: productSections(vm.ProductSections),
 	}
+	spec.Hardware = &director.HardwareSpec{
+		Power: powers[vm.Power], GuestID: vm.GuestID, Version: vm.HardwareVersion, Datastore: p.vdc.datastore(vm.StorageProfile),
+		CPUs: vm.CPUs, MemoryMB: int(vm.Memory >> 20),
+	}
 	for _, d := range vm.Disks {
 		spec.DiskProfiles = append(spec.DiskProfiles, d.StorageProfile)
+		spec.Hardware.Disks += d.bytes()
 	}
 	for i, n := range vm.NICs {
 		spec.NICs = append(spec.NICs, director.NICSpec{
-			Network: n.Network, Mode: strings.ToUpper(n.Mode), IP: n.IP, Disconnected: n.Disconnected,
+			Network: n.Network, Mode: strings.ToUpper(n.Mode), IP: n.IP, Disconnected: n.Disconnected, MAC: p.mac(vm, i), Adapter: n.Type,
 		})
 		if n.Primary {
 			spec.PrimaryNIC = i

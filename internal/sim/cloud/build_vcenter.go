@@ -3,25 +3,27 @@ package cloud
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
-	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
-// startVCenter starts a vCenter and makes the VMs that live in it. It returns
-// their morefs.
+// startVCenter starts a vCenter and makes the VMs that live in it, where it does
+// not have them from before. It returns their morefs.
 func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]string, error) {
-	cert, err := c.ca.server(c.host)
+	name := s.ID + "/" + spec.Name
+	cert, err := c.certificate(name)
 	if err != nil {
 		return nil, nil, fmt.Errorf("vCenter %s: certificate: %w", spec.Name, err)
 	}
 	config := vcenter.Config{
 		Dir:          filepath.Join(datastoresDir(c.dir), s.ID, spec.Name),
-		Listen:       net.JoinHostPort(c.host, "0"),
+		StateDir:     filepath.Join(stateDir(c.dir), s.ID, spec.Name),
+		Listen:       c.listen(name, net.JoinHostPort(c.host, "0")),
 		TLS:          cert,
 		Name:         spec.Name,
 		InstanceUUID: spec.InstanceUUID,
@@ -53,7 +55,14 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 	if err != nil {
 		return nil, nil, fmt.Errorf("vCenter %s: %w", spec.Name, err)
 	}
+	c.addresses[name] = server.URL().Host
 	vc := &runningVCenter{spec: spec, dir: config.Dir, server: server}
+	if c.restored {
+		if !server.Restored() {
+			return nil, nil, errors.Join(fmt.Errorf("vCenter %s: its state is gone", spec.Name), server.Close())
+		}
+		return vc, nil, nil
+	}
 	morefs, err := c.addVMs(s, vc)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("vCenter %s: %w", spec.Name, err), server.Close())
@@ -61,25 +70,32 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 	return vc, morefs, nil
 }
 
+// addVMs makes all VMs of a vCenter, as vCD would have left them there.
 func (c *Cloud) addVMs(s *Site, vc *runningVCenter) (map[*VM]string, error) {
-	morefs := map[*VM]string{}
-	var problems []error
+	var specs []vcenter.VMSpec
+	var vms []*VM
 	c.inventory.eachVM(func(p place, vm *VM) {
-		if p.site != s || p.vdc.VCenter != vc.spec.Name {
-			return
+		if p.site == s && p.vdc.VCenter == vc.spec.Name {
+			specs, vms = append(specs, vcenterVM(p, vm)), append(vms, vm)
 		}
-		moref, err := addVM(p, vc, vm)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", p.path(vm), err))
-		}
-		morefs[vm] = moref
 	})
-	return morefs, errors.Join(problems...)
+	if len(specs) == 0 {
+		return nil, nil
+	}
+	refs, err := vc.server.AddVMs(specs)
+	if err != nil {
+		return nil, err
+	}
+	morefs := make(map[*VM]string, len(vms))
+	for i, vm := range vms {
+		morefs[vm] = refs[i]
+	}
+	return morefs, nil
 }
 
-// addVM makes a VM as vCD would have left it in vCenter: in its VDC's
-// resource pool, under a name that no other VM has.
-func addVM(p place, vc *runningVCenter, vm *VM) (string, error) {
+// vcenterVM is a VM as vCD leaves it in vCenter: in its VDC's resource pool and
+// folder, under a name that no other VM has, with vCD's marks.
+func vcenterVM(p place, vm *VM) vcenter.VMSpec {
 	id := p.uuid("vm", vm.Name)
 	spec := vcenter.VMSpec{
 		Name:            fmt.Sprintf("%s (%s)", vm.Name, id),
@@ -92,17 +108,25 @@ func addVM(p place, vc *runningVCenter, vm *VM) (string, error) {
 		ResourcePool:    p.vdc.ResourcePool,
 		Datastore:       p.vdc.datastore(vm.StorageProfile),
 		NumCPU:          vm.CPUs,
+		CoresPerSocket:  vm.CoresPerSocket,
+		CPUHotAdd:       vm.CPUHotAdd,
+		MemoryHotAdd:    vm.MemoryHotAdd,
 		MemoryMB:        int(vm.Memory >> 20),
-		ExtraConfig:     vm.ExtraConfig,
+		ExtraConfig:     map[string]string{"cloud.uuid": id},
+		ManagedBy:       "com.vmware.vcloud",
+		ManagedType:     "VirtualMachine",
+		PowerOn:         vm.Power == "on",
+		Suspended:       vm.Power == "suspended",
 	}
-	for _, d := range vm.Disks {
+	maps.Copy(spec.ExtraConfig, vm.ExtraConfig)
+	for i, d := range vm.Disks {
 		unit := -1
 		if d.Unit != nil {
 			unit = *d.Unit
 		}
 		disk := vcenter.DiskSpec{
 			Size: int64(d.Size), From: d.From, Thin: !d.Thick, Controller: d.Controller, Bus: d.Bus, Unit: unit,
-			Mode: d.Mode, Sharing: d.Sharing,
+			Mode: d.Mode, Sharing: d.Sharing, Fill: int64(d.Fill), Seed: fmt.Sprintf("%s disk %d", p.path(vm), i),
 		}
 		if d.StorageProfile != "" {
 			disk.Datastore = p.vdc.datastore(d.StorageProfile)
@@ -110,44 +134,20 @@ func addVM(p place, vc *runningVCenter, vm *VM) (string, error) {
 		spec.Disks = append(spec.Disks, disk)
 	}
 	for i, n := range vm.NICs {
-		nic := vcenter.NICSpec{MAC: n.MAC, Network: p.portGroup(n.Network), Type: strings.ToLower(n.Type)}
-		if nic.MAC == "" {
-			nic.MAC = mac(p.path(vm), fmt.Sprint(i))
-		}
-		spec.NICs = append(spec.NICs, nic)
+		spec.NICs = append(spec.NICs, vcenter.NICSpec{
+			MAC: p.mac(vm, i), Network: p.portGroup(n.Network), Type: strings.ToLower(n.Type),
+			Disconnected: n.Disconnected || n.Network == "",
+		})
 	}
-	moref, err := vc.server.AddVM(spec)
-	if err != nil {
-		return "", err
-	}
-	return moref, finishVM(p, vc, vm, moref)
+	return spec
 }
 
-// finishVM does what can only be done to a VM that exists.
-func finishVM(p place, vc *runningVCenter, vm *VM, moref string) error {
-	for i, d := range vm.Disks {
-		if d.Fill == 0 {
-			continue
-		}
-		disk, err := vc.server.Disk(moref, i)
-		if err != nil {
-			return fmt.Errorf("disk %d: %w", i, err)
-		}
-		if err := vdisk.Fill(disk, disk.Size(), int64(d.Fill), fmt.Sprintf("%s disk %d", p.path(vm), i)); err != nil {
-			return fmt.Errorf("disk %d: %w", i, err)
-		}
+// mac is the address of a VM's NIC.
+func (p place) mac(vm *VM, nic int) string {
+	if given := vm.NICs[nic].MAC; given != "" {
+		return given
 	}
-	if vm.CoresPerSocket > 1 || vm.CPUHotAdd || vm.MemoryHotAdd {
-		if err := vc.reconfigure(moref, vm); err != nil {
-			return fmt.Errorf("reconfigure: %w", err)
-		}
-	}
-	if vm.Power != "off" {
-		if err := vc.server.PowerOn(moref); err != nil {
-			return fmt.Errorf("power on: %w", err)
-		}
-	}
-	return nil
+	return mac(p.path(vm), fmt.Sprint(nic))
 }
 
 // datastore is where a storage profile of the VDC puts disks; the default

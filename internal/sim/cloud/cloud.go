@@ -2,27 +2,35 @@ package cloud
 
 import (
 	"cmp"
+	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net"
-	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/vappvault/vappvault/internal/sim/director"
 	"github.com/vappvault/vappvault/internal/sim/fault"
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
 )
 
-// Options says what to start. The zero Inventory is the default one.
+// Options says what to start.
 type Options struct {
+	// Inventory is what a new cloud holds; nil is the default one. For a
+	// directory that keeps a cloud it must be the one that this was made
+	// from, or nil.
 	Inventory *Inventory
-	// Dir is where disks are kept, in datastores/SITE/VCENTER/DATASTORE.
-	// What an earlier cloud left there is removed.
+	// Dir is where the cloud is kept: disks, in
+	// datastores/SITE/VCENTER/DATASTORE, and all that a later start with this
+	// directory goes on with.
 	Dir string
+	// Fresh removes the cloud that Dir keeps and starts a new one.
+	Fresh bool
 	// Listen is the address of the first site's vCD; the other servers
-	// take ports of the same host. Default 127.0.0.1:0.
+	// take ports of the same host. Default 127.0.0.1:0. A port 0 is the one
+	// of the start before, where it is free.
 	Listen string
 	// Recorder, when set, is handed each exchange with a vCD, from many
 	// goroutines.
@@ -34,11 +42,18 @@ type Options struct {
 // A Cloud is a running one. Its methods may be called concurrently.
 type Cloud struct {
 	inventory *Inventory
+	source    [sha256.Size]byte // of the inventory that it was made from
 	dir       string
 	host      string // that servers listen on
 	ca        *authority
 	sites     []*site
 	faults    *fault.Set
+	restored  bool              // from an earlier start
+	before    map[string]string // addresses of the start before
+	addresses map[string]string // by SITE and SITE/VCENTER
+
+	stop context.CancelFunc // of what runs in the background
+	work sync.WaitGroup
 }
 
 // A site is a running vCD with its vCenters.
@@ -54,46 +69,64 @@ type runningVCenter struct {
 	server *vcenter.Server
 }
 
-// Start makes what the inventory describes, and returns when it answers.
+// Start makes what the inventory describes, or goes on with what Dir keeps, and
+// returns when it answers. The error is ErrAnotherCloud where Dir keeps one of
+// another inventory.
 func Start(o Options) (*Cloud, error) {
-	if o.Inventory == nil {
-		o.Inventory = Default()
-	}
 	host, _, err := net.SplitHostPort(cmp.Or(o.Listen, "127.0.0.1:0"))
 	if err != nil {
 		return nil, fmt.Errorf("cloud: address to listen on: %w", err)
 	}
-	if err := prepare(o.Dir); err != nil {
+	ctx, stop := context.WithCancel(context.Background())
+	c := &Cloud{dir: o.Dir, host: host, addresses: map[string]string{}, stop: stop}
+	if err := c.open(o); err != nil {
 		return nil, fmt.Errorf("cloud: %w", err)
 	}
-	c := &Cloud{inventory: o.Inventory, dir: o.Dir, host: host, faults: o.Faults}
-	if c.faults == nil {
+	if c.faults = o.Faults; c.faults == nil {
 		c.faults = fault.New(1)
 	}
-	if c.ca, err = newAuthority(); err != nil {
+	if c.ca, err = keptAuthority(filepath.Join(stateDir(c.dir), "tls", "ca.pem")); err != nil {
 		return nil, fmt.Errorf("cloud: certificate authority: %w", err)
 	}
-	for i := range o.Inventory.Sites {
+	for i := range c.inventory.Sites {
 		listen := o.Listen
 		if i > 0 || listen == "" {
 			listen = net.JoinHostPort(host, "0")
 		}
-		if err := c.startSite(&o.Inventory.Sites[i], listen, o.Recorder); err != nil {
-			return nil, errors.Join(fmt.Errorf("cloud: site %s: %w", o.Inventory.Sites[i].ID, err), c.Close())
+		if err := c.startSite(&c.inventory.Sites[i], listen, o.Recorder); err != nil {
+			return nil, errors.Join(fmt.Errorf("cloud: site %s: %w", c.inventory.Sites[i].ID, err), c.end())
 		}
 	}
+	if err := errors.Join(c.saveAll(), c.writeState()); err != nil {
+		return nil, errors.Join(fmt.Errorf("cloud: state: %w", err), c.end())
+	}
+	c.work.Add(1)
+	go c.saveAlways(ctx)
 	return c, nil
 }
 
-// Close ends all servers. The disks stay where they are.
+// Restored tells whether the cloud goes on from an earlier start.
+func (c *Cloud) Restored() bool { return c.restored }
+
+// Close saves the cloud and ends all servers. A later Start with its directory
+// goes on with it.
 func (c *Cloud) Close() error {
+	if err := c.end(); err != nil {
+		return fmt.Errorf("cloud: %w", err)
+	}
+	return nil
+}
+
+func (c *Cloud) end() error {
+	c.stop()
+	c.work.Wait()
 	var problems []error
 	for _, s := range c.sites {
 		if s.director != nil {
 			problems = append(problems, s.director.Close())
 		}
 		for _, vc := range s.vcenters {
-			problems = append(problems, vc.server.Close())
+			problems = append(problems, vc.server.Save(), vc.server.Close())
 		}
 	}
 	return errors.Join(problems...)
@@ -141,7 +174,8 @@ func (c *Cloud) Faults() *fault.Set { return c.faults }
 // CA is the certificate of the authority behind all servers, as PEM.
 func (c *Cloud) CA() []byte { return c.ca.pem() }
 
-// Inventory is what the cloud was made from. It must not be changed.
+// Inventory is what the cloud was made from; without its vApps and VMs where
+// Restored. It must not be changed.
 func (c *Cloud) Inventory() *Inventory { return c.inventory }
 
 func (c *Cloud) startSite(spec *Site, listen string, recorder func(director.Exchange)) error {
@@ -159,33 +193,6 @@ func (c *Cloud) startSite(spec *Site, listen string, recorder func(director.Exch
 		maps.Copy(made, morefs)
 	}
 	return c.startDirector(s, listen, made, recorder)
-}
-
-// mark is a file that says that vcdsim made a folder and may empty it.
-const mark = ".vcdsim"
-
-// prepare makes dir, with an empty folder for the datastores.
-func prepare(dir string) error {
-	if dir == "" {
-		return errors.New("no directory given")
-	}
-	stores := datastoresDir(dir)
-	switch entries, err := os.ReadDir(stores); {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return err
-	case len(entries) > 0:
-		if _, err := os.Stat(filepath.Join(stores, mark)); err != nil {
-			return fmt.Errorf("%s: something else than vcdsim made it", stores)
-		}
-		if err := os.RemoveAll(stores); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(stores, 0o700); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(stores, mark), nil, 0o600)
 }
 
 func datastoresDir(dir string) string { return filepath.Join(dir, "datastores") }

@@ -200,7 +200,7 @@ func TestStartRefusesADirectoryOfOthers(t *testing.T) {
 func TestAStaleDirectoryIsUsedAgain(t *testing.T) {
 	dir := t.TempDir()
 	for range 2 {
-		c, err := Start(Options{Inventory: parse(t, small), Dir: dir})
+		c, err := Start(Options{Inventory: parse(t, small), Dir: dir, Fresh: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,9 @@
 package cloud
 
-import "time"
+import (
+	"crypto/sha256"
+	"time"
+)
 
 // Version is the version of the inventory format that this package reads.
 const Version = 1
@@ -10,6 +13,8 @@ const Version = 1
 type Inventory struct {
 	Version int    `yaml:"version"`
 	Sites   []Site `yaml:"sites"`
+
+	source [sha256.Size]byte // of the text; zero without one
 }
 
 // A Site is one vCD installation and the vCenters behind it.

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"bytes"
+	"crypto/sha256"
 	_ "embed" // for default.yaml
 	"errors"
 	"fmt"
@@ -79,6 +80,7 @@ func Parse(text []byte) (*Inventory, error) {
 	if err := inventory.complete(); err != nil {
 		return nil, err
 	}
+	inventory.source = sha256.Sum256(text)
 	return &inventory, nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -37,6 +39,58 @@ func newAuthority() (*authority, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// keptAuthority is the one in a file, or a new one, which is put there.
+func keptAuthority(path string) (*authority, error) {
+	if kept, err := readPair(path); err == nil && lasts(kept.Leaf) {
+		if key, ok := kept.PrivateKey.(*ecdsa.PrivateKey); ok && kept.Leaf.IsCA {
+			return &authority{key: key, cert: kept.Leaf}, nil
+		}
+	}
+	a, err := newAuthority()
+	if err != nil {
+		return nil, err
+	}
+	return a, writePair(path, tls.Certificate{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key})
+}
+
+// certificate is that of a server, SITE or SITE/VCENTER: the same in every
+// start, since clients may have pinned it.
+func (c *Cloud) certificate(name string) (tls.Certificate, error) {
+	path := filepath.Join(stateDir(c.dir), "tls", filepath.FromSlash(name)+".server.pem")
+	if kept, err := readPair(path); err == nil && lasts(kept.Leaf) && kept.Leaf.CheckSignatureFrom(c.ca.cert) == nil &&
+		(c.host == "" || kept.Leaf.VerifyHostname(c.host) == nil) {
+		return kept, nil
+	}
+	made, err := c.ca.server(c.host)
+	if err != nil {
+		return made, err
+	}
+	return made, writePair(path, made)
+}
+
+// lasts tells whether a certificate is good for some time to come.
+func lasts(cert *x509.Certificate) bool { return time.Until(cert.NotAfter) > 30*24*time.Hour }
+
+func readPair(path string) (tls.Certificate, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(text, text)
+}
+
+func writePair(path string, pair tls.Certificate) error {
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
+	return writePrivate(path, append(text, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...))
 }
 
 // server makes a certificate for this machine's own names and for host.

@@ -233,20 +233,3 @@ func (c *Cloud) power(ctx context.Context, vm RunningVM, state string) error {
 	}
 	return fmt.Errorf("%q: want on, off or suspended", state)
 }
-
-// suspend puts those VMs of a site to sleep that the inventory wants asleep.
-// They run by now.
-func (c *Cloud) suspend(s *site) error {
-	ctx := context.Background()
-	var problems []error
-	c.inventory.eachVM(func(p place, vm *VM) {
-		if p.site != s.spec || vm.Power != "suspended" {
-			return
-		}
-		href := s.director.URL().JoinPath("api", "vApp", "vm-"+p.uuid("vm", vm.Name)).String()
-		if err := c.power(ctx, RunningVM{Href: href, site: s}, "suspended"); err != nil {
-			problems = append(problems, fmt.Errorf("%s: suspend: %w", p.path(vm), err))
-		}
-	})
-	return errors.Join(problems...)
-}

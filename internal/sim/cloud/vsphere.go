@@ -29,24 +29,6 @@ func (vc *runningVCenter) session(ctx context.Context, do func(*govmomi.Client) 
 	return do(client)
 }
 
-// reconfigure gives a VM the hardware that it cannot be made with.
-func (vc *runningVCenter) reconfigure(moref string, vm *VM) error {
-	ctx := context.Background()
-	return vc.session(ctx, func(client *govmomi.Client) error {
-		spec := types.VirtualMachineConfigSpec{
-			NumCoresPerSocket:   types.NewInt32(int32(vm.CoresPerSocket)), //nolint:gosec // checked with the inventory
-			CpuHotAddEnabled:    types.NewBool(vm.CPUHotAdd),
-			MemoryHotAddEnabled: types.NewBool(vm.MemoryHotAdd),
-		}
-		ref := types.ManagedObjectReference{Type: "VirtualMachine", Value: moref}
-		task, err := object.NewVirtualMachine(client.Client, ref).Reconfigure(ctx, spec)
-		if err != nil {
-			return err
-		}
-		return task.WaitEx(ctx)
-	})
-}
-
 // usedFiles lists the datastore paths ("[ds] dir/file") that the VMs of the
 // vCenter refer to, those of snapshots and of parent disks among them.
 func (vc *runningVCenter) usedFiles(ctx context.Context) (map[string]bool, error) {

@@ -12,10 +12,14 @@ import (
 // excepted id does not count.
 func (s *Server) takenOn(org, except string) []netip.Addr {
 	var out []netip.Addr
-	for _, n := range sorted(s.vappNets) {
-		if n.parent != org {
-			continue
+	var nets []*vappNet
+	for _, n := range s.vappNets {
+		if n.parent == org {
+			nets = append(nets, n)
 		}
+	}
+	sortBy(nets, func(a, b *vappNet) bool { return a.seq < b.seq })
+	for _, n := range nets {
 		if n.mode() == "bridged" {
 			out = append(out, s.nicAddresses(n, except)...)
 		} else if n.id != except {
@@ -99,12 +103,48 @@ func prefixNode(sc ipScope) *node {
 	return number("SubnetPrefixLength", sc.bits)
 }
 
+// booked is the set of addresses in use where a vApp network has its own from.
+// While vApps are added it is kept from one to the next: counting them for each
+// of ten thousand would take longer than everything else. Whoever takes one puts
+// it in.
+func (s *Server) booked(n *vappNet) map[netip.Addr]bool {
+	bridged := n.parent != "" && value(n.conf, "FenceMode") == "bridged"
+	if bridged {
+		return s.bookedOn(n.parent, "")
+	}
+	set := map[netip.Addr]bool{}
+	for _, a := range s.nicAddresses(n, "") {
+		set[a] = true
+	}
+	return set
+}
+
+// bookedOn is the same of an org network.
+func (s *Server) bookedOn(org, except string) map[netip.Addr]bool {
+	if set := s.book[org]; set != nil {
+		return set
+	}
+	set := map[netip.Addr]bool{}
+	for _, a := range s.takenOn(org, except) {
+		set[a] = true
+	}
+	if s.book != nil {
+		s.book[org] = set
+	}
+	return set
+}
+
 // free is the lowest address of a pool that nobody has.
 func (sc ipScope) free(taken []netip.Addr) (string, error) {
 	used := map[netip.Addr]bool{}
 	for _, a := range taken {
 		used[a] = true
 	}
+	return sc.freeOf(used)
+}
+
+// freeOf is the same for a set.
+func (sc ipScope) freeOf(used map[netip.Addr]bool) (string, error) {
 	for _, r := range sc.ranges {
 		start, err1 := netip.ParseAddr(r.Start)
 		end, err2 := netip.ParseAddr(r.End)
@@ -134,10 +174,14 @@ func (s *Server) route(n *vappNet) error {
 	if p == nil || n.mode() != "natRouted" {
 		return nil
 	}
+	taken := s.bookedOn(p.id, "")
 	free := func() (string, error) {
-		ip, err := p.scope.free(s.takenOn(p.id, ""))
+		ip, err := p.scope.freeOf(taken)
 		if err != nil {
 			return "", badRequest("The network %s has no address left for the router of %s.", p.name, n.name)
+		}
+		if a, ok := addrOf(ip); ok {
+			taken[a] = true
 		}
 		return ip, nil
 	}

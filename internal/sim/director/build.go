@@ -174,11 +174,11 @@ func (s *Server) vcenterNamed(name string) *vcenter {
 
 // vdcNamed finds a VDC by UUID or name. A name that two VDCs have finds none.
 func (s *Server) vdcNamed(name string) *vdc {
+	if v := s.vdcs[name]; v != nil {
+		return v
+	}
 	var found *vdc
 	for _, v := range s.vdcs {
-		if v.id == name {
-			return v
-		}
 		if v.name == name {
 			if found != nil {
 				return nil

@@ -45,7 +45,7 @@ func (s *Server) allocate(m *vm, nics []*nic) ([]*nic, error) {
 	var out []*nic
 	for _, given := range nics {
 		n := *given
-		if n.mode == "POOL" && n.ip == "" {
+		if n.mode == "POOL" && n.ip == "" && m.vapp.template == nil {
 			net := m.vapp.netNamed(n.network)
 			if net == nil {
 				return nil, badRequest("The network %q does not exist in vApp %q.", n.network, m.vapp.name)

@@ -157,6 +157,10 @@ func (s *Server) AddTemplate(spec TemplateSpec) (string, error) {
 	}
 	t.profile = p.id
 	a.storedAt = a.created
+	for _, n := range a.nets {
+		// The networks of templates are none that anything is on.
+		delete(s.vappNets, n.id)
+	}
 	for _, m := range a.vms {
 		if m.deployed {
 			return "", fmt.Errorf("template %s: VM %s is not off", spec.Name, m.name)
@@ -256,7 +260,8 @@ func (s *Server) storeMedia(ctx context.Context, m *media, content io.Reader) (s
 	at := path.Join("media", org.id, v.id, "media-"+m.id+"."+m.image)
 	u := soap.DefaultUpload
 	u.ContentLength = m.size
-	if err := ds.Upload(ctx, content, at, &u); err != nil {
+	// Who opened the content closes it; an upload would do so too.
+	if err := ds.Upload(ctx, io.NopCloser(content), at, &u); err != nil {
 		return "", fmt.Errorf("store in datastore %s: %w", ds.Name(), err)
 	}
 	return ds.Path(at), nil

@@ -96,7 +96,7 @@ func (c *call) catalogLinks(k *catalog, admin bool) []*node {
 		at = adm
 	}
 	if level >= accessChange {
-		out = append(out, link("add", href+"/catalogItems", mediaVCloud+"catalogItem+xml"),
+		out = append(out, link("add", at+"/metadata", mediaVCloud+"metadata+xml"), link("add", href+"/catalogItems", mediaVCloud+"catalogItem+xml"),
 			link("add", href+"/action/upload", mediaVCloud+"media+xml"),
 			link("add", href+"/action/upload", mediaVCloud+"uploadVAppTemplateParams+xml"),
 			link("copy", href+"/action/copy", mediaVCloud+"copyOrMoveCatalogItemParams+xml"),
@@ -154,11 +154,7 @@ func (it *catalogItem) size() int64 {
 	}
 	var n int64
 	for _, m := range it.template.content.vms {
-		if m.facts != nil {
-			for _, d := range m.facts.disks() {
-				n += capacity(d)
-			}
-		}
+		n += m.seen.bytes()
 	}
 	return n
 }
@@ -199,7 +195,7 @@ func (c *call) templateNode(t *vappTemplate) *node {
 	d := el("VAppTemplate", "goldMaster", yes(t.gold), "ovfDescriptorUploaded", yes(t.described()), "status", num(t.state()), "name", a.name,
 		"id", "urn:vcloud:vapptemplate:"+a.id, "href", href, "type", mediaVCloud+"vAppTemplate+xml")
 	add(d, c.templateLinks(t)...)
-	add(d, text("Description", a.desc), s.tasksOn(a.id, a.status == stateFailed), c.filesNode(t.upload, t.download),
+	add(d, text("Description", a.desc), s.tasksOn(a.id, a.status == stateFailed), c.filesNode(t.upload),
 		add(el("Owner", "type", mediaVCloud+"owner+xml"), s.userRef("User", a.owner)))
 	if a.status != stateResolved {
 		return add(d, text("DateCreated", stamp(a.created)))
@@ -240,12 +236,7 @@ func (c *call) templateLinks(t *vappTemplate) []*node {
 	if c.templateLevel(t) >= accessChange {
 		out = append(out, link("remove", href, ""), link("edit", href, mediaVCloud+"vAppTemplate+xml"))
 	}
-	if t.download != nil {
-		out = append(out, link("download:default", href+"/ovf", "text/xml"), link("download:identity", href+"/downloadIdentityOvf", "text/xml"),
-			link("disable", href+"/action/disableDownload", ""))
-	} else {
-		out = append(out, link("enable", href+"/action/enableDownload", ""), link("disable", href+"/action/disableDownload", ""))
-	}
+	out = append(out, s.downloadLinks(a.download, href)...)
 	out = append(out, link("ovf", href+"/ovf", "text/xml"))
 	if p := s.profiles[t.profile]; p != nil {
 		out = append(out, el("Link", "rel", "storageProfile", "href", s.href("/api/vdcStorageProfile/"+p.id), "name", p.name,
@@ -321,7 +312,7 @@ func (c *call) mediaNode(m *media) *node {
 	}
 	add(d, link("down", href+"/owner", mediaVCloud+"owner+xml"), link("down", href+"/metadata", mediaVCloud+"metadata+xml"))
 	add(d, link("enable", href+"/action/enableDownload", ""), link("disable", href+"/action/disableDownload", ""))
-	return add(d, text("Description", m.desc), s.tasksOn(m.id, m.status == stateFailed), c.filesNode(m.upload, m.download),
+	return add(d, text("Description", m.desc), s.tasksOn(m.id, m.status == stateFailed), c.filesNode(m.upload, s.downloadOf(m.download)),
 		add(el("Owner", "type", mediaVCloud+"owner+xml"), s.userRef("User", m.owner)), s.profileRef("VdcStorageProfile", m.profile))
 }
 
@@ -333,11 +324,6 @@ func (c *call) filesNode(all ...*transfer) *node {
 			continue
 		}
 		for _, f := range t.files {
-			if t.upload && f.done && f.name == "descriptor.ovf" {
-				// A descriptor that has come stays in the list, whole.
-				add(d, c.fileNode(t, f))
-				continue
-			}
 			add(d, c.fileNode(t, f))
 		}
 	}

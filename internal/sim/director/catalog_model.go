@@ -39,17 +39,14 @@ type catalogItem struct {
 // inventory's vApps, its VMs are in the inventory's VMs; all have an address
 // below /api/vAppTemplate.
 type vappTemplate struct {
-	content    *vapp
-	item       *catalogItem
-	gold       bool
-	customize  bool // CustomizeOnInstantiate
-	eulas      []string
-	sections   []*node // of the descriptor, as they were
-	profile    string  // id
-	upload     *transfer
-	download   *transfer
-	size       int64 // of the upload, 0 when it was none
-	shadowRefs int
+	content   *vapp
+	item      *catalogItem
+	gold      bool
+	customize bool // CustomizeOnInstantiate
+	eulas     []string
+	sections  []*node // of the descriptor, as they were
+	profile   string  // id
+	upload    *transfer
 }
 
 func (t *vappTemplate) id() string { return t.content.id }

@@ -177,3 +177,204 @@ func TestInstantiate(t *testing.T) {
 		c.login("bob@acme").want(http.StatusBadRequest, http.MethodPost, vdc, typ, c.instantiate("no", source, accept))
 	})
 }
+
+func TestCatalogChanges(t *testing.T) {
+	c := newCloud(t, nil)
+	s := c.shelf()
+	sys, ada, eve, dan, gil := c.login(adminName), c.login("ada@acme"), c.login("eve@acme"), c.login("dan@acme"), c.login("gil@globex")
+	adminCatalog := func(name string) string {
+		return `<AdminCatalog ` + vcd + ` name="` + name + `"><Description>made</Description></AdminCatalog>`
+	}
+	made := ada.want(http.StatusCreated, http.MethodPost, "/api/admin/org/"+c.acme+"/catalogs", admin+"catalog+xml", adminCatalog("second")).root(t)
+	second := made.SelectAttrValue("href", "")
+	plain := strings.Replace(second, "/api/admin/", "/api/", 1)
+	control := func(k, verb, body string, u *user, status int) *reply {
+		path := "/api/org/" + c.acme + "/catalog/" + k[strings.LastIndex(k, "/")+1:]
+		if verb == http.MethodGet {
+			return u.want(status, verb, path+"/controlAccess", "", "")
+		}
+		return u.want(status, verb, path+"/action/controlAccess", cloudType+"controlAccess+xml", body)
+	}
+
+	t.Run("names are unique in an organization, and users make none", func(t *testing.T) {
+		if r := ada.want(http.StatusBadRequest, http.MethodPost, "/api/admin/org/"+c.acme+"/catalogs", admin+"catalog+xml", adminCatalog("second")); r.code() != "DUPLICATE_NAME" {
+			t.Error(r.code())
+		}
+		dan.want(http.StatusForbidden, http.MethodPost, "/api/admin/org/"+c.acme+"/catalogs", admin+"catalog+xml", adminCatalog("dans"))
+		gil.want(http.StatusForbidden, http.MethodPost, "/api/admin/org/"+c.acme+"/catalogs", admin+"catalog+xml", adminCatalog("gils"))
+	})
+	t.Run("a catalog is renamed", func(t *testing.T) {
+		ada.want(http.StatusOK, http.MethodPut, second, admin+"catalog+xml", adminCatalog("renamed"))
+		if n := ada.get(plain).SelectAttrValue("name", ""); n != "renamed" {
+			t.Error(n)
+		}
+		ada.want(http.StatusBadRequest, http.MethodPut, second, admin+"catalog+xml", adminCatalog("golden"))
+		ada.want(http.StatusUnsupportedMediaType, http.MethodPut, second, "text/xml", adminCatalog("x"))
+	})
+	t.Run("it is shared with users and with organizations", func(t *testing.T) {
+		dan.want(http.StatusForbidden, http.MethodGet, plain, "", "")
+		share := func(href, level string) string {
+			return `<ControlAccessParams ` + vcd + `><IsSharedToEveryone>false</IsSharedToEveryone><AccessSettings><AccessSetting><Subject href="` + href +
+				`"/><AccessLevel>` + level + `</AccessLevel></AccessSetting></AccessSettings></ControlAccessParams>`
+		}
+		var globex string
+		for _, o := range sys.get("/api/org").FindElements("./Org[@name='globex']") {
+			globex = o.SelectAttrValue("href", "")
+		}
+		user := sys.get("/api/query?type=adminUser&filter=name==dan").FindElement("./AdminUserRecord").SelectAttrValue("href", "")
+		control(plain, http.MethodPost, share(user, "Change"), ada, http.StatusOK)
+		dan.get(plain)
+		gil.want(http.StatusForbidden, http.MethodGet, plain, "", "")
+		control(plain, http.MethodPost, share(globex, "FullControl"), ada, http.StatusBadRequest)
+		control(plain, http.MethodPost, share(user, "Everything"), ada, http.StatusBadRequest)
+		control(plain, http.MethodPost, share(user, "Change"), dan, http.StatusForbidden)
+		control(plain, http.MethodPost, share(globex, "ReadOnly"), ada, http.StatusOK)
+		gil.get(plain)
+		dan.want(http.StatusForbidden, http.MethodGet, plain, "", "")
+		control(plain, http.MethodGet, "", ada, http.StatusOK)
+	})
+	t.Run("it is published", func(t *testing.T) {
+		ada.want(http.StatusNoContent, http.MethodPost, second+"/action/publish", admin+"publishCatalogParams+xml",
+			`<PublishCatalogParams `+vcd+`><IsPublished>true</IsPublished></PublishCatalogParams>`)
+		if textAt(gil.get(plain), "./IsPublished") != "true" {
+			t.Error("it is not")
+		}
+		ada.want(http.StatusNoContent, http.MethodPost, second+"/action/publishToExternalOrganizations", admin+"publishExternalCatalogParams+xml",
+			`<PublishExternalCatalogParams `+vcd+`><IsPublishedExternally>true</IsPublishedExternally><Password>x</Password></PublishExternalCatalogParams>`)
+		if ada.get(second).FindElement("./PublishExternalCatalogParams/Password") != nil {
+			t.Error("it tells the password")
+		}
+	})
+	t.Run("items are copied, moved and renamed", func(t *testing.T) {
+		item := ada.get("/api/catalog/"+s.catalog).FindElement("./CatalogItems/CatalogItem[@name='debian']").SelectAttrValue("href", "")
+		body := func(root, name string) string {
+			return `<` + root + ` ` + vcd + ` name="` + name + `"><Source href="` + item + `"/></` + root + `>`
+		}
+		typ := cloudType + "copyOrMoveCatalogItemParams+xml"
+		ada.run(http.MethodPost, plain+"/action/copy", typ, body("CopyOrMoveCatalogItemParams", "copy"))
+		k := ada.get(plain)
+		entity := ada.get(k.FindElement("./CatalogItems/CatalogItem[@name='copy']").SelectAttrValue("href", "")).SelectElement("Entity").SelectAttrValue("href", "")
+		if d := ada.get(entity); d.SelectAttrValue("status", "") != "8" || children(d, "./Children/Vm") != 2 {
+			t.Errorf("copy: %s", write(d))
+		}
+		ada.want(http.StatusBadRequest, http.MethodPost, plain+"/action/copy", typ, body("CopyOrMoveCatalogItemParams", "copy"))
+		eve.want(http.StatusForbidden, http.MethodPost, plain+"/action/copy", typ, body("CopyOrMoveCatalogItemParams", "eves"))
+		ada.run(http.MethodPost, plain+"/action/move", typ, body("CopyOrMoveCatalogItemParams", "debian"))
+		if children(ada.get("/api/catalog/"+s.catalog), "./CatalogItems/CatalogItem") != 1 || children(ada.get(plain), "./CatalogItems/CatalogItem") != 2 {
+			t.Error("it was not moved")
+		}
+		e := ada.get(item).SelectElement("Entity").SelectAttrValue("href", "")
+		put := func(name, entity string) string {
+			return `<CatalogItem ` + vcd + ` name="` + name + `"><Entity href="` + entity + `"/></CatalogItem>`
+		}
+		ada.want(http.StatusOK, http.MethodPut, item, cloudType+"catalogItem+xml", put("bookworm", e))
+		if n := ada.get(s.path()).SelectAttrValue("name", ""); n != "bookworm" {
+			t.Errorf("the template is %s", n)
+		}
+		ada.want(http.StatusBadRequest, http.MethodPut, item, cloudType+"catalogItem+xml", put("copy", e))
+		ada.want(http.StatusBadRequest, http.MethodPut, item, cloudType+"catalogItem+xml", put("bookworm", entity))
+		ada.want(http.StatusBadRequest, http.MethodPost, plain+"/catalogItems", cloudType+"catalogItem+xml", put("again", e))
+	})
+	t.Run("templates and media are changed", func(t *testing.T) {
+		ada.run(http.MethodPut, s.path(), cloudType+"vAppTemplate+xml", `<VAppTemplate `+vcd+` name="gold" goldMaster="true"><Description>new</Description></VAppTemplate>`)
+		ada.run(http.MethodPut, s.path()+"/leaseSettingsSection", cloudType+"leaseSettingsSection+xml",
+			`<LeaseSettingsSection `+vcd+`><ovf:Info>x</ovf:Info><StorageLeaseInSeconds>3600</StorageLeaseInSeconds></LeaseSettingsSection>`)
+		ada.want(http.StatusBadRequest, http.MethodPut, s.path()+"/leaseSettingsSection", cloudType+"leaseSettingsSection+xml",
+			`<LeaseSettingsSection `+vcd+`><ovf:Info>x</ovf:Info><StorageLeaseInSeconds>0</StorageLeaseInSeconds></LeaseSettingsSection>`)
+		ada.run(http.MethodPut, s.path()+"/customizationSection", cloudType+"customizationSection+xml",
+			`<CustomizationSection `+vcd+`><ovf:Info>x</ovf:Info><CustomizeOnInstantiate>false</CustomizeOnInstantiate></CustomizationSection>`)
+		d := ada.get(s.path())
+		if d.SelectAttrValue("goldMaster", "") != "true" || textAt(d, "./LeaseSettingsSection/StorageLeaseInSeconds") != "3600" || textAt(d, "./CustomizationSection/CustomizeOnInstantiate") != "false" {
+			t.Errorf("got %s", write(d))
+		}
+		vm := d.FindElement("./Children/Vm").SelectAttrValue("href", "")
+		ada.run(http.MethodPut, vm+"/guestCustomizationSection", cloudType+"guestCustomizationSection+xml",
+			`<GuestCustomizationSection `+vcd+`><ovf:Info>x</ovf:Info><Enabled>false</Enabled><ComputerName>other</ComputerName></GuestCustomizationSection>`)
+		ada.want(http.StatusMethodNotAllowed, http.MethodDelete, vm, "", "")
+		ada.run(http.MethodPut, "/api/media/"+s.media, cloudType+"media+xml", `<Media `+vcd+` name="new.iso" imageType="iso" size="1"><Description>d</Description></Media>`)
+		ada.run(http.MethodPost, "/api/media/"+s.media+"/metadata", cloudType+"metadata+xml", `<Metadata `+vcd+` xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><MetadataEntry><Key>a</Key><TypedValue xsi:type="MetadataStringValue"><Value>b</Value></TypedValue></MetadataEntry></Metadata>`)
+		eve.want(http.StatusForbidden, http.MethodDelete, "/api/media/"+s.media, "", "")
+	})
+	t.Run("what is deleted is gone, in vCenter too", func(t *testing.T) {
+		if r := ada.want(http.StatusBadRequest, http.MethodDelete, second, "", ""); r.code() != "BAD_REQUEST" {
+			t.Error(r.code())
+		}
+		moref := textAt(sys.get(s.path()), "./Children/Vm//VmVimObjectRef/MoRef")
+		ada.run(http.MethodDelete, second+"?recursive=true&force=true", "", "")
+		ada.want(http.StatusForbidden, http.MethodGet, plain, "", "")
+		ada.want(http.StatusForbidden, http.MethodGet, s.path(), "", "")
+		if moref == "" || c.properties(moref) != nil {
+			t.Errorf("VM %q is still there", moref)
+		}
+		ada.run(http.MethodDelete, "/api/media/"+s.media, "", "")
+		ada.want(http.StatusForbidden, http.MethodGet, "/api/media/"+s.media, "", "")
+	})
+}
+
+func TestCaptureAndClone(t *testing.T) {
+	c := newCloud(t, nil)
+	s := c.shelf()
+	ada, bob := c.login("ada@acme"), c.login("bob@acme")
+	source := c.dir.URL().String() + c.vappPath()
+	capture := func(name, more, customize string) string {
+		return `<CaptureVAppParams ` + vcd + ` name="` + name + `"><Description>caught</Description><Source href="` + source + `"/><CustomizationSection><ovf:Info>x</ovf:Info>` +
+			`<CustomizeOnInstantiate>` + customize + `</CustomizeOnInstantiate></CustomizationSection>` + more + `</CaptureVAppParams>`
+	}
+	at, typ := "/api/catalog/"+s.catalog+"/action/captureVApp", cloudType+"captureVAppParams+xml"
+
+	t.Run("a vApp becomes a template and a vApp again", func(t *testing.T) {
+		task := ada.task(http.MethodPost, at, typ, capture("caught", "", "true"))
+		if task.SelectAttrValue("status", "") != "success" {
+			t.Fatal(write(task))
+		}
+		href := task.FindElement("./Owner").SelectAttrValue("href", "")
+		d := ada.get(href)
+		if d.SelectAttrValue("status", "") != "8" || children(d, "./Children/Vm") != 2 || children(d, "./NetworkConfigSection/NetworkConfig") < 3 {
+			t.Errorf("got %s", write(d))
+		}
+		a := ada.made(ada.want(http.StatusCreated, http.MethodPost, "/api/vdc/"+c.vdc+"/action/instantiateVAppTemplate", cloudType+"instantiateVAppTemplateParams+xml",
+			c.instantiate("again", href, "")))
+		if children(a, "./Children/Vm") != 2 {
+			t.Errorf("got %s", write(a))
+		}
+	})
+	t.Run("an item is overwritten only when it is named", func(t *testing.T) {
+		ada.want(http.StatusBadRequest, http.MethodPost, at, typ, capture("caught", "", "true"))
+		item := ada.get("/api/catalog/"+s.catalog).FindElement("./CatalogItems/CatalogItem[@name='caught']").SelectAttrValue("href", "")
+		ada.run(http.MethodPost, at, typ, capture("caught", `<TargetCatalogItem href="`+item+`"/>`, "true"))
+		if n := children(ada.get("/api/catalog/"+s.catalog), "./CatalogItems/CatalogItem[@name='caught']"); n != 1 {
+			t.Errorf("%d items", n)
+		}
+		bob.want(http.StatusForbidden, http.MethodPost, at, typ, capture("bobs", "", "true"))
+	})
+	t.Run("a running vApp is captured only to be customized", func(t *testing.T) {
+		ada.run(http.MethodPost, c.vappPath()+"/power/action/powerOn", "", "")
+		if r := ada.want(http.StatusBadRequest, http.MethodPost, at, typ, capture("live", "", "false")); r.code() != "INVALID_STATE" {
+			t.Error(r.code())
+		}
+		ada.run(http.MethodPost, at, typ, capture("live", "", "true"))
+	})
+	clone := func(name, remove string) string {
+		return `<CloneVAppParams ` + vcd + ` name="` + name + `" deploy="false" powerOn="false"><Source href="` + source + `"/><IsSourceDelete>` + remove + `</IsSourceDelete></CloneVAppParams>`
+	}
+	to, ct := "/api/vdc/"+c.vdc+"/action/cloneVApp", cloudType+"cloneVAppParams+xml"
+	t.Run("a running vApp is copied, not moved", func(t *testing.T) {
+		a := ada.made(ada.want(http.StatusCreated, http.MethodPost, to, ct, clone("copy", "false")))
+		if children(a, "./Children/Vm") != 2 || a.SelectAttrValue("status", "") != "8" {
+			t.Errorf("got %s", write(a))
+		}
+		if r := ada.want(http.StatusBadRequest, http.MethodPost, to, ct, clone("moved", "true")); r.code() != "INVALID_STATE" {
+			t.Error(r.code())
+		}
+	})
+	t.Run("a vApp that is off is moved with its VMs", func(t *testing.T) {
+		before := ada.get(c.vappPath()).FindElement("./Children/Vm").SelectAttrValue("id", "")
+		ada.run(http.MethodPost, c.vappPath()+"/action/undeploy", cloudType+"undeployVAppParams+xml",
+			`<UndeployVAppParams `+vcd+`><UndeployPowerAction>powerOff</UndeployPowerAction></UndeployVAppParams>`)
+		a := ada.made(ada.want(http.StatusCreated, http.MethodPost, to, ct, clone("moved", "true")))
+		if got := a.FindElement("./Children/Vm").SelectAttrValue("id", ""); got != before {
+			t.Errorf("VM %s was %s", got, before)
+		}
+		ada.want(http.StatusForbidden, http.MethodGet, c.vappPath(), "", "")
+	})
+}

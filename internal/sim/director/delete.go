@@ -75,6 +75,7 @@ func (s *Server) leave(m *vm) {
 }
 
 func (s *Server) forget(a *vapp) {
+	s.endTransfer(a.download)
 	for _, n := range a.nets {
 		delete(s.vappNets, n.id)
 	}

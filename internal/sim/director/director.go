@@ -9,11 +9,13 @@
 // at that moment. Work happens in tasks that run in the background.
 //
 // It refuses to be a cloud: catalogs, edge gateways, external identity
-// providers and placement are absent, and nothing outlives the process.
+// providers and placement are absent. What it holds outlives the process where
+// it is given a directory for that; sessions do not.
 package director
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -21,12 +23,14 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/vappvault/vappvault/internal/sim/fault"
+	"github.com/vappvault/vappvault/internal/sim/graph"
 )
 
 // Config is what a Server starts from.
@@ -74,6 +78,12 @@ type Config struct {
 	// Now is the clock of leases, tasks and dates of creation; time.Now
 	// when nil. Sessions and delays follow the system's clock.
 	Now func() time.Time
+	// StateDir is where the inventory is kept, so that the next server with
+	// that directory goes on where this one ended; "" keeps nothing.
+	StateDir string
+	// TransferTimeout is how long a transfer lives without progress; an
+	// hour when 0.
+	TransferTimeout time.Duration
 	// Recorder, when set, is handed each exchange after it was answered.
 	// It is called from many goroutines.
 	Recorder func(Exchange)
@@ -90,7 +100,7 @@ type VCenter struct {
 	// Name is the name in vCD. URL is the SDK's, "https://host/sdk".
 	Name, URL, User, Password string
 	// RootCAs verify its certificate. Nil: it is not verified.
-	RootCAs *x509.CertPool
+	RootCAs *x509.CertPool `graph:"-"`
 }
 
 // An Exchange is one request and its answer.
@@ -115,19 +125,36 @@ type Server struct {
 	stop     context.CancelFunc
 	work     sync.WaitGroup // tasks under way
 
-	spool spool // of transfers
+	spool     spool                  // of transfers
+	arrivals  map[string]arrival     // by transfer, for the tasks that wait
+	receiving map[*transferFile]bool // by a request at this moment
 
-	mu sync.Mutex
+	codec    *graph.Codec
+	restored bool       // from StateDir
+	saving   sync.Mutex // of savedSum and of the file; taken before mu
+	savedSum [sha256.Size]byte
+
+	mu      sync.Mutex
+	changed bool // since it was saved
+	// book has the addresses in use by org network while vApps are added; nil
+	// after any other change. See booked.
+	book map[string]map[netip.Addr]bool
+	// remembered are the VMs whose facts are in memory, the first read first.
+	remembered []*vm
 	inventory
 
 	ahead atomic.Int64 // nanoseconds that the clock was moved on
 }
 
-// Start serves the installation that c describes. It is empty but for the
-// system organization and the vCenters.
+// Start serves the installation that c describes: the one whose state is in
+// Config.StateDir, or one that is empty but for the system organization and the
+// vCenters.
 func Start(c Config) (*Server, error) {
-	s := &Server{cfg: withDefaults(c), inventory: newInventory()}
-	s.spool.dir = c.TransferDir
+	s := &Server{cfg: withDefaults(c), inventory: newInventory(), codec: graph.New(graphTypes()...)}
+	if err := s.restore(); err != nil {
+		return nil, fmt.Errorf("director: %w", err)
+	}
+	s.spool.dir, s.arrivals, s.receiving = c.TransferDir, map[string]arrival{}, map[*transferFile]bool{}
 	if len(s.cfg.TLS.Certificate) == 0 {
 		cert, err := selfSigned()
 		if err != nil {
@@ -146,7 +173,9 @@ func Start(c Config) (*Server, error) {
 	if s.base == "" {
 		s.base = "https://" + reachable(l.Addr().(*net.TCPAddr))
 	}
-	s.addSystem()
+	if !s.restored {
+		s.addSystem()
+	}
 	for _, vc := range s.cfg.VCenters {
 		if err := s.addVCenter(vc); err != nil {
 			s.stop()
@@ -164,6 +193,10 @@ func Start(c Config) (*Server, error) {
 	go func() { _ = s.http.ServeTLS(l, "", "") }()
 	s.work.Add(1)
 	go s.leasesAlways()
+	if s.cfg.StateDir != "" {
+		s.work.Add(1)
+		go s.saveAlways()
+	}
 	if s.cfg.DiscoveryInterval > 0 {
 		s.work.Add(1)
 		go s.discoverAlways()
@@ -183,11 +216,12 @@ func (s *Server) URL() *url.URL {
 // Certificate is the certificate that the server shows.
 func (s *Server) Certificate() tls.Certificate { return s.cfg.TLS }
 
-// Close ends running tasks, logs out of the vCenters and stops serving.
+// Close ends running tasks, logs out of the vCenters, stops serving and saves
+// the state.
 func (s *Server) Close() error {
 	s.stop()
 	s.work.Wait()
-	err := s.http.Close()
+	err := errors.Join(s.http.Close(), s.Save())
 	s.spool.close()
 	for _, vc := range s.vcenters {
 		vc.logout()
@@ -219,6 +253,9 @@ func withDefaults(c Config) Config {
 	}
 	if len(c.APIVersions) == 0 {
 		c.APIVersions = versions
+	}
+	if c.TransferTimeout == 0 {
+		c.TransferTimeout = time.Hour
 	}
 	if c.SnapshotsPerVM == 0 {
 		c.SnapshotsPerVM = 1

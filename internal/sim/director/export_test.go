@@ -1,8 +1,8 @@
 package director
 
 import (
-	"net/http"
-	"net/url"
+	"bytes"
+	"errors"
 )
 
 // ParseFilter tells whether a filter is understood, for fuzzing.
@@ -14,20 +14,21 @@ func ParseFilter(s string, encoded bool) bool {
 	return err == nil
 }
 
-// RequiredRights are the names in the table of what calls need.
-func RequiredRights() []string {
-	var out []string
-	for _, q := range requirements() {
-		out = append(out, q.rights...)
+// CheckSaved tells whether the inventory can be saved, and comes back as it was.
+func (s *Server) CheckSaved() error {
+	var first, second bytes.Buffer
+	if err := s.encode(&first); err != nil {
+		return err
 	}
-	return out
-}
-
-// Negotiate tells which version a request with that Accept header speaks, for
-// fuzzing.
-func Negotiate(path, accept string) (version string, err error) {
-	s := &Server{cfg: Config{APIVersions: versions}}
-	c := &call{s: s, r: &http.Request{URL: &url.URL{Path: path}, Header: http.Header{"Accept": {accept}}}}
-	err = c.negotiate()
-	return c.version, err
+	loaded := newInventory()
+	if err := s.codec.Load(bytes.NewReader(first.Bytes()), &loaded); err != nil {
+		return err
+	}
+	if err := s.codec.Save(&second, &loaded); err != nil {
+		return err
+	}
+	if !bytes.Equal(first.Bytes(), second.Bytes()) {
+		return errors.New("saved, loaded and saved again, the inventory is another one")
+	}
+	return nil
 }

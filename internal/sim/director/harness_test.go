@@ -84,6 +84,11 @@ func newCloud(t *testing.T, change func(*director.Config)) *cloud {
 		}
 	})
 	t.Cleanup(c.validate)
+	t.Cleanup(func() {
+		if err := d.CheckSaved(); err != nil {
+			t.Errorf("state: %v", err)
+		}
+	})
 	c.fill()
 	return c
 }
@@ -130,6 +135,7 @@ func (c *cloud) fill() {
 	for _, u := range []director.UserSpec{
 		{Org: "acme", Name: "ada", Password: password, Role: director.RoleOrgAdmin, Email: "ada@acme.example"},
 		{Org: "acme", Name: "bob", Password: password},
+		{Org: "acme", Name: "dan", Password: password, Role: "vApp Author"},
 		{Org: "acme", Name: "eve", Password: password, Role: director.RoleVAppAutho},
 		{Org: "globex", Name: "gil", Password: password, Role: director.RoleOrgAdmin},
 	} {

@@ -31,6 +31,7 @@ type answer struct {
 	typ    string // media type without "+xml"
 	doc    *node
 	json   any
+	raw    []byte // a document that is written already
 	header map[string]string
 	plain  string // a body that is neither XML nor JSON
 }
@@ -66,6 +67,10 @@ func (s *Server) handler() http.Handler {
 	for _, rt := range s.routes() {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, rt) })
 	}
+	mux.HandleFunc("/transfer/{id}/{name}", func(w http.ResponseWriter, r *http.Request) {
+		f := s.faultCall(r, route{pattern: r.Method + " /transfer/{id}/{name}"})
+		s.cfg.Faults.Serve(w, r, &f, func(w http.ResponseWriter, h *fault.Hit) { s.refuseFor(w, r, h) }, s.serveTransfer)
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.serve(w, r, route{public: true, noAccept: true, handle: otherMethod(mux)})
 	})
@@ -168,6 +173,11 @@ func (c *call) run(rt route) (*answer, error) {
 	if err := c.checkType(rt); err != nil {
 		return nil, err
 	}
+	if writes(c.r) {
+		// Before and after: handlers may let go of the mutex in between.
+		c.s.touch()
+		defer c.s.touch()
+	}
 	return rt.handle(c)
 }
 
@@ -214,6 +224,8 @@ func (c *call) render(a *answer) (typ string, body []byte) {
 	switch {
 	case a.plain != "":
 		return a.typ, []byte(a.plain)
+	case a.raw != nil:
+		typ, body = a.typ, a.raw
 	case a.doc != nil:
 		c.trim(a.doc)
 		b, err := document(a.doc)

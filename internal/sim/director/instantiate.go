@@ -194,7 +194,7 @@ func (s *Server) forgetTemplate(t *vappTemplate) {
 		s.forgetItem(t.item)
 	}
 	s.endTransfer(t.upload)
-	s.endTransfer(t.download)
+	s.endTransfer(t.content.download)
 }
 
 func (s *Server) forgetItem(it *catalogItem) {
@@ -215,5 +215,6 @@ func (s *Server) endTransfer(t *transfer) {
 		return
 	}
 	delete(s.transfers, t.id)
+	delete(s.arrivals, t.id)
 	s.spool.remove(t)
 }

@@ -7,7 +7,8 @@ import (
 )
 
 // An inventory is everything that vCD's database holds. The server's mutex
-// guards it and all that hangs from it.
+// guards it and all that hangs from it. It is saved as it is: plain data, with
+// a tag at what is only good for the running process.
 type inventory struct {
 	vcenters map[string]*vcenter // by id, as are all of these
 	orgs     map[string]*org
@@ -21,7 +22,7 @@ type inventory struct {
 	vappNets map[string]*vappNet
 	tasks    map[string]*task
 	policies map[string]*policy
-	sessions map[string]*login // by token
+	sessions map[string]*login `graph:"-"` // by token
 	seq      int               // of creation, for a stable order
 	macs     uint32            // last one given
 	revoked  map[string]bool
@@ -187,6 +188,7 @@ type vapp struct {
 	template    *vappTemplate // whose content this is; nil for a vApp
 	leaseTried  time.Time     // when the end of a lease was last acted on
 	expired     bool          // its storage lease ran out, and it was not deleted
+	download    *transfer
 }
 
 // A grant is one access setting of a vApp.
@@ -224,11 +226,14 @@ type vm struct {
 	meta         metadata
 	products     []*node
 	tags         []string // security tags
-	facts        *facts   // as last seen in vCenter
+	facts        *facts   `graph:"-"` // as last seen in vCenter
 	creating     bool
 	toolsSync    bool
 	diskProfiles map[int32]string // device key -> profile id, where it is not the VM's
 	lost         bool             // not in vCenter any more
+	seen         sight
+	diskOrder    []string // profile ids by disk, until the keys of the devices are known
+	held         bool     `graph:"-"` // in Server.remembered
 }
 
 // A nic is what vCD knows about a network device.

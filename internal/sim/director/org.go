@@ -225,12 +225,13 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 // netsOf are the networks that vApps of a VDC may use.
 func (s *Server) netsOf(v *vdc) []*orgNet {
 	var out []*orgNet
-	for _, n := range sorted(s.nets) {
+	for _, n := range s.nets {
 		nv := s.vdcs[n.vdc]
 		if n.vdc == v.id || n.shared && nv != nil && nv.org == v.org {
 			out = append(out, n)
 		}
 	}
+	sortBy(out, func(a, b *orgNet) bool { return a.seq < b.seq })
 	return out
 }
 

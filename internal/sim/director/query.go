@@ -212,7 +212,7 @@ func (c *call) loadRecords(recs []*record) error {
 		}
 	}
 	if len(vms) > 0 {
-		if err := c.refresh(vms...); err != nil {
+		if err := c.s.glance(c.r.Context(), vms...); err != nil {
 			return err
 		}
 	}

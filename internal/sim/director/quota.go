@@ -46,10 +46,8 @@ func (u usage) of(p quotaPool) int64 {
 // use is what one VM takes.
 func (s *Server) use(m *vm) usage {
 	u := usage{vms: 1}
-	if m.facts != nil {
-		for _, d := range m.facts.disks() {
-			u.storageMB += capacity(d) >> 20
-		}
+	for _, d := range m.seen.disks {
+		u.storageMB += d.bytes >> 20
 	}
 	if m.deployed {
 		u = u.plus(s.deployedUse(m))
@@ -60,12 +58,12 @@ func (s *Server) use(m *vm) usage {
 // deployedUse is what a VM takes in addition while it is deployed.
 func (s *Server) deployedUse(m *vm) usage {
 	u := usage{running: 1}
-	if m.facts != nil {
+	if m.seen.known {
 		mhz := int64(1000)
 		if v := s.vdcs[m.vapp.vdc]; v != nil && v.vcpuMHz > 0 {
 			mhz = v.vcpuMHz
 		}
-		u.cpuMHz, u.memMB = int64(m.facts.config.Hardware.NumCPU)*mhz, int64(m.facts.config.Hardware.MemoryMB)
+		u.cpuMHz, u.memMB = int64(m.seen.cpus)*mhz, int64(m.seen.memoryMB)
 	}
 	return u
 }
@@ -285,12 +283,9 @@ func thousands(n int64) string {
 func (s *Server) usedMB(p *profile) int64 {
 	var used int64
 	for _, m := range s.vms {
-		if m.facts == nil {
-			continue
-		}
-		for _, d := range m.facts.disks() {
-			if or(m.diskProfiles[d.Key], m.profile) == p.id {
-				used += capacity(d) >> 20
+		for _, d := range m.seen.disks {
+			if or(m.diskProfiles[d.key], m.profile) == p.id {
+				used += d.bytes >> 20
 			}
 		}
 	}

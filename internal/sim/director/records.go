@@ -42,12 +42,7 @@ func (c *call) vappRecord(a *vapp) *record {
 		var cpu, mem int32
 		var kb int64
 		for _, m := range a.vms {
-			if m.facts != nil {
-				cpu, mem = cpu+m.facts.config.Hardware.NumCPU*1000, mem+m.facts.config.Hardware.MemoryMB
-				for _, d := range m.facts.disks() {
-					kb += capacity(d) >> 10
-				}
-			}
+			cpu, mem, kb = cpu+m.seen.cpus*1000, mem+m.seen.memoryMB, kb+m.seen.bytes()>>10
 		}
 		r.attrs = append(r.attrs, "storageKB", num(kb), "cpuAllocationMhz", num(cpu), "memoryAllocationMB", num(mem))
 	}
@@ -99,12 +94,12 @@ func (c *call) vmRecord(m *vm) *record {
 // loadVM fills in what vCenter knows.
 func (c *call) loadVM(r *record, m *vm) {
 	r.attrs = append(r.attrs, "status", stateNames[m.state()], "isDeleted", yes(m.lost))
-	if f := m.facts; f != nil {
-		name, _ := guestName(f.config.GuestId)
-		r.attrs = append(r.attrs, "guestOs", name, "numberOfCpus", num(f.config.Hardware.NumCPU), "memoryMB", num(f.config.Hardware.MemoryMB),
-			"hardwareVersion", strings.TrimLeft(strings.TrimPrefix(f.config.Version, "vmx-"), "0"))
+	if f := m.seen; f.known {
+		name, _ := guestName(f.guest)
+		r.attrs = append(r.attrs, "guestOs", name, "numberOfCpus", num(f.cpus), "memoryMB", num(f.memoryMB),
+			"hardwareVersion", strings.TrimLeft(strings.TrimPrefix(f.version, "vmx-"), "0"))
 		if r.tag == "AdminVMRecord" {
-			r.attrs = append(r.attrs, "hostName", m.vc.nameOf(f.host), "datastoreName", f.homeName)
+			r.attrs = append(r.attrs, "hostName", m.vc.nameOf(f.host), "datastoreName", f.home)
 		}
 	}
 	for _, n := range m.nics {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/object"
@@ -61,10 +63,10 @@ func (c *call) admitSourced(a *vapp, items []sourced) error {
 		return err
 	}
 	for i, it := range items {
-		if it.from.facts == nil || a.template != nil || it.move && it.from.vapp.vdc == a.vdc {
+		if !it.from.seen.known || a.template != nil || it.move && it.from.vapp.vdc == a.vdc {
 			continue
 		}
-		mb := it.from.facts.diskMB()
+		mb := it.from.seen.bytes() >> 20
 		if err := c.s.checkStoredQuota(a, i+1, mb); err != nil {
 			return err
 		}
@@ -331,7 +333,7 @@ func (c *call) sourceOne(ctx context.Context, it sourced) error {
 	err := s.refresh(ctx, m)
 	var ch *cardChange
 	if err == nil && m.facts != nil {
-		ch, err = c.readConnections(m, it.connections())
+		ch, err = c.readConnections(m, it.connections(s.addressTaken))
 	}
 	s.mu.Unlock()
 	if err != nil || ch == nil {
@@ -342,7 +344,7 @@ func (c *call) sourceOne(ctx context.Context, it sourced) error {
 
 // connections are the NICs that a sourced VM gets: those asked for, else the
 // source's, on the networks of the same name or of the assignment.
-func (it *sourced) connections() *node {
+func (it *sourced) connections(taken func(n *vappNet, ip string) bool) *node {
 	a := it.vm.vapp
 	if it.nics != nil {
 		d := it.nics.Copy()
@@ -366,7 +368,7 @@ func (it *sourced) connections() *node {
 			mac = n.mac
 		}
 		mode := n.mode
-		if name != noNetwork && mode == "MANUAL" && !it.move {
+		if name != noNetwork && mode == "MANUAL" && !it.move && taken(a.netNamed(name), ip) {
 			// The original keeps its address.
 			mode, ip = "DHCP", ""
 		}
@@ -375,6 +377,12 @@ func (it *sourced) connections() *node {
 			text("NetworkAdapterType", n.adapter)))
 	}
 	return d
+}
+
+// addressTaken tells whether an address is taken on a network.
+func (s *Server) addressTaken(n *vappNet, ip string) bool {
+	a, err := netip.ParseAddr(ip)
+	return err != nil || slices.Contains(s.takenIn(n, ""), a)
 }
 
 // resize gives a VM the hardware that its instantiation asks for.

@@ -249,6 +249,18 @@ type VMSpec struct {
 	EnterBIOSSetup     bool
 	Metadata           []MetadataSpec
 	ProductSections    []ProductSection
+	// Hardware is what the VM is like, where vCenter has it marked, named and
+	// placed as vCD does that already: nobody looks then. Nil otherwise.
+	Hardware *HardwareSpec
+}
+
+// A HardwareSpec is what lists show of a VM.
+type HardwareSpec struct {
+	Power            string // as vSphere has it: poweredOn, poweredOff, suspended
+	GuestID, Version string
+	Datastore        string // of the .vmx
+	CPUs, MemoryMB   int
+	Disks            int64 // capacity of all, in bytes
 }
 
 // A NICSpec connects a network device of a VM.
@@ -257,6 +269,7 @@ type NICSpec struct {
 	Mode         string // POOL, MANUAL, DHCP, NONE; DHCP when empty and a network is named
 	IP           string // for MANUAL; with POOL the address it already has, else from the pool
 	Disconnected bool
+	MAC, Adapter string // beside a HardwareSpec
 }
 
 // A GuestSpec is a VM's guest customization.

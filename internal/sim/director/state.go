@@ -41,10 +41,12 @@ func (s *Server) refresh(ctx context.Context, vms ...*vm) error {
 		f := got[m.vc][m.moref]
 		m.lost = f == nil
 		if f != nil && (m.facts == nil || !f.read.Before(m.facts.read)) {
-			m.facts = f
+			m.facts, m.seen = f, f.sight()
 			m.syncCards()
+			s.remember(m)
 		}
 	}
+	s.dropFacts()
 	return nil
 }
 
@@ -61,6 +63,8 @@ func (m *vm) syncCards() {
 	for _, n := range m.nics {
 		byKey[n.key] = n
 	}
+	bindCards(m.nics, m.facts.cards(), byKey)
+	m.bindDisks()
 	var nics []*nic
 	for _, card := range m.facts.cards() {
 		e := card.GetVirtualEthernetCard()
@@ -73,6 +77,39 @@ func (m *vm) syncCards() {
 	}
 	sortBy(nics, func(a, b *nic) bool { return a.index < b.index })
 	m.nics = nics
+}
+
+// bindCards gives NICs whose device nobody has looked at yet theirs, in the
+// order of both.
+func bindCards(nics []*nic, cards []types.BaseVirtualEthernetCard, byKey map[int32]*nic) {
+	for _, card := range cards {
+		key := card.GetVirtualEthernetCard().Key
+		i := slices.IndexFunc(nics, func(n *nic) bool { return n.key == unbound })
+		if i < 0 {
+			return
+		}
+		if byKey[key] == nil {
+			nics[i].key, byKey[key] = key, nics[i]
+		}
+	}
+}
+
+// unbound is the key of a NIC until its device was looked at. No device has it.
+const unbound = 0
+
+// bindDisks does the same for the storage profiles of disks.
+func (m *vm) bindDisks() {
+	if m.diskOrder == nil {
+		return
+	}
+	disks := m.facts.disks()
+	sortBy(disks, func(a, b *types.VirtualDisk) bool { return a.Key < b.Key })
+	for i, id := range m.diskOrder {
+		if id != "" && i < len(disks) {
+			m.diskProfiles[disks[i].Key] = id
+		}
+	}
+	m.diskOrder = nil
 }
 
 // freeIndex is the lowest index that neither the VM's NICs nor those have.
@@ -131,6 +168,8 @@ func (s *Server) changeCards(ctx context.Context, m *vm, nics []*nic, portgroups
 	for _, n := range nics {
 		keep[n.key] = n
 	}
+	delete(keep, unbound)
+	bindCards(nics, f.cards(), keep)
 	for _, card := range f.cards() {
 		e := card.GetVirtualEthernetCard()
 		n := keep[e.Key]

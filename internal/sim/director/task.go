@@ -124,6 +124,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 		s.mu.Lock()
 		t.status = "running"
 		s.noteTask(t, "start")
+		s.touch()
 		s.mu.Unlock()
 		err = pause(ctx, s.cfg.TaskDelay-s.cfg.TaskDelay/2)
 	}
@@ -134,6 +135,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.end, t.progress = s.now(), 100
+	s.touch()
 	var e *apiError
 	switch {
 	case outcome != "":
@@ -194,7 +196,7 @@ func (s *Server) tasksNode(a *vapp, m *vm) *node {
 	var d *node
 	for _, t := range sorted(s.tasks) {
 		// An entity that could not be made shows why, for ever.
-		failed := a != nil && a.status == stateFailed && t.status == "error" && t.owner.id == id
+		failed := a != nil && a.status == stateFailed && slices.Contains([]string{"error", "aborted"}, t.status) && t.owner.id == id
 		if (!t.over() || failed) && t.owner.id == id {
 			if d == nil {
 				d = el("Tasks")

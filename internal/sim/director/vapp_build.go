@@ -16,6 +16,9 @@ import (
 // stay on or off as they are.
 func (s *Server) AddVApp(spec VAppSpec) (string, error) {
 	s.mu.Lock()
+	if s.book == nil {
+		s.book = map[string]map[netip.Addr]bool{}
+	}
 	a, err := s.newVApp(spec)
 	s.mu.Unlock()
 	if err != nil {
@@ -246,6 +249,9 @@ func (s *Server) addVM(a *vapp, spec VMSpec) error {
 	if err != nil {
 		return err
 	}
+	if spec.Hardware != nil {
+		return s.trust(a, m, spec)
+	}
 	if err := s.claim(s.ctx, m, false); err != nil {
 		return err
 	}
@@ -303,12 +309,13 @@ func (s *Server) newVM(a *vapp, spec VMSpec) (*vm, error) {
 
 // profileNamed is a VDC's storage profile of that name; its default without one.
 func (s *Server) profileNamed(v *vdc, name string) *profile {
-	for _, p := range sorted(s.profiles) {
-		if p.vdc == v.id && (p.name == name || p.id == name || name == "" && p.isDefault) {
-			return p
+	var found *profile
+	for _, p := range s.profiles {
+		if p.vdc == v.id && (p.name == name || p.id == name || name == "" && p.isDefault) && (found == nil || p.seq < found.seq) {
+			found = p
 		}
 	}
-	return nil
+	return found
 }
 
 // computerName makes a guest's name from a VM's.
@@ -322,6 +329,38 @@ func computerName(name string) string {
 	}, name)
 	out = strings.Trim(out, "-")
 	return or(out[:min(len(out), 15)], "vm")
+}
+
+// trust takes a VM to be as its specification says, without a look at vCenter.
+// The keys of its devices become known with the first look.
+func (s *Server) trust(a *vapp, m *vm, spec VMSpec) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := spec.Hardware
+	m.seen = sight{
+		known: true, power: types.VirtualMachinePowerState(h.Power), guest: h.GuestID, version: h.Version, home: h.Datastore,
+		cpus: int32(h.CPUs), memoryMB: int32(h.MemoryMB), disks: []diskSight{{bytes: h.Disks}}, //nolint:gosec // checked with the inventory
+	}
+	m.deployed = m.state() == stateOn || m.state() == stateSuspended
+	a.vms = append(a.vms, m)
+	for i, n := range spec.NICs {
+		m.nics = append(m.nics, &nic{index: i, network: noNetwork, mode: "NONE", mac: strings.ToLower(n.MAC), adapter: n.Adapter})
+	}
+	differs := false
+	order := make([]string, len(spec.DiskProfiles))
+	for i, name := range spec.DiskProfiles {
+		p := s.profileNamed(s.vdcs[a.vdc], name)
+		if p == nil {
+			return fmt.Errorf("disk %d: no storage profile %s", i, name)
+		}
+		if name != "" && p.id != m.profile {
+			order[i], differs = p.id, true
+		}
+	}
+	if differs {
+		m.diskOrder = order
+	}
+	return s.placeNICs(m, spec)
 }
 
 // placeDisks notes the storage profiles of a new VM's disks where they are not
@@ -359,28 +398,22 @@ func (s *Server) placeNICs(m *vm, spec VMSpec) error {
 			return fmt.Errorf("NIC %d: no network %s", i, want.Network)
 		}
 		n.network, n.mode, n.connected, n.ip = want.Network, or(want.Mode, "DHCP"), !want.Disconnected, ""
-		if n.mode != "POOL" && n.mode != "MANUAL" {
+		if n.mode != "POOL" && n.mode != "MANUAL" || n.mode == "POOL" && m.vapp.template != nil {
 			continue
 		}
-		// The VM is not in the inventory yet, so its vApp's own VMs are
-		// all that can have an address on the vApp's networks, and the
-		// others' VMs on the org network.
-		taken := append(s.takenIn(net, m.id), s.nicAddresses(net, m.id)...)
-		for _, other := range m.nics[:i] {
-			if a, err := netip.ParseAddr(other.ip); err == nil && other.network == n.network {
-				taken = append(taken, a)
-			}
-		}
+		taken := s.booked(net)
 		n.ip = want.IP
 		if n.mode == "POOL" && n.ip == "" {
 			var err error
-			if n.ip, err = s.poolOf(net).free(taken); err != nil {
+			if n.ip, err = s.poolOf(net).freeOf(taken); err != nil {
 				return fmt.Errorf("NIC %d: network %s: %w", i, net.name, err)
 			}
 		}
-		if a, err := netip.ParseAddr(n.ip); err != nil || slices.Contains(taken, a) {
+		addr, err := netip.ParseAddr(n.ip)
+		if err != nil || taken[addr] {
 			return fmt.Errorf("NIC %d: address %q is not one or is taken", i, n.ip)
 		}
+		taken[addr] = true
 	}
 	return nil
 }

@@ -44,6 +44,9 @@ func (a *vapp) state() int {
 		return a.status
 	}
 	if len(a.vms) == 0 {
+		if a.deployed {
+			return stateOn // it has nothing that could be off
+		}
 		return stateResolved
 	}
 	st := a.vms[0].state()
@@ -131,6 +134,7 @@ func (c *call) vappLinks(a *vapp) []*node {
 	if a.maintenance && c.provider() {
 		out = append(out, link("exitMaintenanceMode", href+"/action/exitMaintenanceMode", ""))
 	}
+	out = append(out, append(c.s.downloadLinks(a.download, href), link("ovf", href+"/ovf", "text/xml"))...)
 	if !a.auto {
 		out = append(out, link("recompose", href+"/action/recomposeVApp", mediaVCloud+"recomposeVAppParams+xml"))
 	}
@@ -217,9 +221,12 @@ func (c *call) networkConfigSection(a *vapp) (string, *node) {
 	d := section("NetworkConfigSection", href, typ, "The configuration parameters for logical networks")
 	add(d, link("edit", href, typ+"+xml"))
 	for _, n := range a.nets {
-		nc := add(el("NetworkConfig", "networkName", n.name), link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), ""))
-		if n.mode() == "natRouted" {
-			add(nc, link("syncSyslogSettings", c.s.href("/api/admin/network/"+n.id+"/action/syncSyslogServerSettings"), mediaVCloud+"task+xml"))
+		nc := el("NetworkConfig", "networkName", n.name)
+		if a.template == nil {
+			add(nc, link("repair", c.s.href("/api/admin/network/"+n.id+"/action/reset"), ""))
+			if n.mode() == "natRouted" {
+				add(nc, link("syncSyslogSettings", c.s.href("/api/admin/network/"+n.id+"/action/syncSyslogServerSettings"), mediaVCloud+"task+xml"))
+			}
 		}
 		add(d, add(nc, text("Description", n.desc), c.s.configuration(n), boolean("IsDeployed", a.deployed)))
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/session"
+	"github.com/vmware/govmomi/view"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -26,12 +27,13 @@ type vcenter struct {
 	thing
 	cfg VCenter
 
-	mu      sync.Mutex // of what follows; never held with the server's
-	client  *vim25.Client
-	about   types.AboutInfo
-	stores  map[string]types.ManagedObjectReference // datastores by name
-	names   map[types.ManagedObjectReference]string // of datastores, hosts, networks
-	storage []mo.Datastore
+	mu      sync.Mutex                              // of what follows; never held with the server's
+	client  *vim25.Client                           `graph:"-"`
+	about   types.AboutInfo                         `graph:"-"`
+	stores  map[string]types.ManagedObjectReference `graph:"-"` // datastores by name
+	names   map[types.ManagedObjectReference]string `graph:"-"` // of datastores, hosts, networks
+	storage []mo.Datastore                          `graph:"-"`
+	places  map[string]types.ManagedObjectReference `graph:"-"` // see placed
 }
 
 // uuid is the vCenter's instance UUID.
@@ -41,9 +43,20 @@ func (vc *vcenter) uuid() string {
 	return vc.about.InstanceUuid
 }
 
+// addVCenter connects to a vCenter. One that was there before the restart may
+// answer at another address by now.
 func (s *Server) addVCenter(c VCenter) error {
-	vc := &vcenter{thing: thing{id: idOr(c.ID), name: c.Name, seq: s.next()}, cfg: c}
-	if _, err := vc.connect(s.ctx); err != nil {
+	vc := s.vcenters[c.ID] // by the name where nobody chose an id
+	if vc == nil && s.restored {
+		vc = s.vcenterNamed(c.Name)
+	}
+	if vc == nil {
+		vc = &vcenter{thing: thing{id: idOr(c.ID), name: c.Name, seq: s.next()}}
+	}
+	vc.cfg = c
+	// Names are asked for once: after a restart too nothing has a moref
+	// where it had a name.
+	if err := vc.learn(s.ctx); err != nil {
 		return err
 	}
 	s.vcenters[vc.id] = vc
@@ -76,7 +89,7 @@ func (vc *vcenter) connect(ctx context.Context) (*vim25.Client, error) {
 	if err := session.NewManager(client).Login(ctx, u.User); err != nil {
 		return nil, fmt.Errorf("log in: %w", err)
 	}
-	vc.client, vc.about, vc.stores, vc.names = client, client.ServiceContent.About, nil, nil
+	vc.client, vc.about = client, client.ServiceContent.About
 	return client, nil
 }
 
@@ -162,6 +175,9 @@ func (vc *vcenter) place(ctx context.Context, pool, folder string) (p, f types.M
 	if err != nil {
 		return p, f, err
 	}
+	if p, f, ok := vc.placed(ctx, c, pool, folder); ok {
+		return p, f, nil
+	}
 	fd := find.NewFinder(c)
 	dcs, err := fd.DatacenterList(ctx, "*")
 	if err != nil {
@@ -194,6 +210,53 @@ func (vc *vcenter) place(ctx context.Context, pool, folder string) (p, f types.M
 		f = got.Reference()
 	}
 	return p, f, nil
+}
+
+// placed finds a resource pool and a folder by names that only one has. The
+// finder would list all VMs of a folder on its way, and for each of hundreds of
+// VDCs all pools.
+func (vc *vcenter) placed(ctx context.Context, c *vim25.Client, pool, folder string) (p, f types.ManagedObjectReference, ok bool) {
+	if pool == "" || folder == "" {
+		return p, f, false
+	}
+	for range 2 {
+		vc.mu.Lock()
+		p, f = vc.places["ResourcePool "+pool], vc.places["Folder "+folder]
+		vc.mu.Unlock()
+		if p.Value != "" && f.Value != "" {
+			return p, f, true
+		}
+		if places, err := listPlaces(ctx, c); err == nil {
+			vc.mu.Lock()
+			vc.places = places
+			vc.mu.Unlock()
+		}
+	}
+	return p, f, false
+}
+
+// listPlaces are all resource pools and folders by type and name; the zero
+// reference where two have one name.
+func listPlaces(ctx context.Context, c *vim25.Client) (map[string]types.ManagedObjectReference, error) {
+	kinds := []string{"ResourcePool", "Folder"}
+	v, err := view.NewManager(c).CreateContainerView(ctx, c.ServiceContent.RootFolder, kinds, true)
+	if err != nil {
+		return nil, fmt.Errorf("view: %w", err)
+	}
+	defer func() { _ = v.Destroy(context.WithoutCancel(ctx)) }()
+	var all []mo.ManagedEntity
+	if err := v.Retrieve(ctx, kinds, []string{"name"}, &all); err != nil {
+		return nil, fmt.Errorf("places: %w", err)
+	}
+	out := map[string]types.ManagedObjectReference{}
+	for _, e := range all {
+		key, ref := e.Self.Type+" "+e.Name, e.Self
+		if _, twice := out[key]; twice {
+			ref = types.ManagedObjectReference{}
+		}
+		out[key] = ref
+	}
+	return out, nil
 }
 
 // vmRef is a VM's moref as govmomi wants it.

@@ -11,10 +11,10 @@ func (m *vm) state() int {
 	switch {
 	case m.creating:
 		return stateUnresolved
-	case m.facts == nil || m.lost:
+	case !m.seen.known || m.lost:
 		return stateUnknown
 	}
-	switch m.facts.power {
+	switch m.seen.power {
 	case types.VirtualMachinePowerStatePoweredOn:
 		return stateOn
 	case types.VirtualMachinePowerStateSuspended:

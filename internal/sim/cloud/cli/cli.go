@@ -33,6 +33,8 @@ func Main(args []string) int {
 	switch {
 	case errors.As(err, &usage):
 		return 2
+	case errors.Is(err, cloud.ErrAnotherCloud):
+		_, _ = fmt.Fprintln(os.Stderr, "Go on with it without --inventory, or remove it and start anew with --fresh")
 	case errors.Is(err, cloud.ErrNotRunning):
 		_, _ = fmt.Fprintln(os.Stderr, "Start one with: vcdsim serve --dir DIR")
 	}
@@ -174,5 +176,38 @@ func inventoryCommand() *cobra.Command {
 			return err
 		},
 	}
-	return group("inventory", "The inventory that a cloud is made from", show, check)
+	return group("inventory", "The inventory that a cloud is made from", show, check, generateCommand())
+}
+
+func generateCommand() *cobra.Command {
+	var g cloud.Generation
+	disk, fill := "16MiB", "0"
+	cmd := &cobra.Command{
+		Use: "generate", Short: "Print a made-up inventory of any size", Args: noArgs,
+		Long: `Print a made-up inventory of any size, the same for the same flags.
+
+It has what large installations have: names with spaces and in other scripts,
+large and small orgs, all kinds of networks, leases, metadata, standalone VMs.
+Disks are thin: they take no space before somebody writes to them.`,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if g.Disk, err = cloud.ParseSize(disk); err != nil {
+				return usageError{fmt.Errorf("--disk: %w", err)}
+			}
+			if g.Fill, err = cloud.ParseSize(fill); err != nil {
+				return usageError{fmt.Errorf("--fill: %w", err)}
+			}
+			if err := cloud.Generate(cmd.OutOrStdout(), g); err != nil {
+				return usageError{err}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().IntVar(&g.Orgs, "orgs", 200, "organizations")
+	cmd.Flags().IntVar(&g.VApps, "vapps", 10000, "vApps, besides those of standalone VMs")
+	cmd.Flags().IntVar(&g.VMs, "vms", 30000, "VMs, standalone ones among them")
+	cmd.Flags().IntVar(&g.VCenters, "vcenters", 0, "vCenters (default: one for every 15000 VMs)")
+	cmd.Flags().Uint64Var(&g.Seed, "seed", 1, "another number makes another cloud")
+	cmd.Flags().StringVar(&disk, "disk", disk, "size of the smallest disk; others are up to eight times as large")
+	cmd.Flags().StringVar(&fill, "fill", fill, "content of each disk, in pieces spread over it")
+	return cmd
 }

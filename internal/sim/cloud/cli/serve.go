@@ -16,29 +16,33 @@ import (
 )
 
 func serveCommand() *cobra.Command {
-	var listen, dir, inventory, configOut, documents string
+	var options cloud.Options
+	var inventory, configOut, documents string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a cloud until it is interrupted",
 		Long: `Run a cloud until it is interrupted.
 
 Prints one line, "ready" with the addresses of vCDs and vCenters, when all of
-them answer. Disks are kept in DIR; those of an earlier run are removed.`,
+them answer. Everything is kept in DIR: serving it again goes on where the last
+run ended, with the same addresses as long as they are free. --inventory is for
+the first time; later it may be left out, and another one is refused. --fresh
+removes what vcdsim keeps in DIR and begins anew.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), cmd.OutOrStdout(), listen, dir, inventory, configOut, documents)
+			return serve(cmd.Context(), cmd.OutOrStdout(), options, inventory, configOut, documents)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "address of the first site's vCD")
-	cmd.Flags().StringVar(&dir, "dir", ".vcdsim", "where disks and the control socket are kept")
+	cmd.Flags().StringVar(&options.Listen, "listen", "127.0.0.1:0", "address of the first site's vCD; port 0: that of the last run, or any")
+	cmd.Flags().StringVar(&options.Dir, "dir", ".vcdsim", "where the cloud and the control socket are kept")
 	cmd.Flags().StringVar(&inventory, "inventory", "", "what the cloud holds (default: vcdsim inventory show)")
+	cmd.Flags().BoolVar(&options.Fresh, "fresh", false, "remove the cloud that DIR keeps and start a new one")
 	cmd.Flags().StringVar(&configOut, "config-out", "", "write a vappvault.yaml that works as it is")
 	cmd.Flags().StringVar(&documents, "record", "", "a folder for one of each shape of the XML documents that cross the wire")
 	return cmd
 }
 
-func serve(ctx context.Context, out io.Writer, listen, dir, inventory, configOut, documents string) (err error) {
-	options := cloud.Options{Dir: dir, Listen: listen}
+func serve(ctx context.Context, out io.Writer, options cloud.Options, inventory, configOut, documents string) (err error) {
 	if inventory != "" {
 		if options.Inventory, err = cloud.Load(inventory); err != nil {
 			return err
@@ -51,8 +55,8 @@ func serve(ctx context.Context, out io.Writer, listen, dir, inventory, configOut
 		}
 		options.Recorder = recorder.Exchange
 	}
-	if cloud.Busy(dir) {
-		return fmt.Errorf("%s: a vcdsim serves this directory already", dir)
+	if cloud.Busy(options.Dir) {
+		return fmt.Errorf("%s: a vcdsim serves this directory already", options.Dir)
 	}
 	running, err := cloud.Start(options)
 	if err != nil {
