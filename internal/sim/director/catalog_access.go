@@ -5,23 +5,20 @@ import (
 	"strings"
 )
 
-// Roles that the rights on catalogs go by. The predefined roles are described
-// in the service provider's guide, "Predefined Roles and Their Rights".
-const (
-	roleCatalogAuthor = "Catalog Author"
-	roleConsole       = "Console Access Only"
-)
+// sharesCatalogs tells who may make catalogs.
+func (c *call) sharesCatalogs() bool { return c.has("Catalog: Create / Delete a Catalog") }
 
-// sharesCatalogs tells the roles that may make catalogs and share their own:
-// administrators and catalog authors.
-func (c *call) sharesCatalogs() bool {
-	return c.provider() || c.login.user.role == RoleOrgAdmin || c.login.user.role == roleCatalogAuthor
-}
+// seesPublished tells who sees the catalogs that other organizations have shared
+// with the caller's.
+func (c *call) seesPublished() bool { return c.has("Catalog: View Published Catalogs") }
 
-// seesPublished tells the roles that see the catalogs that other organizations
-// have published: those with the right "Catalog: View Published Catalogs".
-func (c *call) seesPublished() bool {
-	return c.sharesCatalogs()
+// seesCatalog tells whether the catalog as such is the caller's to see. What is
+// in it may be used with less.
+func (c *call) seesCatalog(k *catalog) bool {
+	if c.catalogLevel(k) == accessNone {
+		return false
+	}
+	return k.org != c.login.org.id || c.has("Catalog: View Private and Shared Catalogs")
 }
 
 // catalogLevel is what the caller may do with a catalog.
@@ -33,7 +30,7 @@ func (c *call) catalogLevel(k *catalog) int {
 	switch {
 	case c.orgAdmin(k.org), own && k.owner == u.id:
 		return accessFull
-	case u.role == roleConsole:
+	case !c.has("vApp Template / Media: View"):
 		return accessNone
 	}
 	best := accessNone
@@ -86,7 +83,7 @@ func (c *call) theCatalog() (*catalog, error) {
 	if k == nil {
 		return nil, missing("catalog", or(id, c.path("id")))
 	}
-	if c.catalogLevel(k) == accessNone {
+	if !c.seesCatalog(k) {
 		return nil, noAccess("catalog", id)
 	}
 	return k, nil

@@ -16,7 +16,7 @@ func checkName(name string) error {
 	return nil
 }
 
-func duplicate(format string, args ...any) *apiError {
+func nameTaken(format string, args ...any) *apiError {
 	return refuse(http.StatusBadRequest, "DUPLICATE_NAME", format, args...)
 }
 
@@ -41,7 +41,7 @@ func (c *call) createCatalog() (*answer, error) {
 		return nil, err
 	}
 	if c.s.catalogNamed(o.id, name) != nil {
-		return nil, duplicate("The organization %q has a catalog named %q already.", o.name, name)
+		return nil, nameTaken("The organization %q has a catalog named %q already.", o.name, name)
 	}
 	if child(doc, "ExternalCatalogSubscriptionParams") != nil {
 		return nil, noSubscription()
@@ -101,7 +101,7 @@ func (c *call) putCatalog() (*answer, error) {
 		return nil, err
 	}
 	if other := c.s.catalogNamed(k.org, name); other != nil && other != k {
-		return nil, duplicate("The organization has a catalog named %q already.", name)
+		return nil, nameTaken("The organization has a catalog named %q already.", name)
 	}
 	profiles, err := c.catalogProfiles(k.org, doc)
 	if err != nil {

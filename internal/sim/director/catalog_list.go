@@ -20,7 +20,7 @@ func (c *call) catalogsOf(d *node, o *org) {
 func (c *call) catalogsIn(o *org) []*catalog {
 	var out []*catalog
 	for _, k := range sorted(c.s.catalogs) {
-		if c.catalogLevel(k) > accessNone && (k.org == o.id || k.published || k.sharedWith(o.id)) {
+		if c.seesCatalog(k) && (k.org == o.id || k.published || k.sharedWith(o.id)) {
 			out = append(out, k)
 		}
 	}

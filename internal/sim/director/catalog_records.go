@@ -37,7 +37,7 @@ func (c *call) catalogRecords() []*record {
 	s := c.s
 	var out []*record
 	for _, k := range sorted(s.catalogs) {
-		if c.catalogLevel(k) == accessNone {
+		if !c.seesCatalog(k) {
 			continue
 		}
 		templates, images := k.count()

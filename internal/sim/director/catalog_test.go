@@ -17,9 +17,12 @@ type shelf struct{ catalog, template, media string }
 
 func (c *cloud) shelf() shelf {
 	t, d := c.t, c.dir
+	for _, u := range []director.UserSpec{{Org: "acme", Name: "kim", Password: password, Role: "vApp Author"}, {Org: "acme", Name: "lee", Password: password, Role: "vApp Author"}} {
+		must(d.AddUser(u))(t)
+	}
 	var s shelf
 	s.catalog = must(d.AddCatalog(director.CatalogSpec{Org: "acme", Name: "golden", Description: "images", Owner: "ada",
-		Access: director.AccessSpec{Users: map[string]string{"eve": "ReadOnly"}}, Metadata: []director.MetadataSpec{{Key: "kept", Value: "for ever"}}}))(t)
+		Access: director.AccessSpec{Users: map[string]string{"eve": "ReadOnly", "kim": "ReadOnly"}}, Metadata: []director.MetadataSpec{{Key: "kept", Value: "for ever"}}}))(t)
 	s.template = must(d.AddTemplate(director.TemplateSpec{Catalog: s.catalog, EULAs: []string{"Do no evil."}, VAppSpec: director.VAppSpec{
 		VDC: "vdc1", Name: "debian", Description: "Debian 12", Owner: "ada",
 		Networks: []director.VAppNetworkSpec{{Name: "lan", Mode: "isolated", Gateway: "192.168.7.1", Ranges: []director.IPRange{{Start: "192.168.7.10", End: "192.168.7.20"}}}},
@@ -46,7 +49,7 @@ func (c *cloud) instantiate(name, source, more string) string {
 func TestCatalogDocuments(t *testing.T) {
 	c := newCloud(t, nil)
 	s := c.shelf()
-	admin, ada, eve, bob, gil := c.login(adminName), c.login("ada@acme"), c.login("eve@acme"), c.login("bob@acme"), c.login("gil@globex")
+	admin, ada, eve, bob, gil, kim := c.login(adminName), c.login("ada@acme"), c.login("eve@acme"), c.login("bob@acme"), c.login("gil@globex"), c.login("kim@acme")
 
 	t.Run("an organization leads to its catalogs, these to items, these to what they hold", func(t *testing.T) {
 		org := ada.get("/api/org/" + c.acme)
@@ -98,7 +101,8 @@ func TestCatalogDocuments(t *testing.T) {
 		}
 	})
 	t.Run("who has no access sees nothing", func(t *testing.T) {
-		eve.get("/api/catalog/" + s.catalog)
+		kim.get("/api/catalog/" + s.catalog)
+		eve.get(s.path())
 		for _, u := range []*user{bob, gil} {
 			for _, path := range []string{"/api/catalog/" + s.catalog, s.path(), "/api/media/" + s.media, "/api/catalog/" + s.catalog + "/metadata"} {
 				if r := u.want(http.StatusForbidden, http.MethodGet, path, "", ""); r.code() != "ACCESS_TO_RESOURCE_IS_FORBIDDEN" {
@@ -181,7 +185,7 @@ func TestInstantiate(t *testing.T) {
 func TestCatalogChanges(t *testing.T) {
 	c := newCloud(t, nil)
 	s := c.shelf()
-	sys, ada, eve, dan, gil := c.login(adminName), c.login("ada@acme"), c.login("eve@acme"), c.login("dan@acme"), c.login("gil@globex")
+	sys, ada, eve, dan, gil := c.login(adminName), c.login("ada@acme"), c.login("kim@acme"), c.login("lee@acme"), c.login("gil@globex")
 	adminCatalog := func(name string) string {
 		return `<AdminCatalog ` + vcd + ` name="` + name + `"><Description>made</Description></AdminCatalog>`
 	}
@@ -221,7 +225,7 @@ func TestCatalogChanges(t *testing.T) {
 		for _, o := range sys.get("/api/org").FindElements("./Org[@name='globex']") {
 			globex = o.SelectAttrValue("href", "")
 		}
-		user := sys.get("/api/query?type=adminUser&filter=name==dan").FindElement("./AdminUserRecord").SelectAttrValue("href", "")
+		user := sys.get("/api/query?type=adminUser&filter=name==lee").FindElement("./AdminUserRecord").SelectAttrValue("href", "")
 		control(plain, http.MethodPost, share(user, "Change"), ada, http.StatusOK)
 		dan.get(plain)
 		gil.want(http.StatusForbidden, http.MethodGet, plain, "", "")

@@ -3,7 +3,6 @@ package director
 import (
 	"encoding/json"
 	"net/http"
-	"strings"
 )
 
 func asJSON(v any) *answer { return &answer{status: http.StatusOK, json: v} }
@@ -80,25 +79,4 @@ func (c *call) setSecurityTags() (*answer, error) {
 	}
 	m.tags = body.Tags
 	return asJSON(m.tagsJSON()), nil
-}
-
-// cloudSnapshots lists a VM's snapshots, since 39.0.
-func (c *call) cloudSnapshots() (*answer, error) {
-	m, err := c.urnVM()
-	if err != nil {
-		return nil, err
-	}
-	if !c.newer("39.0") {
-		return nil, notFound("%s was not found.", c.r.URL.Path)
-	}
-	if err := c.refresh(m); err != nil {
-		return nil, err
-	}
-	var out []any
-	if m.facts != nil && m.facts.snapshot != nil {
-		sn := m.facts.snapshot
-		out = append(out, map[string]any{"id": "urn:vcloud:snapshot:" + strings.ToLower(uuidOf(m.id, sn.Snapshot.Value)), "name": sn.Name,
-			"description": sn.Description, "created": stamp(sn.CreateTime), "isCurrent": true})
-	}
-	return c.list(out)
 }

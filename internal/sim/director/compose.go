@@ -1,9 +1,6 @@
 package director
 
-import (
-	"context"
-	"net/http"
-)
+import "context"
 
 // compose makes a vApp, empty or of VMs that exist.
 func (c *call) compose() (*answer, error) {
@@ -22,16 +19,21 @@ func (c *call) compose() (*answer, error) {
 	if !c.provider() {
 		a.owner = c.login.user.id
 	}
-	if err := c.makesNothing(doc); err != nil {
+	items, err := c.readItems(a, doc)
+	if err != nil {
 		return nil, err
 	}
-	items, err := c.readItems(a, doc)
+	blanks, err := c.readBlanks(a, doc)
 	if err != nil {
 		return nil, err
 	}
 	c.s.begin(a)
 	t := c.start("vdcComposeVapp", "Composing Virtual Application", vappOwner(a), func(ctx context.Context) error {
-		return c.finish(ctx, a, doc, c.source(ctx, a, items))
+		err := c.source(ctx, a, items)
+		if err == nil {
+			err = c.makeBlanks(ctx, a, blanks)
+		}
+		return c.finish(ctx, a, doc, err)
 	})
 	occupySources(t, items)
 	return c.created(a), nil
@@ -50,14 +52,6 @@ func (c *call) finish(ctx context.Context, a *vapp, doc *node, err error) error 
 	return c.launch(ctx, a, doc)
 }
 
-// makesNothing refuses VMs that come from nowhere.
-func (c *call) makesNothing(doc *node) error {
-	if len(childrenOf(doc, "CreateItem")) > 0 {
-		return refuse(http.StatusNotImplemented, "NOT_IMPLEMENTED", "This simulated cloud makes no VMs from nothing.")
-	}
-	return nil
-}
-
 // recompose adds VMs to a vApp, takes some out, and renames it.
 func (c *call) recompose() (*answer, error) {
 	a, err := c.onlyVApp(c.change(accessChange))
@@ -68,10 +62,15 @@ func (c *call) recompose() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.makesNothing(doc); err != nil {
+	items, err := c.readItems(a, doc)
+	if err != nil {
 		return nil, err
 	}
-	items, err := c.readItems(a, doc)
+	blanks, err := c.readBlanks(a, doc)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := c.readReconfigureItems(a, doc)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +110,13 @@ func (c *call) recompose() (*answer, error) {
 			}
 		}
 		c.s.mu.Unlock()
-		return c.source(ctx, a, items)
+		if err := c.source(ctx, a, items); err != nil {
+			return err
+		}
+		if err := c.makeBlanks(ctx, a, blanks); err != nil {
+			return err
+		}
+		return c.s.reconfigureAll(ctx, changes)
 	})
 	occupySources(t, items)
 	return c.accepted(t), nil

@@ -46,6 +46,9 @@ func (s *Server) destroy(ctx context.Context, m *vm) error {
 	}
 	err = setPower(ctx, obj, "powerOff")
 	if err == nil {
+		err = s.detachAll(ctx, m)
+	}
+	if err == nil {
 		t, derr := obj.Destroy(ctx)
 		err = await(ctx, t, derr)
 	}
@@ -64,6 +67,7 @@ func (s *Server) leave(m *vm) {
 	a.vms = slices.DeleteFunc(a.vms, func(v *vm) bool { return v == m })
 	delete(a.startup, m.id)
 	delete(s.vms, m.id)
+	s.unrule(m)
 	for _, n := range a.nets {
 		nat := child(child(n.conf, "Features"), "NatService")
 		for _, r := range childrenOf(nat, "NatRule") {

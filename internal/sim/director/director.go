@@ -70,6 +70,12 @@ type Config struct {
 	// pool are made into vApps; never when 0. A real installation does it
 	// about every three minutes.
 	DiscoveryInterval time.Duration
+	// StartupSecond is how long a second of a startup section's delays lasts
+	// here; 0 does not wait.
+	StartupSecond time.Duration
+	// CustomizationTime is how long a guest customizes itself after its VM
+	// was started; two seconds when 0.
+	CustomizationTime time.Duration
 	// TransferDir is the folder for uploads and downloads under way; a
 	// temporary one when empty.
 	TransferDir string
@@ -241,6 +247,9 @@ func withDefaults(c Config) Config {
 	}
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 30 * time.Minute
+	}
+	if c.CustomizationTime == 0 {
+		c.CustomizationTime = 2 * time.Second
 	}
 	if c.LeaseInterval == 0 {
 		c.LeaseInterval = time.Second

@@ -123,7 +123,7 @@ func (c *call) getOVF() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &answer{status: http.StatusOK, typ: "text/xml", raw: text}, nil
+	return &answer{status: http.StatusOK, typ: "text/xml", plain: string(text)}, nil
 }
 
 // export fills a download.

@@ -12,21 +12,22 @@ import (
 
 // The facts are what vCenter says about a VM.
 type facts struct {
-	read       time.Time
-	name       string
-	config     types.VirtualMachineConfigInfo
-	power      types.VirtualMachinePowerState
-	host       types.ManagedObjectReference
-	home       types.ManagedObjectReference // datastore of the .vmx
-	homeName   string
-	parent     *types.ManagedObjectReference
-	pool       *types.ManagedObjectReference
-	snapshot   *types.VirtualMachineSnapshotTree // the current one
-	snapshots  int
-	storeName  map[types.ManagedObjectReference]string
-	chain      int
-	committed  int64 // bytes
-	diskStores map[int32]types.ManagedObjectReference
+	read          time.Time
+	name          string
+	config        types.VirtualMachineConfigInfo
+	power         types.VirtualMachinePowerState
+	host          types.ManagedObjectReference
+	home          types.ManagedObjectReference // datastore of the .vmx
+	homeName      string
+	parent        *types.ManagedObjectReference
+	pool          *types.ManagedObjectReference
+	snapshot      *types.VirtualMachineSnapshotTree // the current one
+	snapshots     int
+	storeName     map[types.ManagedObjectReference]string
+	chain         int
+	committed     int64 // bytes
+	diskStores    map[int32]types.ManagedObjectReference
+	snapshotRoots []types.VirtualMachineSnapshotTree
 }
 
 // newFacts is nil for a VM without configuration: it is being made or is
@@ -43,6 +44,7 @@ func newFacts(m *mo.VirtualMachine) *facts {
 		f.host = *m.Runtime.Host
 	}
 	if m.Snapshot != nil {
+		f.snapshotRoots = m.Snapshot.RootSnapshotList
 		f.snapshots = count(m.Snapshot.RootSnapshotList)
 		if m.Snapshot.CurrentSnapshot != nil {
 			f.snapshot = findSnapshot(m.Snapshot.RootSnapshotList, *m.Snapshot.CurrentSnapshot)

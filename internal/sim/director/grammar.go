@@ -26,7 +26,7 @@ import (
 // attribute that must be there.
 //
 // Each area of the API has its own part.
-var grammar = parts(coreGrammar, netGrammar, catalogGrammar, adminGrammar)
+var grammar = parts(coreGrammar, netGrammar, catalogGrammar, adminGrammar, vmGrammar)
 
 func parts(all ...map[string]string) map[string]string {
 	out := map[string]string{}
@@ -42,8 +42,8 @@ var coreGrammar = map[string]string{
 	"VApp": "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any Files?=any VAppParent?=Reference ~Section DateCreated?=d " +
 		"Owner?=Owner autoNature?=b InMaintenanceMode?=b Children?=any LeaseSettingsSection^=any",
 	"Vm": "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any Files?=any VAppParent?=Reference ~Section DateCreated?=d " +
-		"VAppScopedLocalId?=s VmCapabilities?=VmCapabilities StorageProfile?=Reference BootOptions?=BootOptions Media?=Reference " +
-		"ComputePolicy^=any TrustedPlatformModule^=any BootImage^=any",
+		"VAppScopedLocalId?=s Environment^=any VmCapabilities?=VmCapabilities StorageProfile?=Reference BootOptions?=BootOptions Media?=any " +
+		"ComputePolicy^=ComputePolicy TrustedPlatformModule^=TrustedPlatformModule BootImage^=any",
 	"VmCapabilities": "VCloudExtension*=any Link*=any MemoryHotAddEnabled?=b CpuHotAddEnabled?=b",
 	"BootOptions": "VCloudExtension*=any Link*=any BootDelay?=l EnterBIOSSetup?=b EnterBiosSetup^=b BootRetryEnabled^=b " +
 		"BootRetryDelay^=i EfiSecureBootEnabled^=b NetworkBootProtocol^=s Firmware^=s",
@@ -89,7 +89,7 @@ var coreGrammar = map[string]string{
 		"AdminAutoLogonEnabled?=b AdminAutoLogonCount?=i ResetPasswordRequired?=b CustomizationScript?=s ComputerName?=s Link*=any ...",
 	"OperatingSystemSection": "o:Info=s o:Description?=s Link*=any ...",
 	"VmSpecSection": "o:Info=s OsType?=s NumCpus?=i NumCoresPerSocket?=i CpuResourceMhz?=ComputeResource MemoryResourceMb?=ComputeResource " +
-		"MediaSection?=any DiskSection?=DiskSection HardwareVersion=s VmToolsVersion?=s ToolsGuestOsId?=s VirtualCpuType?=s TimeSyncWithHost?=b " +
+		"MediaSection?=MediaSection DiskSection?=DiskSection HardwareVersion?=s VmToolsVersion?=s ToolsGuestOsId?=s VirtualCpuType?=s TimeSyncWithHost?=b " +
 		"Firmware^=s",
 	"ComputeResource": "VCloudExtension*=any Configured=l Reservation?=l Limit?=l SharesLevel?=s Shares?=i",
 	"DiskSection":     "VCloudExtension*=any DiskSettings*=DiskSettings",
@@ -115,9 +115,9 @@ var coreGrammar = map[string]string{
 		"w:VdcStorageProfile?=Reference w:Vdc=Reference x:ImportedDisk*=any",
 	"InstantiationParams": "VCloudExtension*=any ~Section",
 	"ComposeVAppParams": "VCloudExtension*=any Description?=s VAppParent?=Reference InstantiationParams?=InstantiationParams " +
-		"SourcedItem*=SourcedItem CreateItem*=any AllEULAsAccepted?=b",
+		"SourcedItem*=SourcedItem CreateItem*=Vm AllEULAsAccepted?=b",
 	"RecomposeVAppParams": "VCloudExtension*=any Description?=s VAppParent?=Reference InstantiationParams?=InstantiationParams " +
-		"SourcedItem*=SourcedItem CreateItem*=any AllEULAsAccepted?=b DeleteItem*=Reference ReconfigureItem*=any",
+		"SourcedItem*=SourcedItem CreateItem*=Vm AllEULAsAccepted?=b DeleteItem*=Reference ReconfigureItem*=Vm",
 	"SourcedItem": "VCloudExtension*=any Source=Reference VmGeneralParams?=VmGeneralParams VAppScopedLocalId?=s " +
 		"InstantiationParams?=InstantiationParams NetworkAssignment*=any StorageProfile?=Reference LocalityParams?=any VmCapabilities?=any " +
 		"ComputePolicy^=any",
@@ -328,7 +328,8 @@ func checkSimple(e *node, typ string) error {
 	case "d":
 		err = dateTime(v)
 	case "ip":
-		if v != "" {
+		// "A valid IPv4 address or Any" (IpAddressType).
+		if v != "" && !strings.EqualFold(v, "any") {
 			_, err = netip.ParseAddr(v)
 		}
 	case "s":

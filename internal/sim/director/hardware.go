@@ -108,6 +108,7 @@ func (c *call) hardwareSection(m *vm) (string, *node) {
 	add(d, text("ovf:Info", "Virtual hardware requirements"), add(el("ovf:System"), text("vssd:ElementName", "Virtual Hardware Family"),
 		text("vssd:InstanceID", "0"), text("vssd:VirtualSystemIdentifier", m.name), text("vssd:VirtualSystemType", m.facts.config.Version)))
 	add(d, c.items(m, "")...)
+	add(d, m.extraItems()...)
 	add(d, link("edit", href, typ+"+xml"))
 	for _, p := range []string{"cpu", "memory"} {
 		add(d, link("down", href+p, mediaVCloud+"rasdItem+xml"))
@@ -134,13 +135,13 @@ func (c *call) items(m *vm, part string) []*node {
 			case *types.VirtualDisk:
 				disks = append(disks, c.diskItem(m, t, b, id))
 			case *types.VirtualCdrom:
-				media = append(media, driveItem(t.Key, t.UnitNumber, "CD/DVD Drive", "15", id))
+				media = append(media, c.driveItem(m, t, id))
 			}
 		}
 	}
 	for _, dev := range m.facts.devices() {
 		if t, is := dev.(*types.VirtualFloppy); is {
-			media = append(media, driveItem(t.Key, t.UnitNumber, "Floppy Drive", "14", ""))
+			media = append(media, driveItem(t.Key, t.UnitNumber, "Floppy Drive", "14", "", ""))
 		}
 	}
 	cpu, mem := c.cpuItem(m, next()), c.memoryItem(m, next())
@@ -190,9 +191,13 @@ func (c *call) diskItem(m *vm, d *types.VirtualDisk, b bus, parent string) *node
 	if d.UnitNumber != nil {
 		unit = *d.UnitNumber
 	}
-	own := m.diskProfiles[d.Key]
+	own, named, href := m.diskProfiles[d.Key], c.s.namedDisk(m, d), ""
+	if named != nil {
+		own, href = named.profile, c.s.diskHref(named)
+	}
 	host := el("rasd:HostResource", "vcloud:storageProfileHref", c.s.href("/api/vdcStorageProfile/"+or(own, m.profile)), "vcloud:busType", num(b.kind),
-		"vcloud:busSubType", b.subType, "vcloud:capacity", num(size>>20), "vcloud:iops", "0", "vcloud:storageProfileOverrideVmDefault", yes(own != ""))
+		"vcloud:busSubType", b.subType, "vcloud:capacity", num(size>>20), "vcloud:iops", num(iopsOf(d)), "vcloud:storageProfileOverrideVmDefault", yes(own != ""),
+		"vcloud:disk", href)
 	name := fmt.Sprintf("Hard disk %d", d.Key-1999)
 	if d.DeviceInfo != nil {
 		name = d.DeviceInfo.GetDescription().Label
@@ -203,13 +208,25 @@ func (c *call) diskItem(m *vm, d *types.VirtualDisk, b bus, parent string) *node
 	}, host)
 }
 
-func driveItem(key int32, unit *int32, what, typ, parent string) *node {
+// driveItem is a CD drive with what is in it.
+func (c *call) driveItem(m *vm, d *types.VirtualCdrom, parent string) *node {
+	in := ""
+	if b, is := d.Backing.(*types.VirtualCdromIsoBackingInfo); is {
+		in = b.FileName
+		if id := m.inserted[d.Key]; id != "" {
+			in = c.s.href("/api/media/" + id)
+		}
+	}
+	return driveItem(d.Key, d.UnitNumber, "CD/DVD Drive", "15", parent, in)
+}
+
+func driveItem(key int32, unit *int32, what, typ, parent, in string) *node {
 	u := int32(0)
 	if unit != nil {
 		u = *unit
 	}
 	v := map[string]string{
-		"AddressOnParent": num(u), "AutomaticAllocation": "false", "Description": what, "ElementName": what + " 1", "HostResource": "",
+		"AddressOnParent": num(u), "AutomaticAllocation": yes(in != ""), "Description": what, "ElementName": what + " 1", "HostResource": in,
 		"InstanceID": num(key), "ResourceType": typ,
 	}
 	if parent != "" {
@@ -219,10 +236,10 @@ func driveItem(key int32, unit *int32, what, typ, parent string) *node {
 }
 
 func (c *call) cpuItem(m *vm, id string) *node {
-	hw := m.facts.config.Hardware
+	hw, sh := m.facts.config.Hardware, shareOf(m.facts.config.CpuAllocation)
 	it := item(map[string]string{
 		"AllocationUnits": "hertz * 10^6", "Description": "Number of Virtual CPUs", "ElementName": num(hw.NumCPU) + " virtual CPU(s)",
-		"InstanceID": id, "Reservation": "0", "ResourceType": "3", "VirtualQuantity": num(hw.NumCPU), "Weight": "0",
+		"InstanceID": id, "Reservation": num(sh.reservation), "ResourceType": "3", "VirtualQuantity": num(hw.NumCPU), "Weight": num(sh.shares),
 	})
 	cores := int32(1)
 	if hw.NumCoresPerSocket != nil && *hw.NumCoresPerSocket > 0 {
@@ -232,10 +249,10 @@ func (c *call) cpuItem(m *vm, id string) *node {
 }
 
 func (c *call) memoryItem(m *vm, id string) *node {
-	mb := num(m.facts.config.Hardware.MemoryMB)
+	mb, sh := num(m.facts.config.Hardware.MemoryMB), shareOf(m.facts.config.MemoryAllocation)
 	return c.editable(m, item(map[string]string{
 		"AllocationUnits": "byte * 2^20", "Description": "Memory Size", "ElementName": mb + " MB of memory",
-		"InstanceID": id, "Reservation": "0", "ResourceType": "4", "VirtualQuantity": mb, "Weight": "0",
+		"InstanceID": id, "Reservation": num(sh.reservation), "ResourceType": "4", "VirtualQuantity": mb, "Weight": num(sh.shares),
 	}), "memory")
 }
 
@@ -279,15 +296,17 @@ func (c *call) hardwareItems() (*answer, error) {
 func (c *call) specSection(m *vm) (string, *node) {
 	s, f, hw := c.s, m.facts, m.facts.config.Hardware
 	d := add(el("VmSpecSection", "Modified", "false"), text("ovf:Info", "Virtual Machine specification"),
-		text("OsType", or(f.config.GuestId, "otherGuest64")), number("NumCpus", hw.NumCPU))
-	cores := int32(1)
-	if hw.NumCoresPerSocket != nil && *hw.NumCoresPerSocket > 0 {
-		cores = *hw.NumCoresPerSocket
+		text("OsType", or(f.config.GuestId, "otherGuest64")))
+	if c.newer("37.1") {
+		add(d, text("Firmware", m.firmware()))
 	}
-	resource := func(tag string, configured int64) *node {
-		return add(el(tag), number("Configured", configured), number("Reservation", 0), text("Limit", "-1"), text("SharesLevel", "NORMAL"), number("Shares", 0))
+	resource := func(tag string, configured int64, a *types.ResourceAllocationInfo) *node {
+		sh := shareOf(a)
+		return add(el(tag), number("Configured", configured), number("Reservation", sh.reservation), number("Limit", sh.limit), text("SharesLevel", sh.level),
+			number("Shares", sh.shares))
 	}
-	add(d, number("NumCoresPerSocket", cores), resource("CpuResourceMhz", 1000), resource("MemoryResourceMb", int64(hw.MemoryMB)))
+	add(d, number("NumCpus", hw.NumCPU), number("NumCoresPerSocket", m.cores()), resource("CpuResourceMhz", 1000, f.config.CpuAllocation),
+		resource("MemoryResourceMb", int64(hw.MemoryMB), f.config.MemoryAllocation))
 	media, disks := el("MediaSection"), el("DiskSection")
 	for _, b := range f.buses() {
 		for _, dev := range f.devices() {
@@ -300,14 +319,9 @@ func (c *call) specSection(m *vm) (string, *node) {
 			}
 			switch t := dev.(type) {
 			case *types.VirtualDisk:
-				own := m.diskProfiles[t.Key]
-				add(disks, add(el("DiskSettings"), number("DiskId", t.Key), number("SizeMb", capacity(t)>>20), number("UnitNumber", unit),
-					number("BusNumber", b.number), text("AdapterType", adapterTypes[b.subType]), boolean("ThinProvisioned", thin(t)),
-					s.profileRef("StorageProfile", or(own, m.profile)), boolean("overrideVmDefault", own != ""), number("iops", 0),
-					text("VirtualQuantityUnit", "byte"), number("VirtualQuantity", capacity(t))))
+				add(disks, c.diskSettings(m, t, b))
 			case *types.VirtualCdrom:
-				add(media, add(el("MediaSettings"), number("DeviceId", t.Key), text("MediaType", "ISO"), text("MediaState", "DISCONNECTED"),
-					number("UnitNumber", unit), number("BusNumber", b.number), text("AdapterType", or(adapterTypes[b.subType], "1"))))
+				add(media, c.mediaSettings(m, t, b, unit))
 			}
 		}
 	}
@@ -317,7 +331,49 @@ func (c *call) specSection(m *vm) (string, *node) {
 	if f.config.Tools != nil && f.config.Tools.ToolsVersion > 0 {
 		tools = num(f.config.Tools.ToolsVersion)
 	}
-	return mediaVCloud + "vmSpecSection", add(d, media, disks, hwv, opt("VmToolsVersion", tools), text("VirtualCpuType", "VM64"), boolean("TimeSyncWithHost", m.toolsSync))
+	return mediaVCloud + "vmSpecSection", add(d, media, disks, hwv, opt("VmToolsVersion", tools), text("VirtualCpuType", or(m.cpuType, "VM64")), boolean("TimeSyncWithHost", m.toolsSync))
+}
+
+// diskSettings is one disk of a VmSpecSection; IOPS moved to an element of
+// their own with API 37.0 (DiskSettingsType).
+func (c *call) diskSettings(m *vm, t *types.VirtualDisk, b bus) *node {
+	own, named := m.diskProfiles[t.Key], c.s.namedDisk(m, t)
+	if named != nil {
+		own = named.profile
+	}
+	d := add(el("DiskSettings"), number("DiskId", t.Key), number("SizeMb", capacity(t)>>20), number("UnitNumber", unitOf(t)),
+		number("BusNumber", b.number), text("AdapterType", adapterTypes[b.subType]), boolean("ThinProvisioned", thin(t)))
+	if named != nil {
+		add(d, el("Disk", "href", c.s.diskHref(named), "id", "urn:vcloud:disk:"+named.id, "name", named.name, "type", mediaVCloud+"disk+xml"))
+	}
+	add(d, c.s.profileRef("StorageProfile", or(own, m.profile)), boolean("overrideVmDefault", own != ""))
+	if c.newer("37.0") {
+		limit := int64(-1)
+		if n := iopsOf(t); n > 0 {
+			limit = n
+		}
+		add(d, add(el("IopsAllocation"), number("Reservation", 0), number("Limit", limit), text("SharesLevel", "NORMAL"), number("Shares", 1000)))
+	} else {
+		add(d, number("iops", iopsOf(t)))
+	}
+	add(d, text("VirtualQuantityUnit", "byte"), number("VirtualQuantity", capacity(t)), boolean("resizable", named == nil), boolean("encrypted", false))
+	if named != nil {
+		add(d, boolean("shareable", named.sharing != "None"), text("sharingType", named.sharing))
+	} else {
+		add(d, boolean("shareable", false), text("sharingType", "None"))
+	}
+	return d
+}
+
+// mediaSettings is one drive of a VmSpecSection.
+func (c *call) mediaSettings(m *vm, t *types.VirtualCdrom, b bus, unit int32) *node {
+	d, state := add(el("MediaSettings"), number("DeviceId", t.Key)), "DISCONNECTED"
+	if id := m.inserted[t.Key]; id != "" {
+		state = "CONNECTED"
+		add(d, c.s.driveRef("MediaImage", id))
+	}
+	return add(d, text("MediaType", "ISO"), text("MediaState", state), number("UnitNumber", unit), number("BusNumber", b.number),
+		text("AdapterType", or(adapterTypes[b.subType], "1")))
 }
 
 func thin(d *types.VirtualDisk) bool {

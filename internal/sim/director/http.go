@@ -31,7 +31,6 @@ type answer struct {
 	typ    string // media type without "+xml"
 	doc    *node
 	json   any
-	raw    []byte // a document that is written already
 	header map[string]string
 	plain  string // a body that is neither XML nor JSON
 }
@@ -224,8 +223,6 @@ func (c *call) render(a *answer) (typ string, body []byte) {
 	switch {
 	case a.plain != "":
 		return a.typ, []byte(a.plain)
-	case a.raw != nil:
-		typ, body = a.typ, a.raw
 	case a.doc != nil:
 		c.trim(a.doc)
 		b, err := document(a.doc)

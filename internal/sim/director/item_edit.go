@@ -56,7 +56,7 @@ func (c *call) newItemName(k *catalog, name string) error {
 		return err
 	}
 	if k.itemNamed(name) != nil {
-		return duplicate("The catalog %q has an item named %q already.", k.name, name)
+		return nameTaken("The catalog %q has an item named %q already.", k.name, name)
 	}
 	return nil
 }

@@ -78,6 +78,12 @@ func (c *call) metadataOf() (*metadata, string, error) {
 			return nil, "", err
 		}
 		return &v.meta, s.href("/api/vdc/" + v.id), nil
+	case "disk":
+		d, err := c.theDisk()
+		if err != nil {
+			return nil, "", err
+		}
+		return &d.meta, s.diskHref(d), nil
 	case "network":
 		if n := s.nets[id]; n != nil && (c.provider() || s.vdcs[n.vdc].org == c.login.org.id) {
 			return &n.meta, s.href("/api/network/" + n.id), nil
@@ -160,11 +166,15 @@ func (c *call) getMetadataValue() (*answer, error) {
 
 // readEntry reads an entry of a body.
 func (c *call) readEntry(d *node, domain, key string) (entry, error) {
-	e := entry{domain: domain, key: key, visibility: "READWRITE", typ: "String", value: raw(d, "Value")}
+	e := entry{domain: domain, key: key, typ: "String", value: raw(d, "Value")}
 	if dom := child(d, "Domain"); dom != nil {
 		e.domain = or(strings.TrimSpace(allText(dom)), domain)
-		e.visibility = or(attr(dom, "visibility"), e.visibility)
+		e.visibility = attr(dom, "visibility")
 	}
+	if e.visibility == "" && e.domain == "SYSTEM" {
+		e.visibility = "PRIVATE"
+	}
+	e.visibility = or(e.visibility, "READWRITE")
 	if tv := child(d, "TypedValue"); tv != nil {
 		_, local, found := strings.Cut(attr(tv, "type"), ":")
 		if !found {
@@ -172,6 +182,9 @@ func (c *call) readEntry(d *node, domain, key string) (entry, error) {
 		}
 		e.typ = strings.TrimSuffix(strings.TrimPrefix(local, "Metadata"), "Value")
 		e.value = raw(tv, "Value")
+	}
+	if e.domain == "SYSTEM" && attr(child(d, "Domain"), "visibility") == "" {
+		e.visibility = "PRIVATE"
 	}
 	return e, c.checkEntry(e)
 }
@@ -186,6 +199,8 @@ func (c *call) checkEntry(e entry) error {
 		return badRequest("The metadata domain %q is not GENERAL or SYSTEM.", e.domain)
 	case e.domain == "GENERAL" && e.visibility != "READWRITE":
 		return badRequest("Metadata in domain GENERAL is always READWRITE.")
+	case e.domain == "SYSTEM" && e.visibility == "READWRITE":
+		return badRequest("Metadata in domain SYSTEM is READONLY or PRIVATE.")
 	case !slices.Contains([]string{"READWRITE", "READONLY", "PRIVATE"}, e.visibility):
 		return badRequest("The metadata visibility %q does not exist.", e.visibility)
 	case e.domain == "SYSTEM" && !c.provider():
@@ -212,6 +227,9 @@ func (c *call) checkEntry(e entry) error {
 // is.
 func (c *call) changedMetadata() (*metadata, taskOwner, error) {
 	if meta, owner, is, err := c.catalogMetadata(); is {
+		return meta, owner, err
+	}
+	if meta, owner, is, err := c.diskMetadata(); is {
 		return meta, owner, err
 	}
 	if strings.HasPrefix(c.r.URL.Path, "/api/admin/org/") {

@@ -26,6 +26,8 @@ type inventory struct {
 	seq      int               // of creation, for a stable order
 	macs     uint32            // last one given
 	revoked  map[string]bool
+	disks    map[string]*disk
+	rules    map[string]*affinityRule
 
 	catalogs      map[string]*catalog
 	catalogItems  map[string]*catalogItem
@@ -51,6 +53,7 @@ func newInventory() inventory {
 		vdcs: map[string]*vdc{}, profiles: map[string]*profile{}, nets: map[string]*orgNet{}, vapps: map[string]*vapp{},
 		vms: map[string]*vm{}, vappNets: map[string]*vappNet{}, tasks: map[string]*task{}, policies: map[string]*policy{},
 		sessions: map[string]*login{}, revoked: map[string]bool{},
+		disks: map[string]*disk{}, rules: map[string]*affinityRule{},
 		bundles: map[string]*rightsBundle{}, groups: map[string]*userGroup{}, tokens: map[string]*apiToken{}, accounts: map[string]*serviceAccount{},
 		extNets: map[string]*extNet{}, edges: map[string]*edge{}, netDocs: map[string]*netDoc{},
 		catalogs: map[string]*catalog{}, catalogItems: map[string]*catalogItem{}, templates: map[string]*vappTemplate{},
@@ -232,8 +235,14 @@ type vm struct {
 	diskProfiles map[int32]string // device key -> profile id, where it is not the VM's
 	lost         bool             // not in vCenter any more
 	seen         sight
-	diskOrder    []string // profile ids by disk, until the keys of the devices are known
-	held         bool     `graph:"-"` // in Server.remembered
+	diskOrder    []string         // profile ids by disk, until the keys of the devices are known
+	held         bool             `graph:"-"` // in Server.remembered
+	placement    string           // id of the placement policy
+	cpuType      string           // VirtualCpuType
+	noTools      bool             // VMware Tools is not installed in the guest
+	customized   time.Time        // until when the guest customizes itself
+	checked      time.Time        // its compliance
+	inserted     map[int32]string // device key of a drive -> media id
 }
 
 // A nic is what vCD knows about a network device.

@@ -179,6 +179,7 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 	d := el(tag, "status", "1", "name", v.name, "id", "urn:vcloud:vdc:"+v.id, "href", href, "type", media+"+xml")
 	add(d, link("up", s.href("/api/org/"+v.org), mediaVCloud+"org+xml"), link("down", s.href("/api/vdc/"+v.id)+"/metadata", mediaVCloud+"metadata+xml"),
 		link("add", s.href("/api/vdc/"+v.id)+"/action/composeVApp", mediaVCloud+"composeVAppParams+xml"))
+	add(d, c.vdcVMLinks(v)...)
 	add(d, c.networkLinks(v)...)
 	add(d, s.catalogActions(v)...)
 	if admin {
@@ -195,6 +196,7 @@ func (c *call) getVDC(admin bool) (*answer, error) {
 		}
 	}
 	c.catalogEntities(entities, v)
+	c.diskEntities(entities, v)
 	nets := el("AvailableNetworks")
 	for _, n := range s.netsOf(v) {
 		add(nets, s.ref("Network", "/api/network/", n.id, n.name, mediaVCloud+"network+xml"))

@@ -327,7 +327,7 @@ func (m *machine) devices(sys *ovf.System, e *ovf.Envelope, network types.BaseVi
 	}
 	keys, devices := map[string]int32{}, map[string]types.BaseVirtualDevice{}
 	for _, c := range sys.Controllers {
-		dev, key := newController(c)
+		dev, key := controllerFor(c)
 		if dev == nil {
 			return badRequest("The controller %q of VM %q is not supported.", c.SubType, sys.Name)
 		}
@@ -374,8 +374,8 @@ func (m *machine) devices(sys *ovf.System, e *ovf.Envelope, network types.BaseVi
 	return nil
 }
 
-// newController is a controller and the key that disks name it by.
-func newController(c ovf.Controller) (types.BaseVirtualDevice, int32) {
+// controllerFor is a controller and the key that disks name it by.
+func controllerFor(c ovf.Controller) (types.BaseVirtualDevice, int32) {
 	bus := int32(c.Bus) //nolint:gosec // vCenter refuses what is too much
 	base := func(key int32) types.VirtualController {
 		return types.VirtualController{BusNumber: bus, VirtualDevice: types.VirtualDevice{Key: key}}

@@ -3,13 +3,15 @@ package director
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// within are the VMs that an action on the path works on.
+// within are the VMs that an action on the path works on, in the order in which
+// their vApp starts them.
 func within(a *vapp, m *vm) []*vm {
 	if m != nil {
 		return []*vm{m}
@@ -65,10 +67,96 @@ func setPower(ctx context.Context, obj *object.VirtualMachine, action string) er
 			return nil
 		}
 		t, err = obj.Reset(ctx)
+	case "none":
+		return nil
 	default:
 		return fmt.Errorf("no action %s", action)
 	}
 	return await(ctx, t, err)
+}
+
+// act is setPower for a VM of the cloud: what the guest has to do fails where
+// it has no VMware Tools.
+func act(ctx context.Context, obj *object.VirtualMachine, m *vm, action string) error {
+	if action == "shutdown" || action == "reboot" {
+		state, err := obj.PowerState(ctx)
+		if err != nil {
+			return err
+		}
+		if m.noTools && state == types.VirtualMachinePowerStatePoweredOn {
+			return refuse(500, "INTERNAL_SERVER_ERROR",
+				"The requested operation will be unsuccessful: VMware Tools is not running in the guest of VM %q.", m.name)
+		}
+	}
+	return setPower(ctx, obj, action)
+}
+
+// wait lets a delay of the startup section pass, at the pace of this cloud.
+func (s *Server) wait(ctx context.Context, seconds int) error {
+	return pause(ctx, time.Duration(seconds)*s.cfg.StartupSecond)
+}
+
+// turnOn deploys VMs and starts them as their vApp's startup section says: in
+// order, each but the last followed by its delay. whole is for the vApp as
+// such, whose section can leave VMs off.
+func (s *Server) turnOn(ctx context.Context, a *vapp, vms []*vm, whole bool) error {
+	if err := s.deployed(a, vms, true); err != nil {
+		return err
+	}
+	for i, m := range vms {
+		s.mu.Lock()
+		it := a.startupOf(m)
+		s.mu.Unlock()
+		if whole && it.StartAction == "none" {
+			continue
+		}
+		if err := s.each(ctx, []*vm{m}, func(ctx context.Context, obj *object.VirtualMachine, _ *vm) error {
+			return setPower(ctx, obj, "powerOn")
+		}); err != nil {
+			return err
+		}
+		if i < len(vms)-1 {
+			if err := s.wait(ctx, it.StartDelay); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// turnOff stops VMs in the reverse order of their start. The action "default"
+// is the one of the startup section.
+func (s *Server) turnOff(ctx context.Context, a *vapp, vms []*vm, action string) error {
+	back := slices.Clone(vms)
+	slices.Reverse(back)
+	for i, m := range back {
+		s.mu.Lock()
+		it := a.startupOf(m)
+		s.mu.Unlock()
+		do := action
+		if action == "default" {
+			do = map[string]string{"guestShutdown": "shutdown", "none": "powerOff"}[it.StopAction]
+			if do = or(do, "powerOff"); m.noTools {
+				do = "powerOff"
+			}
+		}
+		err := s.each(ctx, []*vm{m}, func(ctx context.Context, obj *object.VirtualMachine, v *vm) error {
+			state, err := obj.PowerState(ctx)
+			if err != nil || state == types.VirtualMachinePowerStateSuspended {
+				return err // a suspended VM keeps its state
+			}
+			return act(ctx, obj, v, do)
+		})
+		if err != nil {
+			return err
+		}
+		if i < len(back)-1 && action == "default" {
+			if err := s.wait(ctx, it.StopDelay); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // power is the power action of a vApp or a VM.
@@ -95,11 +183,9 @@ func (c *call) power(action string) (*answer, error) {
 	names := map[string]string{"powerOn": "PowerOn", "powerOff": "PowerOff", "shutdown": "ShutdownGuest", "suspend": "Suspend", "reset": "Reset", "reboot": "RebootGuest"}
 	t := c.start("vapp"+names[action], "Changing the power of", ownerOf(a, m), func(ctx context.Context) error {
 		if action == "powerOn" {
-			if err := c.s.deployed(a, vms, true); err != nil {
-				return err
-			}
+			return c.s.turnOn(ctx, a, vms, m == nil)
 		}
-		return c.s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, m *vm) error { return setPower(ctx, obj, action) })
+		return c.s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, m *vm) error { return act(ctx, obj, m, action) })
 	})
 	return c.accepted(t), nil
 }
@@ -111,18 +197,24 @@ func (c *call) allowed(action string, a *vapp, m *vm, vms []*vm) error {
 		name = m.name
 	}
 	on, off := 0, 0
+	var stopped []*vm
 	for _, v := range vms {
 		switch v.state() {
 		case stateOn:
 			on++
+			continue
 		case stateOff:
 			off++
 		}
+		stopped = append(stopped, v)
 	}
 	if action == "powerOn" && len(vms) > 0 && on == len(vms) {
 		return invalidState("The requested operation could not be executed since %q is running already.", name)
 	}
-	if action != "powerOn" && on == 0 && (off == len(vms) || action != "powerOff") {
+	if action == "powerOn" {
+		return c.s.checkRunningQuota(a, stopped)
+	}
+	if on == 0 && (off == len(vms) || action != "powerOff") {
 		return invalidState("The requested operation could not be executed since %q is not running.", name)
 	}
 	return nil
@@ -152,7 +244,10 @@ func (s *Server) markDeployed(a *vapp, vms []*vm, yes bool) error {
 	for _, m := range vms {
 		m.deployed = yes
 		if yes {
-			m.customize = false
+			m.enterBIOS = false // for one start only (BootOptionsType)
+		}
+		if yes && m.customize {
+			m.customize, m.customized = false, time.Now().Add(s.cfg.CustomizationTime)
 		}
 	}
 	a.deployed = len(a.vms) == 0 && yes
@@ -174,6 +269,7 @@ func (s *Server) markDeployed(a *vapp, vms []*vm, yes bool) error {
 	return nil
 }
 
+// deploy deploys and, unless told otherwise, starts a vApp or a VM.
 func (c *call) deploy() (*answer, error) {
 	a, m, err := c.change(accessChange)
 	if err != nil {
@@ -184,22 +280,49 @@ func (c *call) deploy() (*answer, error) {
 		return nil, err
 	}
 	vms, on := within(a, m), attr(doc, "powerOn") == "" || truth(attr(doc, "powerOn"))
-	if err := c.s.checkRunningQuota(a, vms); err != nil {
+	force := truth(attr(doc, "forceCustomization"))
+	if err := c.refresh(vms...); err != nil {
 		return nil, err
 	}
+	if err := c.mayChange(a, m, accessChange); err != nil {
+		return nil, err
+	}
+	var stopped []*vm
+	for _, v := range vms {
+		// A guest is customized as it starts (DeployVAppParamsType).
+		if force && v.deployed {
+			return nil, invalidState("The VM %q is deployed: it cannot be customized before it is undeployed.", v.name)
+		}
+		if v.state() != stateOn {
+			stopped = append(stopped, v)
+		}
+	}
+	if len(stopped) == 0 && len(vms) > 0 {
+		return nil, invalidState("The requested operation could not be executed since %q is running already.", ownerOf(a, m).name)
+	}
+	if on {
+		if err := c.s.checkRunningQuota(a, stopped); err != nil {
+			return nil, err
+		}
+	}
+	lease := attr(doc, "deploymentLeaseSeconds")
 	return c.accepted(c.start("vappDeploy", "Starting", ownerOf(a, m), func(ctx context.Context) error {
-		if err := c.s.deployed(a, vms, true); err != nil {
-			return err
+		c.s.mu.Lock()
+		for _, v := range vms {
+			v.customize = v.customize || force
 		}
+		if lease != "" && m == nil {
+			a.lease.DeploymentSeconds = atoi(lease)
+		}
+		c.s.mu.Unlock()
 		if !on {
-			return nil
+			return c.s.deployed(a, vms, true)
 		}
-		return c.s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, _ *vm) error {
-			return setPower(ctx, obj, "powerOn")
-		})
+		return c.s.turnOn(ctx, a, vms, m == nil)
 	})), nil
 }
 
+// undeploy stops a vApp or a VM and gives back what it holds while deployed.
 func (c *call) undeploy() (*answer, error) {
 	a, m, err := c.change(accessChange)
 	if err != nil {
@@ -209,24 +332,22 @@ func (c *call) undeploy() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	actions := map[string]string{"": "powerOff", "default": "powerOff", "powerOff": "powerOff", "shutdown": "powerOff", "force": "powerOff", "suspend": "suspend"}
-	action, known := actions[value(doc, "UndeployPowerAction")]
-	if !known {
-		return nil, badRequest("The undeploy power action %q does not exist.", value(doc, "UndeployPowerAction"))
+	action := or(value(doc, "UndeployPowerAction"), "default")
+	if !slices.Contains([]string{"default", "powerOff", "shutdown", "force", "suspend"}, action) {
+		return nil, badRequest("The undeploy power action %q does not exist.", action)
 	}
 	vms := within(a, m)
 	if m != nil && !m.deployed || m == nil && !a.deployed {
 		return nil, invalidState("The requested operation could not be executed since %q is not deployed.", ownerOf(a, m).name)
 	}
 	return c.accepted(c.start("vappUndeployPowerOff", "Stopping", ownerOf(a, m), func(ctx context.Context) error {
-		err := c.s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, _ *vm) error {
-			state, err := obj.PowerState(ctx)
-			if err != nil || state == types.VirtualMachinePowerStateSuspended {
-				return err // a suspended VM keeps its state
-			}
-			return setPower(ctx, obj, action)
-		})
-		if err != nil {
+		do := action
+		if action == "force" {
+			do = "powerOff"
+		}
+		// "force" goes on where a VM cannot be stopped
+		// (UndeployVAppParamsType).
+		if err := c.s.turnOff(ctx, a, vms, do); err != nil && action != "force" {
 			return err
 		}
 		return c.s.deployed(a, vms, false)
@@ -240,6 +361,9 @@ func (c *call) discardSuspended() (*answer, error) {
 	}
 	vms := within(a, m)
 	if err := c.refresh(vms...); err != nil {
+		return nil, err
+	}
+	if err := c.mayChange(a, m, accessChange); err != nil {
 		return nil, err
 	}
 	any := false
@@ -258,108 +382,4 @@ func (c *call) discardSuspended() (*answer, error) {
 			return setPower(ctx, obj, "powerOff")
 		})
 	})), nil
-}
-
-// createSnapshot takes the one snapshot that vCD keeps of a VM. Before API 39.0,
-// and at the limit since then, whatever snapshots exist are removed first, no
-// matter who made them.
-func (c *call) createSnapshot() (*answer, error) {
-	a, m, err := c.change(accessChange)
-	if err != nil {
-		return nil, err
-	}
-	doc, err := c.parse(nsVCloud, "CreateSnapshotParams")
-	if err != nil {
-		return nil, err
-	}
-	limit := 1
-	if c.newer("39.0") {
-		limit = c.s.cfg.SnapshotsPerVM
-	}
-	vms, name := within(a, m), or(attr(doc, "name"), "user-snapshot-"+time.Now().UTC().Format("20060102150405"))
-	memory, quiesce, desc := truth(attr(doc, "memory")), truth(attr(doc, "quiesce")), raw(doc, "Description")
-	if err := c.refresh(vms...); err != nil {
-		return nil, err
-	}
-	if limit > 1 {
-		for _, v := range vms {
-			if v.facts != nil && v.facts.snapshots >= limit {
-				return nil, badRequest("The VM %q has reached its limit of %d snapshots.", v.name, limit)
-			}
-		}
-	}
-	if err := c.mayChange(a, m, accessChange); err != nil {
-		return nil, err
-	}
-	return c.accepted(c.start("vappCreateSnapshot", "Creating snapshot of", ownerOf(a, m), func(ctx context.Context) error {
-		return c.s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, v *vm) error {
-			if v.facts != nil && v.facts.snapshots > 0 && limit == 1 {
-				t, err := obj.RemoveAllSnapshot(ctx, nil)
-				if err := await(ctx, t, err); err != nil {
-					return err
-				}
-			}
-			state, err := obj.PowerState(ctx)
-			if err != nil {
-				return err
-			}
-			on := state == types.VirtualMachinePowerStatePoweredOn
-			t, err := obj.CreateSnapshot(ctx, name, desc, memory && on, quiesce && on && !memory)
-			return await(ctx, t, err)
-		})
-	})), nil
-}
-
-func (c *call) removeSnapshots() (*answer, error) {
-	a, m, err := c.change(accessChange)
-	if err != nil {
-		return nil, err
-	}
-	vms := within(a, m)
-	return c.accepted(c.start("vappRemoveAllSnapshots", "Removing snapshots of", ownerOf(a, m), func(ctx context.Context) error {
-		return c.s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, _ *vm) error {
-			t, err := obj.RemoveAllSnapshot(ctx, nil)
-			return await(ctx, t, err)
-		})
-	})), nil
-}
-
-func (c *call) revertSnapshot() (*answer, error) {
-	a, m, err := c.change(accessChange)
-	if err != nil {
-		return nil, err
-	}
-	vms := within(a, m)
-	if err := c.refresh(vms...); err != nil {
-		return nil, err
-	}
-	for _, v := range vms {
-		if v.facts == nil || v.facts.snapshot == nil {
-			return nil, invalidState("The VM %q has no snapshot to go back to.", v.name)
-		}
-	}
-	return c.accepted(c.start("vappRevertToCurrentSnapshot", "Reverting to snapshot of", ownerOf(a, m), func(ctx context.Context) error {
-		return c.s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, _ *vm) error {
-			t, err := obj.RevertToCurrentSnapshot(ctx, true)
-			return await(ctx, t, err)
-		})
-	})), nil
-}
-
-// consolidate has nothing to do here but to take its time.
-func (c *call) consolidate() (*answer, error) {
-	m, err := c.onlyVM(c.change(accessChange))
-	if err != nil {
-		return nil, err
-	}
-	return c.accepted(c.start("vappConsolidateVm", "Consolidating Virtual Machine", vmOwner(m), func(context.Context) error { return nil })), nil
-}
-
-func (c *call) customizeNext() (*answer, error) {
-	m, err := c.onlyVM(c.change(accessChange))
-	if err != nil {
-		return nil, err
-	}
-	m.customize = true
-	return noContent(), nil
 }

@@ -38,7 +38,7 @@ type recordType struct {
 // recordTypes are the types by their names, those of each area together.
 func recordTypes() map[string]recordType {
 	all := map[string]recordType{}
-	for _, area := range []map[string]recordType{coreRecords(), netRecords(), catalogRecords(), adminRecords()} {
+	for _, area := range []map[string]recordType{coreRecords(), netRecords(), catalogRecords(), adminRecords(), vmAreaRecords()} {
 		maps.Copy(all, area)
 	}
 	return all

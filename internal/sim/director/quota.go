@@ -284,9 +284,14 @@ func (s *Server) usedMB(p *profile) int64 {
 	var used int64
 	for _, m := range s.vms {
 		for _, d := range m.seen.disks {
-			if or(m.diskProfiles[d.key], m.profile) == p.id {
+			if or(m.diskProfiles[d.key], m.profile) == p.id && s.namedAt(m, d.path) == nil {
 				used += d.bytes >> 20
 			}
+		}
+	}
+	for _, d := range s.disks {
+		if d.profile == p.id {
+			used += d.sizeMB
 		}
 	}
 	return used

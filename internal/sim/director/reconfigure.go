@@ -3,8 +3,8 @@ package director
 import (
 	"context"
 	"fmt"
-	"strings"
 
+	"github.com/vmware/govmomi/fault"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -18,98 +18,102 @@ func (c *call) reconfigureVM() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.updateVM(m, doc)
+}
+
+// updateVM changes a VM as a Vm document says: sections that it does not have
+// stay as they are.
+func (c *call) updateVM(m *vm, doc *node) (*answer, error) {
+	plan, err := c.planVM(m, doc)
+	if err != nil {
+		return nil, err
+	}
+	t := c.start("vappUpdateVm", "Updating Virtual Machine", vmOwner(m), func(ctx context.Context) error {
+		return c.s.reconfigure(ctx, m, doc, plan)
+	})
+	return c.accepted(t), nil
+}
+
+// planVM checks a Vm document against the VM as vCenter has it now. It lets go
+// of the server's mutex meanwhile.
+func (c *call) planVM(m *vm, doc *node) (*vmPlan, error) {
 	if err := c.refresh(m); err != nil {
 		return nil, err
 	}
-	if m.facts == nil {
+	if m.facts == nil || m.lost {
 		return nil, invalidState("The VM %q is not available.", m.name)
 	}
 	if err := c.mayChange(m.vapp, m, accessChange); err != nil {
 		return nil, err
 	}
-	plan, err := c.readVM(m, doc)
-	if err != nil {
-		return nil, err
-	}
-	return c.accepted(c.start("vappUpdateVm", "Updating Virtual Machine", vmOwner(m), func(ctx context.Context) error {
-		return c.s.reconfigure(ctx, m, doc, plan)
-	})), nil
+	return c.readVM(m, doc)
 }
 
 // A vmPlan is what a reconfiguration does.
 type vmPlan struct {
+	nets     []*vappNet // that the NICs of a standalone VM need
 	cards    *cardChange
 	growMB   int64 // of the disks
 	spec     types.VirtualMachineConfigSpec
 	touched  bool // spec says something
+	version  string
 	profile  string
-	policy   string
-	profiles map[int32]string
+	policies *policyChoice
+	profiles map[int32]string // of disks by key, where not the VM's; nil when they stay
+	fresh    []diskWish       // disks that are made
+	sync     *bool            // of the clock
+	cpuType  string
+	media    []mediaWish
+	moves    map[int32]string // disks that go to another profile
 }
 
 // readVM checks a Vm document against a VM.
 func (c *call) readVM(m *vm, doc *node) (*vmPlan, error) {
 	p := &vmPlan{}
-	if d := child(doc, "NetworkConnectionSection"); d != nil {
-		ch, err := c.readConnections(m, d)
-		if err != nil {
-			return nil, err
-		}
-		p.cards = ch
-	}
-	if d := child(doc, "GuestCustomizationSection"); d != nil {
-		if err := checkComputer(value(d, "ComputerName")); err != nil {
+	if n := attr(doc, "name"); n != m.name {
+		if err := checkVMName(m, n); err != nil {
 			return nil, err
 		}
 	}
-	if d := child(doc, "VmSpecSection"); d != nil && truth(attr(d, "Modified")) {
-		if err := c.readSpec(m, d, p); err != nil {
+	spec := child(doc, "VmSpecSection")
+	modified := spec != nil && truth(attr(spec, "Modified"))
+	steps := []func() error{
+		func() error { return c.planNICs(m, child(doc, "NetworkConnectionSection"), p) },
+		func() error { return c.checkGuest(m, child(doc, "GuestCustomizationSection")) },
+		func() error { return c.planProfile(m, child(doc, "StorageProfile"), p) },
+		func() error {
+			if !modified {
+				return nil
+			}
+			return c.readSpec(m, spec, p)
+		},
+		func() error { return c.planHardware(m, child(doc, "VirtualHardwareSection"), modified, p) },
+		func() error {
+			d := child(doc, "OperatingSystemSection")
+			if d == nil || modified {
+				// A VmSpecSection that is modified has priority
+				// (VmSpecSectionType).
+				return nil
+			}
+			return m.planOS(attr(d, "osType"), p)
+		},
+		func() error { return m.planCapabilities(child(doc, "VmCapabilities"), p) },
+		func() error { return c.planBoot(m, child(doc, "BootOptions"), p) },
+		func() error { return c.planPolicies(m, child(doc, "ComputePolicy"), p) },
+		func() error { return c.planTPM(m, child(doc, "TrustedPlatformModule"), p) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
 			return nil, err
 		}
 	}
-	if d := child(doc, "OperatingSystemSection"); d != nil && attr(d, "osType") != "" {
-		p.set(func(s *types.VirtualMachineConfigSpec) { s.GuestId = attr(d, "osType") })
-	}
-	if d := child(doc, "VirtualHardwareSection"); d != nil {
-		if err := readHardware(m, d, p); err != nil {
+	if v := attr(doc, "nestedHypervisorEnabled"); v != "" && truth(v) != m.nested() {
+		if err := m.cold("hardware virtualization"); err != nil {
 			return nil, err
 		}
-	}
-	if d := child(doc, "VmCapabilities"); d != nil {
-		p.capabilities(d)
-	}
-	if d := child(doc, "StorageProfile"); d != nil {
-		pr := c.s.profiles[uuidIn(attr(d, "href"))]
-		if pr == nil || pr.vdc != m.vapp.vdc {
-			return nil, badRequest("The storage profile %s does not exist in the VDC.", attr(d, "href"))
-		}
-		p.profile = pr.id
-	}
-	if d := child(child(doc, "ComputePolicy"), "VmSizingPolicy"); d != nil {
-		pol := c.s.policies[or(uuidIn(attr(d, "id")), uuidIn(attr(d, "href")))]
-		if pol == nil || pol.vdc != m.vapp.vdc {
-			return nil, badRequest("The compute policy %s does not exist in the VDC.", or(attr(d, "id"), attr(d, "href")))
-		}
-		p.policy = pol.id
+		p.set(func(s *types.VirtualMachineConfigSpec) { s.NestedHVEnabled = types.NewBool(truth(v)) })
 	}
 	return p, c.checkGrowth(m, p)
-}
-
-// checkGrowth refuses disks that the storage profile has no room for.
-func (c *call) checkGrowth(m *vm, p *vmPlan) error {
-	more := p.growMB
-	if p.profile != "" && p.profile != m.profile {
-		more += m.facts.diskMB()
-	}
-	if err := c.s.checkStoredQuota(m.vapp, 0, p.growMB); err != nil {
-		return err
-	}
-	if p.cards != nil {
-		if err := c.s.checkNICQuota(c.s.vdcs[m.vapp.vdc], len(p.cards.nics)-len(m.nics)); err != nil {
-			return err
-		}
-	}
-	return c.s.checkStorage(c.s.profiles[or(p.profile, m.profile)], more)
 }
 
 func (p *vmPlan) set(change func(*types.VirtualMachineConfigSpec)) {
@@ -117,167 +121,81 @@ func (p *vmPlan) set(change func(*types.VirtualMachineConfigSpec)) {
 	p.touched = true
 }
 
-func (p *vmPlan) capabilities(d *node) {
-	if v := value(d, "MemoryHotAddEnabled"); v != "" {
-		p.set(func(s *types.VirtualMachineConfigSpec) { s.MemoryHotAddEnabled = types.NewBool(truth(v)) })
-	}
-	if v := value(d, "CpuHotAddEnabled"); v != "" {
-		p.set(func(s *types.VirtualMachineConfigSpec) { s.CpuHotAddEnabled = types.NewBool(truth(v)) })
-	}
-}
-
-// readSpec reads a VmSpecSection.
-func (c *call) readSpec(m *vm, d *node, p *vmPlan) error {
-	if v := value(d, "OsType"); v != "" && v != m.facts.config.GuestId {
-		p.set(func(s *types.VirtualMachineConfigSpec) { s.GuestId = v })
-	}
-	if v := atoi(value(d, "NumCpus")); v > 0 {
-		p.set(func(s *types.VirtualMachineConfigSpec) { s.NumCPUs = int32(v) })
-	}
-	if v := atoi(value(d, "NumCoresPerSocket")); v > 0 {
-		if n := atoi(value(d, "NumCpus")); n > 0 && n%v != 0 {
-			return badRequest("%d CPUs cannot be divided by %d cores per socket.", n, v)
-		}
-		p.set(func(s *types.VirtualMachineConfigSpec) { s.NumCoresPerSocket = types.NewInt32(int32(v)) })
-	}
-	if v := atoi(value(child(d, "MemoryResourceMb"), "Configured")); v > 0 {
-		p.set(func(s *types.VirtualMachineConfigSpec) { s.MemoryMB = int64(v) })
-	}
-	m.toolsSync = truth(value(d, "TimeSyncWithHost"))
-	disks := child(d, "DiskSection")
-	if disks == nil {
+// cold refuses what can be changed only while a VM is off.
+func (m *vm) cold(what string) error {
+	if m.state() == stateOff || m.creating {
 		return nil
 	}
-	p.profiles = map[int32]string{}
-	var wishes []diskWish
-	for _, ds := range childrenOf(disks, "DiskSettings") {
-		w := diskWish{id: value(ds, "DiskId"), size: int64(atoi(value(ds, "SizeMb"))) << 20, bus: atoi(value(ds, "BusNumber")),
-			unit: atoi(value(ds, "UnitNumber")), adapter: value(ds, "AdapterType"), thin: truth(value(ds, "ThinProvisioned"))}
-		if sp := child(ds, "StorageProfile"); sp != nil && truth(value(ds, "overrideVmDefault")) {
-			pr := c.s.profiles[uuidIn(attr(sp, "href"))]
-			if pr == nil || pr.vdc != m.vapp.vdc {
-				return badRequest("The storage profile %s does not exist in the VDC.", attr(sp, "href"))
-			}
-			p.profiles[int32(atoi(w.id))] = pr.id
-		}
-		wishes = append(wishes, w)
-	}
-	return p.disks(m, wishes)
+	return invalidState("The %s of VM %q cannot be changed: it is not powered off.", what, m.name)
 }
 
-// A diskWish is a disk as a client wants it. Without an id it is new.
-type diskWish struct {
-	id        string
-	size      int64 // bytes
-	bus, unit int
-	adapter   string // as in VmSpecSection; "" for the first SCSI controller
-	thin      bool
-}
-
-// disks turns wishes into device changes: what is not wished for goes.
-func (p *vmPlan) disks(m *vm, wishes []diskWish) error {
-	have, kept := map[string]*types.VirtualDisk{}, map[string]bool{}
-	for _, d := range m.facts.disks() {
-		have[num(d.Key)] = d
+func (m *vm) planCapabilities(d *node, p *vmPlan) error {
+	if d == nil {
+		return nil
 	}
-	var changes []types.BaseVirtualDeviceConfigSpec
-	for i, w := range wishes {
-		d := have[w.id]
-		switch {
-		case d == nil && w.id != "" && atoi(w.id) >= 2000 && atoi(w.id) < 70000:
-			return badRequest("The disk %s does not exist in VM %q.", w.id, m.name)
-		case d == nil:
-			ctl, err := m.controller(w)
-			if err != nil {
-				return err
-			}
-			unit := int32(w.unit)
-			p.growMB += w.size >> 20
-			changes = append(changes, &types.VirtualDeviceConfigSpec{
-				Operation: types.VirtualDeviceConfigSpecOperationAdd, FileOperation: types.VirtualDeviceConfigSpecFileOperationCreate,
-				Device: &types.VirtualDisk{
-					VirtualDevice: types.VirtualDevice{Key: int32(-200 - i), ControllerKey: ctl, UnitNumber: &unit,
-						Backing: &types.VirtualDiskFlatVer2BackingInfo{DiskMode: "persistent", ThinProvisioned: types.NewBool(true),
-							VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: "[" + m.facts.homeName + "]"}}},
-					CapacityInKB: w.size >> 10, CapacityInBytes: w.size}})
-		case w.size < capacity(d):
-			return badRequest("The disk %s of VM %q cannot shrink.", w.id, m.name)
-		case w.size > capacity(d):
-			kept[w.id] = true
-			p.growMB += (w.size - capacity(d)) >> 20
-			larger := *d
-			larger.CapacityInKB, larger.CapacityInBytes = w.size>>10, w.size
-			changes = append(changes, &types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationEdit, Device: &larger})
-		default:
-			kept[w.id] = true
+	var now types.VirtualMachineConfigInfo
+	if m.facts != nil {
+		now = m.facts.config
+	}
+	for name, at := range map[string]struct {
+		now *bool
+		to  **bool
+	}{"MemoryHotAddEnabled": {now.MemoryHotAddEnabled, &p.spec.MemoryHotAddEnabled},
+		"CpuHotAddEnabled": {now.CpuHotAddEnabled, &p.spec.CpuHotAddEnabled}} {
+		v := value(d, name)
+		if v == "" || truth(v) == isTrue(at.now) {
+			continue
 		}
-	}
-	for id, d := range have {
-		if !kept[id] {
-			changes = append(changes, &types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationRemove,
-				FileOperation: types.VirtualDeviceConfigSpecFileOperationDestroy, Device: d})
+		if err := m.cold("hot add"); err != nil {
+			return err
 		}
-	}
-	if len(changes) > 0 && m.facts.snapshots > 0 {
-		return badRequest("The disks of VM %q cannot be changed: it has snapshots.", m.name)
-	}
-	if len(changes) > 0 {
-		p.set(func(s *types.VirtualMachineConfigSpec) { s.DeviceChange = append(s.DeviceChange, changes...) })
+		*at.to, p.touched = types.NewBool(truth(v)), true
 	}
 	return nil
 }
 
-// controller is the device key of the controller for a new disk.
-func (m *vm) controller(w diskWish) (int32, error) {
-	for _, b := range m.facts.buses() {
-		if w.adapter == "" && b.kind == 6 || adapterTypes[b.subType] == w.adapter && b.number == w.bus {
-			return b.key, nil
-		}
+// planNICs reads a NetworkConnectionSection. A standalone VM names networks of
+// the organization; its shell gets them as it needs them.
+func (c *call) planNICs(m *vm, d *node, p *vmPlan) error {
+	if d == nil {
+		return nil
 	}
-	return 0, badRequest("The VM %q has no controller of type %s with bus number %d.", m.name, w.adapter, w.bus)
+	nets, err := c.shellNets(m.vapp, d)
+	if err != nil {
+		return err
+	}
+	old := m.vapp.nets
+	if p.nets = nets; nets != nil {
+		m.vapp.nets = nets
+	}
+	p.cards, err = c.readConnections(m, d)
+	m.vapp.nets = old
+	return err
 }
 
-// readHardware reads CPU, memory and disks of a VirtualHardwareSection.
-func readHardware(m *vm, d *node, p *vmPlan) error {
-	var wishes []diskWish
-	for _, it := range childrenOf(d, "Item") {
-		q := atoi(value(it, "VirtualQuantity"))
-		switch value(it, "ResourceType") {
-		case "3":
-			if q < 1 {
-				return badRequest("The number of CPUs must be positive.")
-			}
-			p.set(func(s *types.VirtualMachineConfigSpec) { s.NumCPUs = int32(q) })
-			if cores := atoi(value(it, "CoresPerSocket")); cores > 0 {
-				p.spec.NumCoresPerSocket = types.NewInt32(int32(cores))
-			}
-		case "4":
-			if q < 1 {
-				return badRequest("The memory must be positive.")
-			}
-			p.set(func(s *types.VirtualMachineConfigSpec) { s.MemoryMB = int64(q) })
-		case "17":
-			size := int64(atoi(attr(child(it, "HostResource"), "capacity"))) << 20
-			w := diskWish{id: value(it, "InstanceID"), size: size, unit: atoi(value(it, "AddressOnParent"))}
-			if size == 0 {
-				w.size = int64(q)
-			}
-			if !strings.HasPrefix(w.id, "2") && !m.hasDisk(w.id) {
-				w.id = ""
-			}
-			wishes = append(wishes, w)
-		}
+func (c *call) planProfile(m *vm, d *node, p *vmPlan) error {
+	if d == nil {
+		return nil
 	}
-	return p.disks(m, wishes)
+	pr, err := c.profileOf(m.vapp, d)
+	if err != nil {
+		return err
+	}
+	p.profile = pr.id
+	return nil
 }
 
-func (m *vm) hasDisk(id string) bool {
-	for _, d := range m.facts.disks() {
-		if num(d.Key) == id {
-			return true
-		}
+// profileOf is the storage profile that a reference names, if a VM of the vApp
+// may use it.
+func (c *call) profileOf(a *vapp, ref *node) (*profile, error) {
+	pr := c.s.profiles[or(uuidIn(attr(ref, "href")), uuidIn(attr(ref, "id")))]
+	switch {
+	case pr == nil || pr.vdc != a.vdc:
+		return nil, badRequest("The storage profile %s does not exist in the VDC.", or(attr(ref, "href"), attr(ref, "name")))
+	case !pr.enabled:
+		return nil, badRequest("The storage profile %q is disabled.", pr.name)
 	}
-	return false
+	return pr, nil
 }
 
 // reconfigure applies a plan, in vCenter first.
@@ -290,26 +208,62 @@ func (s *Server) reconfigure(ctx context.Context, m *vm, doc *node, p *vmPlan) e
 			return err
 		}
 	}
-	if p.touched {
-		obj, err := m.vc.vm(ctx, m.moref)
-		if err != nil {
+	if err := s.applyHardware(ctx, m, p); err != nil {
+		return err
+	}
+	if p.cards != nil {
+		if p.nets != nil {
+			s.mu.Lock()
+			err := s.setNetworks(m.vapp, p.nets)
+			s.mu.Unlock()
+			if err != nil {
+				return err
+			}
+		}
+		if err := s.connect(ctx, m, p.cards); err != nil {
 			return err
 		}
+	}
+	if name := attr(doc, "name"); name != "" {
+		if err := s.renameVM(ctx, m, name, child(doc, "Description")); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.refresh(ctx, m); err != nil {
+		return err
+	}
+	s.record(m, doc, p)
+	return nil
+}
+
+// applyHardware is the part of a plan that vCenter carries out.
+func (s *Server) applyHardware(ctx context.Context, m *vm, p *vmPlan) error {
+	obj, err := m.vc.vm(ctx, m.moref)
+	if err != nil {
+		return err
+	}
+	if p.version != "" {
+		t, err := obj.UpgradeVM(ctx, p.version)
+		if err := await(ctx, t, err); err != nil {
+			return fmt.Errorf("VM %s: upgrade the hardware: %w", m.name, err)
+		}
+	}
+	if p.touched {
 		t, err := obj.Reconfigure(ctx, p.spec)
 		if err := await(ctx, t, err); err != nil {
 			return fmt.Errorf("VM %s: %w", m.name, err)
 		}
 	}
-	if p.cards != nil {
-		if err := s.connect(ctx, m, p.cards); err != nil {
-			return err
-		}
-	}
-	if err := s.renameVM(ctx, m, attr(doc, "name"), child(doc, "Description")); err != nil {
+	if err := s.moveStorage(ctx, m, p); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	return s.mount(ctx, m, p.media)
+}
+
+// record writes down what vCD itself knows of a VM. The mutex is held.
+func (s *Server) record(m *vm, doc *node, p *vmPlan) {
 	if d := child(doc, "GuestCustomizationSection"); d != nil {
 		m.setGuest(d)
 	}
@@ -321,30 +275,98 @@ func (s *Server) reconfigure(ctx context.Context, m *vm, doc *node, p *vmPlan) e
 			m.enterBIOS = truth(v)
 		}
 	}
-	m.profile, m.policy = or(p.profile, m.profile), or(p.policy, m.policy)
+	m.profile, m.cpuType = or(p.profile, m.profile), or(p.cpuType, m.cpuType)
+	if p.policies != nil {
+		m.policy, m.placement = p.policies.sizing, p.policies.placement
+	}
+	if p.sync != nil {
+		m.toolsSync = *p.sync
+	}
 	if p.profiles != nil {
 		m.diskProfiles = p.profiles
+		for _, w := range p.fresh {
+			if d := m.facts.diskAt(w); d != nil && w.profile != "" {
+				m.diskProfiles[d.Key] = w.profile
+			}
+		}
 	}
 	if n := attr(doc, "needsCustomization"); n != "" {
 		m.customize = truth(n)
 	}
 	m.vapp.adopt()
-	return s.refresh(ctx, m)
+}
+
+// moveStorage takes disks to datastores of the profiles that they are given.
+func (s *Server) moveStorage(ctx context.Context, m *vm, p *vmPlan) error {
+	s.mu.Lock()
+	spec, home := types.VirtualMachineRelocateSpec{}, ""
+	targets := map[int32]string{}
+	if pr := s.profiles[p.profile]; pr != nil && m.facts != nil {
+		home = pr.storeBesides(m.facts.homeName)
+	}
+	for key, id := range p.moves {
+		if pr := s.profiles[id]; pr != nil {
+			if to := pr.storeBesides(m.facts.storeName[m.facts.diskStores[key]]); to != "" {
+				targets[key] = to
+			}
+		}
+	}
+	s.mu.Unlock()
+	if home == "" && len(targets) == 0 {
+		return nil
+	}
+	if ref, found := m.vc.datastore(ctx, home); home != "" && found {
+		spec.Datastore = &ref
+	}
+	for key, name := range targets {
+		if ref, found := m.vc.datastore(ctx, name); found {
+			spec.Disk = append(spec.Disk, types.VirtualMachineRelocateSpecDiskLocator{DiskId: key, Datastore: ref})
+		}
+	}
+	obj, err := m.vc.vm(ctx, m.moref)
+	if err != nil {
+		return err
+	}
+	t, err := obj.Relocate(ctx, spec, types.VirtualMachineMovePriorityDefaultPriority)
+	if err := await(ctx, t, err); err != nil && !unsupported(err) {
+		return fmt.Errorf("VM %s: move its storage: %w", m.name, err)
+	}
+	// A vCenter without storage migration leaves the disks where they are;
+	// the profile is vCD's own record and changes all the same.
+	return nil
+}
+
+// unsupported tells the fault of a vCenter that cannot do something at all.
+func unsupported(err error) bool {
+	var f *types.NotSupported
+	_, is := fault.As(err, &f)
+	return is
+}
+
+// storeBesides is a datastore of the profile, "" when the present one is good.
+func (p *profile) storeBesides(now string) string {
+	if len(p.datastores) == 0 {
+		return ""
+	}
+	for _, d := range p.datastores {
+		if d == now {
+			return ""
+		}
+	}
+	return p.datastores[0]
 }
 
 // putOS sets the guest system.
 func (c *call) putOS() (*answer, error) {
-	return c.putPart(nsOVF, "OperatingSystemSection", func(d *node, p *vmPlan) {
-		p.set(func(s *types.VirtualMachineConfigSpec) { s.GuestId = attr(d, "osType") })
-	})
+	return c.putPart(nsOVF, "OperatingSystemSection")
 }
 
 func (c *call) putCapabilities() (*answer, error) {
-	return c.putPart(nsVCloud, "VmCapabilities", func(d *node, p *vmPlan) { p.capabilities(d) })
+	return c.putPart(nsVCloud, "VmCapabilities")
 }
 
-// putPart changes one part of a VM in vCenter.
-func (c *call) putPart(ns, root string, plan func(*node, *vmPlan)) (*answer, error) {
+// putPart changes one part of a VM: reconfigureVm with that part alone.
+func (c *call) putPart(ns, root string) (*answer, error) {
 	m, err := c.onlyVM(c.change(accessChange))
 	if err != nil {
 		return nil, err
@@ -353,10 +375,5 @@ func (c *call) putPart(ns, root string, plan func(*node, *vmPlan)) (*answer, err
 	if err != nil {
 		return nil, err
 	}
-	p := &vmPlan{}
-	plan(d, p)
-	doc := el("Vm", "name", m.name)
-	return c.accepted(c.start("vappUpdateVm", "Updating Virtual Machine", vmOwner(m), func(ctx context.Context) error {
-		return c.s.reconfigure(ctx, m, doc, p)
-	})), nil
+	return c.updateVM(m, add(el("Vm", "name", m.name), d))
 }

@@ -9,6 +9,7 @@ func (s *Server) routes() []route {
 		adminRoutes(),
 		leaseRoutes(), quotaRoutes(),
 		cloudRoutes(),
+		vmRoutes(),
 		netRoutes(), netCloudRoutes(),
 		catalogRoutes(), templateRoutes(),
 	} {
@@ -152,7 +153,6 @@ func cloudRoutes() []route {
 		{pattern: "GET /cloudapi/1.0.0/orgs", handle: (*call).cloudOrgs},
 		{pattern: "GET /cloudapi/{version}/vdcs/{urn}/computePolicies", handle: (*call).computePolicies},
 		{pattern: "GET /cloudapi/{version}/vdcComputePolicies/{urn}", handle: (*call).computePolicy},
-		{pattern: "GET /cloudapi/{version}/vm/{urn}/snapshots", handle: (*call).cloudSnapshots},
 		{pattern: "GET /cloudapi/{version}/securityTags/vm/{urn}", handle: (*call).securityTags},
 		{pattern: "PUT /cloudapi/{version}/securityTags/vm/{urn}", handle: (*call).setSecurityTags, takes: "application/json"},
 	}

@@ -25,10 +25,11 @@ type sight struct {
 	disks          []diskSight
 }
 
-// A diskSight is the size of a disk, by the key of its device.
+// A diskSight is the size of a disk, by the key of its device and its path.
 type diskSight struct {
 	key   int32
 	bytes int64
+	path  string
 }
 
 // bytes is the capacity of all disks.
@@ -47,7 +48,7 @@ func (f *facts) sight() sight {
 		cpus: f.config.Hardware.NumCPU, memoryMB: f.config.Hardware.MemoryMB,
 	}
 	for _, d := range f.disks() {
-		s.disks = append(s.disks, diskSight{d.Key, capacity(d)})
+		s.disks = append(s.disks, diskSight{d.Key, capacity(d), pathOf(d)})
 	}
 	return s
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -183,6 +182,8 @@ func (c *call) readItem(a *vapp, d *node, from *vm, alone bool) (sourced, error)
 		if err := c.mayMove(from); err != nil {
 			return it, err
 		}
+	} else if len(c.s.disksOf(from)) > 0 {
+		return it, badRequest("The VM %q cannot be copied: it has independent disks.", from.name)
 	}
 	if sp := child(d, "StorageProfile"); sp != nil {
 		p := c.s.profiles[uuidIn(attr(sp, "href"))]
@@ -260,7 +261,7 @@ func (c *call) copyOf(a *vapp, from *vm) (sourced, error) {
 		thing: thing{id: newID(), name: from.name, desc: from.desc, seq: c.s.next()}, vapp: a, vc: from.vc, scopedID: from.scopedID,
 		created: c.s.now(), creating: true, guest: from.guest, computer: from.computer, bootDelay: from.bootDelay, enterBIOS: from.enterBIOS,
 		diskProfiles: map[int32]string{}, products: copies(from.products), meta: append(metadata(nil), from.meta...), toolsSync: from.toolsSync,
-		customize: from.customize,
+		customize: from.customize, noTools: from.noTools, cpuType: from.cpuType,
 	}
 	if from.vapp.vdc == a.vdc {
 		m.policy = from.policy
@@ -317,6 +318,7 @@ func (c *call) sourceOne(ctx context.Context, it sourced) error {
 		s.mu.Lock()
 		m.moref, m.id, m.meta, m.products, m.created, m.tags = it.from.moref, it.from.id, it.from.meta, it.from.products, it.from.created, it.from.tags
 		s.leave(it.from)
+		s.follow(it.from, m)
 		s.mu.Unlock()
 	} else if err := s.clone(ctx, m, it.from.moref); err != nil {
 		return err
@@ -435,10 +437,8 @@ func (c *call) launch(ctx context.Context, a *vapp, doc *node) error {
 	s.mu.Lock()
 	vms := within(a, nil)
 	s.mu.Unlock()
-	if err := s.deployed(a, vms, true); err != nil || !asks("powerOn") {
-		return err
+	if !asks("powerOn") {
+		return s.deployed(a, vms, true)
 	}
-	return s.each(ctx, vms, func(ctx context.Context, obj *object.VirtualMachine, _ *vm) error {
-		return setPower(ctx, obj, "powerOn")
-	})
+	return s.turnOn(ctx, a, vms, true)
 }

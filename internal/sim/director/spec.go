@@ -249,6 +249,7 @@ type VMSpec struct {
 	EnterBIOSSetup     bool
 	Metadata           []MetadataSpec
 	ProductSections    []ProductSection
+	NoTools            bool // VMware Tools is not installed in its guest
 	// Hardware is what the VM is like, where vCenter has it marked, named and
 	// placed as vCD does that already: nobody looks then. Nil otherwise.
 	Hardware *HardwareSpec

@@ -120,7 +120,7 @@ func (c *call) uploadTemplate(k *catalog, v *vdc) (*vappTemplate, error) {
 		return nil, err
 	}
 	if k != nil && k.itemNamed(name) != nil {
-		return nil, duplicate("The catalog %q has an item named %q already.", k.name, name)
+		return nil, nameTaken("The catalog %q has an item named %q already.", k.name, name)
 	}
 	v, p, err := c.uploadPlace(k, v, doc)
 	if err != nil {
@@ -269,7 +269,7 @@ func (c *call) uploadMedia(k *catalog, v *vdc) (*media, error) {
 		return nil, badRequest("The size %q is not a number of bytes.", attr(doc, "size"))
 	}
 	if k != nil && k.itemNamed(name) != nil {
-		return nil, duplicate("The catalog %q has an item named %q already.", k.name, name)
+		return nil, nameTaken("The catalog %q has an item named %q already.", k.name, name)
 	}
 	v, p, err := c.uploadPlace(k, v, doc)
 	if err != nil {

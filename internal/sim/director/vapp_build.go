@@ -291,7 +291,7 @@ func (s *Server) newVM(a *vapp, spec VMSpec) (*vm, error) {
 		thing: thing{id: idOr(spec.ID), name: spec.Name, desc: spec.Description, seq: s.next()}, vapp: a, vc: vc, moref: spec.MoRef,
 		scopedID: idOr(spec.ScopedLocalID), created: s.since(spec.Created), customize: spec.NeedsCustomization, primary: spec.PrimaryNIC,
 		guest: spec.Guest, computer: or(spec.ComputerName, computerName(spec.Name)), bootDelay: spec.BootDelay, enterBIOS: spec.EnterBIOSSetup,
-		diskProfiles: map[int32]string{}, tags: spec.SecurityTags,
+		diskProfiles: map[int32]string{}, tags: spec.SecurityTags, noTools: spec.NoTools,
 	}
 	if p != nil {
 		m.profile = p.id

@@ -1,6 +1,9 @@
 package director
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 func (s *Server) vappRef(tag string, a *vapp) *node {
 	return el(tag, "href", s.vappHref(a), "id", "urn:vcloud:vapp:"+a.id, "name", a.name, "type", mediaVCloud+"vApp+xml")
@@ -54,6 +57,10 @@ func (a *vapp) state() int {
 		if m.state() != st {
 			return stateMixed
 		}
+	}
+	// A vApp that was started keeps running when VMs come to it.
+	if st == stateOff && a.deployed && !slices.ContainsFunc(a.vms, func(m *vm) bool { return m.deployed }) {
+		return stateMixed
 	}
 	return st
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/vmware/govmomi/fault"
 	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/property"
@@ -257,6 +258,26 @@ func listPlaces(ctx context.Context, c *vim25.Client) (map[string]types.ManagedO
 		out[key] = ref
 	}
 	return out, nil
+}
+
+// datacenter is the first datacenter, which vCD uses.
+func (vc *vcenter) datacenter(ctx context.Context) (*object.Datacenter, error) {
+	client, err := vc.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dcs, err := find.NewFinder(client).DatacenterList(ctx, "*")
+	if err != nil {
+		return nil, fmt.Errorf("datacenters: %w", err)
+	}
+	return dcs[0], nil
+}
+
+// alreadyThere tells the fault of a file that exists.
+func alreadyThere(err error) bool {
+	var f *types.FileAlreadyExists
+	_, is := fault.As(err, &f)
+	return is
 }
 
 // vmRef is a VM's moref as govmomi wants it.

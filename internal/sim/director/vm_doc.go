@@ -50,11 +50,33 @@ func (c *call) vmNode(m *vm) *node {
 		add(d, spec)
 	}
 	add(d, text("DateCreated", stamp(m.created)), text("VAppScopedLocalId", m.scopedID))
+	if m.facts != nil && m.state() == stateOn {
+		add(d, c.environment(m))
+	}
 	_, caps := c.capabilities(m)
 	add(d, caps, s.profileRef("StorageProfile", m.profile), c.bootNode(m))
-	if p := s.policies[or(m.policy, s.vdcs[m.vapp.vdc].defaultPolicy)]; p != nil {
-		add(d, add(el("ComputePolicy"), el("VmSizingPolicy", "href", s.href("/cloudapi/1.0.0/vdcComputePolicies/"+p.urn()), "id", p.urn(), "name", p.name,
-			"type", "application/json"), boolean("VmSizingPolicyFinal", false)))
+	return add(d, c.policyNode(m))
+}
+
+// policyNode is a VM's ComputePolicy. A VM without policies of its own has the
+// VDC's default for its size.
+func (c *call) policyNode(m *vm) *node {
+	s, d := c.s, el("ComputePolicy")
+	ref := func(tag string, p *policy) *node {
+		return el(tag, "href", s.href("/cloudapi/1.0.0/vdcComputePolicies/"+p.urn()), "id", p.urn(), "name", p.name, "type", "application/json")
+	}
+	sizing := m.policy
+	if sizing == "" && m.placement == "" {
+		sizing = s.vdcs[m.vapp.vdc].defaultPolicy
+	}
+	if p := s.policies[m.placement]; p != nil {
+		add(d, ref("VmPlacementPolicy", p), boolean("VmPlacementPolicyFinal", false))
+	}
+	if p := s.policies[sizing]; p != nil {
+		add(d, ref("VmSizingPolicy", p), boolean("VmSizingPolicyFinal", false))
+	}
+	if len(d.ChildElements()) == 0 {
+		return nil
 	}
 	return d
 }
@@ -68,6 +90,26 @@ func (m *vm) nested() bool {
 func (c *call) vmLinks(m *vm) []*node {
 	href := c.s.vmHref(m)
 	out := c.powerLinks(href, m.state(), m.deployed)
+	if m.state() == stateOn {
+		out = append(out, link("screen:thumbnail", href+"/screen", ""), link("screen:acquireTicket", href+"/screen/action/acquireTicket", ""),
+			link("screen:acquireMksTicket", href+"/screen/action/acquireMksTicket", mediaVCloud+"mksTicket+xml"),
+			link("installVmwareTools", href+"/action/installVMwareTools", ""))
+	}
+	if m.state() == stateOff {
+		nest := "enable"
+		if m.nested() {
+			nest = "disable"
+		}
+		out = append(out, link(nest+"NestedHypervisor", href+"/action/"+nest+"NestedHypervisor", ""),
+			link("upgrade", href+"/action/upgradeHardwareVersion", ""))
+	}
+	if m.state() != stateSuspended {
+		out = append(out, link("disk:attach", href+"/disk/action/attach", mediaVCloud+"diskAttachOrDetachParams+xml"),
+			link("disk:detach", href+"/disk/action/detach", mediaVCloud+"diskAttachOrDetachParams+xml"))
+	}
+	out = append(out, link("media:insertMedia", href+"/media/action/insertMedia", mediaVCloud+"mediaInsertOrEjectParams+xml"),
+		link("media:ejectMedia", href+"/media/action/ejectMedia", mediaVCloud+"mediaInsertOrEjectParams+xml"),
+		link("down", href+"/metrics/current", mediaVCloud+"metrics.currentUsageSpec+xml"), link("checkCompliance", href+"/action/checkCompliance", ""))
 	return append(out, link("edit", href, mediaVCloud+"vm+xml"), link("remove", href, ""),
 		link("down", href+"/metadata", mediaVCloud+"metadata+xml"),
 		link("down", href+"/productSections/", mediaVCloud+"productSections+xml"),
@@ -203,27 +245,3 @@ func (c *call) capabilities(m *vm) (string, *node) {
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }
-
-func (c *call) bootNode(m *vm) *node {
-	href := c.s.vmHref(m) + "/bootOptions"
-	return add(el("BootOptions", "href", href, "type", mediaVCloud+"bootOptionsSection+xml"), number("BootDelay", m.bootDelay),
-		boolean("EnterBIOSSetup", m.enterBIOS))
-}
-
-func (c *call) bootOptions(m *vm) (string, *node) {
-	return mediaVCloud + "bootOptionsSection", c.bootNode(m)
-}
-
-func (c *call) customizationStatus(m *vm) (string, *node) {
-	status := "GC_COMPLETE"
-	if m.customize {
-		status = "GC_PENDING"
-	}
-	typ := mediaVCloud + "guestcustomizationstatussection"
-	return typ, add(el("GuestCustomizationStatusSection", "href", c.s.vmHref(m)+"/guestcustomizationstatus/", "type", typ+"+xml", "ovf:required", "false"),
-		text("ovf:Info", "Guest customization status"), text("GuestCustStatus", status))
-}
-
-func (c *call) compliance(m *vm) (string, *node) {
-	return mediaVCloud + "vm.complianceResult", add(el("ComplianceResult"), text("ComplianceStatus", "COMPLIANT"))
-}

@@ -3,10 +3,13 @@ package vcenter
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 const sectorSize = 512
@@ -44,20 +47,28 @@ func (d descriptor) encode() []byte {
 }
 
 func readDescriptor(path string) (descriptor, error) {
-	var d descriptor
 	fi, err := os.Stat(path)
 	if err != nil {
-		return d, err
+		return descriptor{}, err
 	}
 	if fi.Size() > 1<<20 {
-		return d, fmt.Errorf("%s: not a disk descriptor", path)
+		return descriptor{}, fmt.Errorf("%s: not a disk descriptor", path)
 	}
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return d, err
+		return descriptor{}, err
 	}
+	d, err := parseDescriptor(raw)
+	if err != nil {
+		return d, fmt.Errorf("%s: %w", path, err)
+	}
+	return d, nil
+}
+
+func parseDescriptor(raw []byte) (descriptor, error) {
+	var d descriptor
 	if !bytes.HasPrefix(raw, []byte("# Disk DescriptorFile")) {
-		return d, fmt.Errorf("%s: not a disk descriptor", path)
+		return d, errors.New("not a disk descriptor")
 	}
 	for sc := bufio.NewScanner(bytes.NewReader(raw)); sc.Scan(); {
 		line := strings.TrimSpace(sc.Text())
@@ -65,6 +76,7 @@ func readDescriptor(path string) (descriptor, error) {
 			f := strings.SplitN(line, " ", 4)
 			if len(f) == 4 {
 				n, _ := strconv.ParseInt(f[1], 10, 64)
+				n = min(n, vdisk.MaxSize/sectorSize+1) // more would not fit into bytes
 				d.size, d.kind = n*sectorSize, strings.ToLower(f[2])
 				d.extent = strings.Trim(f[3], `"`)
 			}
@@ -87,8 +99,8 @@ func readDescriptor(path string) (descriptor, error) {
 			d.cid = uint32(n)
 		}
 	}
-	if d.extent == "" || strings.ContainsAny(d.extent, "/\\") || d.size <= 0 {
-		return d, fmt.Errorf("%s: no usable extent", path)
+	if d.extent == "" || strings.ContainsAny(d.extent, "/\\") || d.size <= 0 || d.size > vdisk.MaxSize {
+		return d, errors.New("no usable extent")
 	}
 	return d, nil
 }

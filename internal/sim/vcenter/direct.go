@@ -2,20 +2,13 @@ package vcenter
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
-	"reflect"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unsafe"
 
-	"github.com/google/uuid"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
@@ -55,6 +48,7 @@ func (s *Server) AddVMs(specs []VMSpec) ([]string, error) {
 		}
 	}
 	refs := b.insert()
+	b.count()
 	for i := range specs {
 		if err := s.loadImages(vmRef(refs[i]), &specs[i]); err != nil {
 			return nil, fmt.Errorf("add VM %s: %w", specs[i].Name, err)
@@ -113,37 +107,6 @@ func (s *Server) newBatch() (*batch, error) {
 		s: s, ctx: s.newContext(), model: model, homes: map[dsPath]bool{},
 		names: map[types.ManagedObjectReference]map[string]types.ManagedObjectReference{},
 	}, nil
-}
-
-// modelVM has vcsim make a VM, takes a copy, and removes it again, so that
-// what is added directly looks like what is made by a task.
-func (s *Server) modelVM() (*simulator.VirtualMachine, error) {
-	if s.pattern != nil {
-		return s.pattern, nil
-	}
-	ctx := s.newContext()
-	name := "model-" + uuid.NewString()
-	ref, err := s.createVM(ctx, &types.CreateVM_Task{
-		This: s.inv.dc.VmFolder, Pool: s.inv.pools[""], Host: &s.inv.hosts[0],
-		Config: types.VirtualMachineConfigSpec{
-			Name: name, GuestId: string(types.VirtualMachineGuestOsIdentifierOtherLinux64Guest), NumCPUs: 1,
-			Files: &types.VirtualMachineFileInfo{VmPathName: dsPath{s.cfg.Datastores[0].Name, name}.join(name + ".vmx").String()},
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	vm, err := s.vm(ref)
-	if err != nil {
-		return nil, err
-	}
-	var pattern simulator.VirtualMachine
-	ctx.WithLock(vm, func() { pattern = *vm; pattern.VirtualMachine = copied(vm.VirtualMachine) })
-	if err := s.destroy(ctx, ref); err != nil {
-		return nil, err
-	}
-	s.pattern = &pattern
-	return s.pattern, nil
 }
 
 // origin makes every choice that a spec leaves open.
@@ -235,7 +198,13 @@ func (b *batch) add(o *origin) error {
 		return err
 	}
 	b.power(d)
-	return b.furnish(d, home, devices)
+	if err := b.furnish(d, home, devices); err != nil {
+		return err
+	}
+	if d.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOn {
+		return nil
+	}
+	return s.swapOn(b.ctx, d.vs, d.VirtualMachine)
 }
 
 // blank is a VM as vcsim makes them, with what the spec says but devices.
@@ -279,23 +248,6 @@ func (b *batch) blank(o *origin) *simulator.VirtualMachine {
 	summarize(vm)
 	b.s.inner(vm, home)
 	return vm
-}
-
-// inner sets what vcsim keeps of a VM beside vSphere's properties.
-func (s *Server) inner(vm *simulator.VirtualMachine, home dsPath) {
-	setUnexported(vm, "log", filepath.Join(s.store.host(home.dir()), "vmware.log"))
-	setUnexported(vm, "uid", uuid.MustParse(uuidOf("bios", home.String())))
-}
-
-// summarize brings the summary in line with the rest.
-func summarize(vm *simulator.VirtualMachine) {
-	c, sum := vm.Config, &vm.Summary
-	sum.Vm = &vm.Self
-	sum.Runtime.Host = vm.Runtime.Host
-	sum.Guest.GuestId = c.GuestId
-	sum.Config.Name, sum.Config.VmPathName, sum.Config.GuestId, sum.Config.GuestFullName = c.Name, c.Files.VmPathName, c.GuestId, c.GuestFullName
-	sum.Config.Uuid, sum.Config.InstanceUuid, sum.Config.HwVersion, sum.Config.ManagedBy = c.Uuid, c.InstanceUuid, c.Version, c.ManagedBy
-	sum.Config.MemorySizeMB, sum.Config.NumCpu, sum.Config.NumEthernetCards = c.Hardware.MemoryMB, c.Hardware.NumCPU, 0
 }
 
 // claimName refuses a name that is taken in a folder.
@@ -437,6 +389,7 @@ func (b *batch) furnish(d *directVM, home dsPath, devices []types.BaseVirtualDev
 // drop undoes what add did.
 func (b *batch) drop() {
 	for _, d := range b.vms {
+		b.s.swapOff(d.vs)
 		for _, l := range d.vs.unmade.layers {
 			_ = b.s.store.remove(l)
 		}
@@ -477,6 +430,19 @@ func (b *batch) insert() []string {
 	return refs
 }
 
+// count has the datastores know what the VMs' disks take.
+func (b *batch) count() {
+	var layers []*layer
+	for _, d := range b.vms {
+		for _, l := range d.vs.unmade.layers {
+			if l.takes() > 0 {
+				layers = append(layers, l)
+			}
+		}
+	}
+	b.s.account(b.ctx, layers...)
+}
+
 // listVMs adds VMs to what holds them.
 func (s *Server) listVMs(ctx *simulator.Context, at types.ManagedObjectReference, vms []types.ManagedObjectReference) {
 	obj := s.model.Map().Get(at)
@@ -498,103 +464,4 @@ func (s *Server) listVMs(ctx *simulator.Context, at types.ManagedObjectReference
 		all := append(slices.Clone(*list), vms...)
 		ctx.Update(obj, []types.PropertyChange{{Name: name, Val: all}})
 	})
-}
-
-// copied is a VM that shares nothing with vm that anybody writes to. Scalars
-// behind pointers are replaced, never written, so that those are shared.
-func copied(vm mo.VirtualMachine) mo.VirtualMachine {
-	return clone(reflect.ValueOf(vm)).Interface().(mo.VirtualMachine)
-}
-
-func clone(v reflect.Value) reflect.Value {
-	switch v.Kind() {
-	case reflect.Pointer:
-		if v.IsNil() || v.Elem().Kind() != reflect.Struct || v.Elem().Type() == reflect.TypeFor[time.Time]() {
-			return v
-		}
-		c := reflect.New(v.Type().Elem())
-		c.Elem().Set(clone(v.Elem()))
-		return c
-	case reflect.Interface:
-		if v.IsNil() {
-			return v
-		}
-		return clone(v.Elem())
-	case reflect.Slice:
-		if v.IsNil() {
-			return v
-		}
-		c := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
-		for i := range v.Len() {
-			c.Index(i).Set(clone(v.Index(i)))
-		}
-		return c
-	case reflect.Struct:
-		c := reflect.New(v.Type()).Elem()
-		c.Set(v)
-		if v.Type() == reflect.TypeFor[time.Time]() {
-			return c
-		}
-		for i := range v.NumField() {
-			switch v.Field(i).Kind() {
-			case reflect.Pointer, reflect.Interface, reflect.Slice, reflect.Struct:
-				if !v.Field(i).IsZero() {
-					c.Field(i).Set(clone(v.Field(i)))
-				}
-			}
-		}
-		return c
-	}
-	return v
-}
-
-// setUnexported sets a field that vcsim fills only in its own way of making
-// VMs, and misses in others.
-func setUnexported(obj any, name string, value any) {
-	f := reflect.ValueOf(obj).Elem().FieldByName(name)
-	if !f.IsValid() || f.Type() != reflect.TypeOf(value) {
-		return // another vcsim: it will say what it lacks
-	}
-	reflect.NewAt(f.Type(), unsafe.Pointer(f.UnsafeAddr())).Elem().Set(reflect.ValueOf(value)) // #nosec: see above
-}
-
-func there(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}
-
-// guestFamily is what vcsim makes of a guest's identifier.
-func guestFamily(id string) string {
-	switch {
-	case strings.HasPrefix(id, "win"):
-		return string(types.VirtualMachineGuestOsFamilyWindowsGuest)
-	case strings.HasPrefix(id, "darwin"):
-		return string(types.VirtualMachineGuestOsFamilyDarwinGuestFamily)
-	}
-	return string(types.VirtualMachineGuestOsFamilyLinuxGuest)
-}
-
-// unexported reads a field of vcsim's that has no other way out.
-func unexported(obj any, name string) any {
-	f := reflect.ValueOf(obj).Elem().FieldByName(name)
-	if !f.IsValid() {
-		return nil
-	}
-	return reflect.NewAt(f.Type(), unsafe.Pointer(f.UnsafeAddr())).Elem().Interface() // #nosec: see setUnexported
-}
-
-// uuidOf makes the same UUID of the same words every time.
-func uuidOf(words ...string) string {
-	h := sha256.New()
-	for _, w := range words {
-		fmt.Fprintf(h, "%d:%s", len(w), w)
-	}
-	id, _ := uuid.FromBytes(h.Sum(nil)[:16])
-	id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80 // version 8: made of something else's bits
-	return id.String()
-}
-
-// diskID is the UUID of a disk that is made without a task.
-func (s *Server) diskID(moref string, file dsPath) string {
-	return "6000C29" + uuidOf("disk", s.cfg.InstanceUUID, moref, file.String())[7:]
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi"
+	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/view"
 	"github.com/vmware/govmomi/vim25/mo"
@@ -197,6 +198,28 @@ func TestUnregisteredDirectVMLeavesItsFiles(t *testing.T) {
 	}
 }
 
+func TestDirectVMMovesToAnotherDatastore(t *testing.T) {
+	s := start(t)
+	c := dial(t, s)
+	ctx := context.Background()
+	vm := direct(t, s, c, vcenter.VMSpec{Name: "a", Disks: []vcenter.DiskSpec{{Size: mib, Fill: 8192, Seed: "s"}}})[0]
+	same := direct(t, s, c, vcenter.VMSpec{Name: "b", Disks: []vcenter.DiskSpec{{Size: mib, Fill: 8192, Seed: "s"}}})[0]
+	ds, err := find.NewFinder(c.Client).Datastore(ctx, "/DC0/datastore/ds2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := ds.Reference()
+	done2(t)(vm.Relocate(ctx, types.VirtualMachineRelocateSpec{Datastore: &ref}, types.VirtualMachineMovePriorityDefaultPriority))
+	if b := flat(disks(props(t, vm).Config.Hardware.Device)[0]); !strings.HasPrefix(b.FileName, "[ds2]") {
+		t.Errorf("it lies at %s", b.FileName)
+	}
+	want := make([]byte, mib)
+	if _, err := guest(t, s, same, 0).ReadAt(want, 0); err != nil {
+		t.Fatal(err)
+	}
+	reads(t, guest(t, s, vm, 0), 0, want)
+}
+
 func TestAddVMsAddsAllOrNone(t *testing.T) {
 	s := start(t)
 	c := dial(t, s)
@@ -208,6 +231,7 @@ func TestAddVMsAddsAllOrNone(t *testing.T) {
 		"a slot twice":        {Name: "n", Disks: []vcenter.DiskSpec{{Size: mib, Unit: 7}}},
 		"no such guest":       {Name: "n", GuestID: "beos"},
 		"no such controller":  {Name: "n", Disks: []vcenter.DiskSpec{{Size: mib, Controller: "st506"}}},
+		"no room":             {Name: "n", Disks: []vcenter.DiskSpec{{Size: 9 << 40}}},
 		"a disk without size": {Name: "n", Disks: []vcenter.DiskSpec{{}}},
 	} {
 		if _, err := s.AddVMs([]vcenter.VMSpec{{Name: "ok", Disks: []vcenter.DiskSpec{{Size: mib}}}, bad}); err == nil {
@@ -298,6 +322,20 @@ func BenchmarkManyVMs(b *testing.B) {
 			b.Errorf("got %d VMs", n)
 		}
 		b.ReportMetric(time.Since(at).Seconds(), "s/list")
+		one := object.NewVirtualMachine(c.Client, types.ManagedObjectReference{Type: "VirtualMachine", Value: must(s.MoRef("vm 1"))(b)})
+		ctx := context.Background()
+		for name, act := range map[string]func() (*object.Task, error){
+			"on":       func() (*object.Task, error) { return one.PowerOn(ctx) },
+			"off":      func() (*object.Task, error) { return one.PowerOff(ctx) },
+			"snapshot": func() (*object.Task, error) { return one.CreateSnapshot(ctx, "s", "", false, false) },
+			"rename":   func() (*object.Task, error) { return one.Rename(ctx, "renamed") },
+		} {
+			at = time.Now()
+			if task, err := act(); err == nil {
+				_ = task.Wait(ctx)
+			}
+			b.ReportMetric(1000*time.Since(at).Seconds(), "ms/"+name)
+		}
 		_ = s.Close()
 	}
 }

@@ -9,13 +9,27 @@
 // files nobody has locked is deleted or moved, whoever needs it.
 //
 // Promises: the content of a disk without snapshots is exactly its raw
-// -flat.vmdk below Config.Dir, sparse where nothing was written; what a
+// -flat.vmdk below Config.Dir (with files beside it from 8 TiB on, see
+// package vdisk), sparse where nothing was written; VMs that AddVMs made have
+// their files from the moment that somebody can see them; what a
 // snapshot froze does not change until the snapshot is removed; changed
 // areas derive from what the guest wrote (in blocks of 64 KiB), never from
 // holes in files; a change ID outlives the snapshot that it was read from.
 //
+// With Config.StateDir all but sessions, tasks and leases survives a restart:
+// the inventory with its morefs, snapshots, change IDs, power states, roles
+// and permissions. A finished task is never forgotten, even by a server that
+// was killed; one that was not finished did not happen, and the files that it
+// left are nobody's. After such an end the changes of disks that ran, or were
+// written to since they were written down, are no longer known: asked for
+// them the server answers FileFault, as a host that finds a disk's tracking
+// file not closed. A state of other hosts or datastores is refused
+// (ErrOtherInventory); networks and resource pools may be added. The format
+// is described in statelog.go and staterecord.go.
+//
 // Refusals: nothing here is shared with the shipped packages, the codecs
-// included; storage migration, templates, encryption and raw device mappings
-// are not simulated; snapshots and change tracking do not survive Close or
-// UnregisterVM.
+// included; templates, encryption and raw device mappings are not simulated;
+// without StateDir snapshots and change tracking do not survive Close, and
+// they never survive UnregisterVM; what tests make go wrong (Faults, full or
+// broken datastores, hosts in maintenance) does not survive.
 package vcenter

@@ -24,6 +24,12 @@ type usage struct {
 // capacity, a thin one and a delta what was written. Nothing when its files
 // are gone.
 func (l *layer) takes() int64 {
+	if l.unmade.Load() {
+		if l.thin {
+			return l.content.fill
+		}
+		return l.capacity()
+	}
 	n := vdisk.Allocated(l.extentPath())
 	if l.parent != nil || l.thin {
 		return n

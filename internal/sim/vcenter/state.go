@@ -117,6 +117,12 @@ func (s *Server) Save() error {
 	if s.keeper == nil || s.keeper.log == nil {
 		return nil
 	}
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return nil // Close saves last
+	}
 	if err := s.save(false); err != nil {
 		return fmt.Errorf("vcenter simulator: save state: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/vmware/govmomi"
@@ -299,6 +300,35 @@ func gone2(c *govmomi.Client, ref types.ManagedObjectReference) error {
 	return errors.Join(err, c.RetrieveOne(context.Background(), ref, []string{"name"}, &f))
 }
 
+func TestKilledTwiceThenClosed(t *testing.T) {
+	e := newEstate(t)
+	s, c := e.start(false)
+	vm := direct(t, s, c, vcenter.VMSpec{Name: "a", ChangeTracking: true, PowerOn: true, Disks: []vcenter.DiskSpec{{Size: 4 * mib}}})[0]
+	content := random(mib)
+	if err := s.Save(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, guest(t, s, vm, 0), 0, content)
+	e = e.killed()
+	s, c = e.start(true)
+	write(t, guest(t, s, again(vm, c), 0), mib, content)
+	e = e.killed()
+	s, c = e.start(true)
+	reads(t, guest(t, s, again(vm, c), 0), 0, append(content[:mib:mib], content...))
+	id := flat(frozen(t, again(vm, c), snapshot(t, again(vm, c), "x"))[0]).ChangeId
+	write(t, guest(t, s, again(vm, c), 0), 2*mib, content)
+	e.close(s)
+	if err := s.Save(); err != nil {
+		t.Error(err)
+	}
+	_, c = e.start(true)
+	snap := snapshot(t, again(vm, c), "y")
+	areas, _, err := changed(again(vm, c), &snap, frozen(t, again(vm, c), snap)[0], id)
+	if err != nil || len(areas) != 1 || areas[0] != (vcenter.Range{Offset: 2 * mib, Length: mib}) {
+		t.Errorf("after a clean end: got %v, %v", areas, err)
+	}
+}
+
 func TestStateOfAnotherInventoryIsRefused(t *testing.T) {
 	for name, change := range map[string]func(*vcenter.Config){
 		"hosts":      func(c *vcenter.Config) { c.Hosts = 3 },
@@ -337,5 +367,72 @@ func TestSavingNothingNewCostsNothing(t *testing.T) {
 	}
 	if first > 400_000 {
 		t.Errorf("100 VMs take %s", fmt.Sprint(first))
+	}
+}
+
+// Saves come at any time. Whatever they saw, a server that is killed then
+// comes back with disks that hold what was written.
+func TestSavesWhileMuchHappens(t *testing.T) {
+	e := newEstate(t)
+	s, c := e.start(false)
+	ctx := context.Background()
+	var specs []vcenter.VMSpec
+	for i := range 4 {
+		specs = append(specs, vcenter.VMSpec{Name: fmt.Sprint("vm", i), ChangeTracking: true, PowerOn: true, Disks: []vcenter.DiskSpec{{Size: 8 * mib, Thin: true}}})
+	}
+	vms := direct(t, s, c, specs...)
+	var busy sync.WaitGroup
+	for i, vm := range vms {
+		busy.Add(1)
+		go func() {
+			defer busy.Done()
+			for n := range 6 {
+				g, err := s.Disk(vm.Reference().Value, 0)
+				if err == nil {
+					_, err = g.WriteAt([]byte{byte(n + 1)}, int64(n)*mib)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				if _, err := finish(vm.CreateSnapshot(ctx, "s", "", false, false)); err != nil {
+					t.Error(err)
+				}
+				if n%2 == i%2 {
+					if _, err := finish(vm.RemoveAllSnapshot(ctx, nil)); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}()
+	}
+	stop := make(chan struct{})
+	var saver sync.WaitGroup
+	saver.Add(1)
+	go func() {
+		defer saver.Done()
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if err := s.Save(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	busy.Wait()
+	close(stop)
+	saver.Wait()
+	e = e.killed()
+	s, c = e.start(true)
+	for _, vm := range vms {
+		for n := range 6 {
+			reads(t, guest(t, s, again(vm, c), 0), int64(n)*mib, []byte{byte(n + 1)})
+		}
+		done2(t)(again(vm, c).RemoveAllSnapshot(ctx, nil))
+		for n := range 6 {
+			reads(t, guest(t, s, again(vm, c), 0), int64(n)*mib, []byte{byte(n + 1)})
+		}
 	}
 }

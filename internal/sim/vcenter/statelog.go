@@ -37,6 +37,8 @@ const (
 	frameNote   = 'n'
 
 	frameMax = 1 << 30
+	// stateTemp names new state files until they are whole.
+	stateTemp = ".vcenter.state-*"
 	// slack is how much of a state file may be out of date.
 	slack = 8 << 20
 )
@@ -50,6 +52,7 @@ type stateLog struct {
 	end   int64
 	live  map[string]span // newest record of each key
 	notes map[string]uint64
+	ended bool
 }
 
 type span struct{ off, n int64 }
@@ -131,7 +134,7 @@ func readState(r io.Reader) (*stateFile, error) {
 			committed, s.clean = true, len(value) == 1 && value[0] == 1
 		}
 	}
-	if !committed {
+	if !committed || len(s.records) == 0 {
 		return nil, nil
 	}
 	return s, nil
@@ -162,6 +165,10 @@ func openState(dir string, old *stateFile) (*stateLog, error) {
 		return nil, err
 	}
 	l := &stateLog{path: statePath(dir), live: map[string]span{}, notes: map[string]uint64{}}
+	left, _ := filepath.Glob(filepath.Join(dir, stateTemp)) // by a server that was killed
+	for _, path := range left {
+		_ = os.Remove(path)
+	}
 	if old == nil {
 		return l, nil // begins with the first commit
 	}
@@ -179,7 +186,7 @@ func openState(dir string, old *stateFile) (*stateLog, error) {
 // rewrite puts a new file, of the frames that each passes to put, in the
 // place of the old one.
 func (l *stateLog) rewrite(each func(put func(key string, frame []byte) error) error) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(l.path), ".vcenter.state-*")
+	tmp, err := os.CreateTemp(filepath.Dir(l.path), stateTemp)
 	if err != nil {
 		return err
 	}
@@ -235,7 +242,7 @@ func (l *stateLog) note(key string, gen uint64) {
 	defer l.mu.Unlock()
 	l.notes[key] = max(l.notes[key], gen)
 	if l.f == nil {
-		return // nothing was written down yet that it could be newer than
+		return // nothing is written down that it could be newer than, or the end
 	}
 	b := noteFrame(key, gen)
 	// A note that cannot be written is lost only if the server dies before
@@ -256,10 +263,8 @@ type change struct {
 func (l *stateLog) commit(changes []change, clean bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, c := range changes {
-		if gen, ok := l.notes[c.key]; ok && (c.value == nil || gen <= c.gen) {
-			delete(l.notes, c.key)
-		}
+	if l.ended {
+		return errors.New("the server has ended")
 	}
 	if l.f == nil {
 		if err := l.rewrite(func(put func(string, []byte) error) error { return nil }); err != nil {
@@ -287,6 +292,9 @@ func (l *stateLog) commit(changes []change, clean bool) error {
 	l.end += int64(buf.Len())
 	var live int64
 	for _, c := range changes {
+		if gen, ok := l.notes[c.key]; ok && (c.value == nil || gen <= c.gen) {
+			delete(l.notes, c.key)
+		}
 		if l.live[c.key] = spans[c.key]; c.value == nil {
 			delete(l.live, c.key)
 		}
@@ -319,6 +327,7 @@ func (l *stateLog) compact() error {
 func (l *stateLog) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.ended = true
 	if l.f == nil {
 		return nil
 	}

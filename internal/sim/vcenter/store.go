@@ -219,12 +219,13 @@ func (st *store) openParent(p dsPath, d descriptor, depth int) (*layer, error) {
 	if d.parent == "" {
 		return nil, nil
 	}
-	at := p.dir().join(d.parent)
-	if strings.HasPrefix(d.parent, "[") {
-		var err error
-		if at, err = parseDS(d.parent); err != nil {
-			return nil, err
-		}
+	name := d.parent
+	if !strings.HasPrefix(name, "[") {
+		name = p.dir().join(name).String()
+	}
+	at, err := parseDS(name) // which keeps to the datastore: clients write descriptors too
+	if err != nil {
+		return nil, err
 	}
 	if depth > 2*maxChain {
 		return nil, refuse(&types.InvalidDiskFormat{}, "disk %s: too many disks lie under it, or itself does", p)
