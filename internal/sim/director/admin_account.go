@@ -49,7 +49,7 @@ func (c *call) newAccount(o *org, name, scope, software string) (*serviceAccount
 	}
 	for _, a := range c.s.accounts {
 		if a.org == o && strings.EqualFold(a.name, name) {
-			return nil, nameTaken(name)
+			return nil, nameExists(name)
 		}
 	}
 	a := &serviceAccount{thing: thing{id: newID(), name: name, seq: c.s.next()}, org: o, software: software, status: accountCreated}

@@ -116,7 +116,7 @@ func (c *call) cloudCreateUser() (*answer, error) {
 	case !nameOK.MatchString(u.name):
 		return nil, badRequest("The user name %q is not valid.", u.name)
 	case c.s.userNamed(o.id, u.name) != nil:
-		return nil, nameTaken(u.name)
+		return nil, nameExists(u.name)
 	case b.Password == "" && !u.external:
 		return nil, badRequest("A user that is not external needs a password.")
 	}

@@ -76,7 +76,7 @@ func (c *call) orgName(name string, o *org) error {
 		return badRequest("The organization name %q is not valid.", name)
 	}
 	if other := c.s.orgNamed(name); other != nil && other != o {
-		return duplicate(name)
+		return nameExists(name)
 	}
 	return nil
 }

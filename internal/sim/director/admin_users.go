@@ -118,7 +118,7 @@ func (c *call) createUser() (*answer, error) {
 		return nil, badRequest("The user name %q is not valid.", name)
 	}
 	if c.s.userNamed(o.id, name) != nil {
-		return nil, duplicate(name)
+		return nil, nameExists(name)
 	}
 	u := &user{thing: thing{id: newID(), name: name, seq: c.s.next()}, org: o.id}
 	if child(d, "Role") == nil {
