@@ -358,6 +358,10 @@ var ids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+`)
 // diskPath are the addresses of documents of independent disks.
 var diskPath = regexp.MustCompile(`^/api/(disk/[^/]*|vdc/[^/]*/disk)$`)
 
+// newerAttributes are those that API versions after 30.0 added
+// (QueryResultVAppNetworkRecordType).
+var newerAttributes = regexp.MustCompile(` isLinked="[a-z]+"`)
+
 // shape is what elements and attributes a document has, each counted once.
 func shape(body []byte) string {
 	seen, path := map[string]bool{}, []string{}
@@ -396,6 +400,7 @@ func (c *cloud) validate() {
 		if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) {
 			return
 		}
+		body = newerAttributes.ReplaceAll(body, nil)
 		key := what + shape(body)
 		if seen[key] {
 			return

@@ -102,7 +102,9 @@ func (s *Server) addNSXT(name string) string {
 
 // addSystemProfiles makes the application port profiles that come with NSX-T.
 func (s *Server) addSystemProfiles() {
-	for _, p := range []struct{ name, protocol, port string }{{"HTTP", "TCP", "80"}, {"HTTPS", "TCP", "443"}, {"SSH", "TCP", "22"}, {"DNS", "UDP", "53"}} {
+	for _, p := range []struct{ name, protocol, port string }{{"HTTP", "TCP", "80"}, {"HTTPS", "TCP", "443"}, {"SSH", "TCP", "22"},
+		{"DNS", "UDP", "53"}, {"FTP", "TCP", "21"}, {"NTP", "UDP", "123"}, {"SMTP", "TCP", "25"}, {"LDAP", "TCP", "389"}, {"MySQL", "TCP", "3306"},
+		{"RDP", "TCP", "3389"}} {
 		id := uuidOf("application port profile", p.name)
 		s.netDocs[id] = &netDoc{thing: thing{id: id, name: p.name, seq: s.next()}, kind: "applicationPortProfile", body: asText(map[string]any{
 			"name": p.name, "description": p.name, "scope": "SYSTEM",

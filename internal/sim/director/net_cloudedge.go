@@ -175,7 +175,7 @@ func (s *Server) mayDedicate(n *extNet, e *edge, dedicated bool) error {
 func (s *Server) joinSubnet(e *edge, n *extNet, u *uplink, sub subnetJSON) error {
 	sc := sub.scope()
 	i := slices.IndexFunc(n.subnets, func(o ipScope) bool { return sameAddress(o.gateway, sc.gateway) })
-	asks := len(sc.ranges) > 0 || sub.PrimaryIP != "" || sub.AutoAllocateIPRanges && sub.TotalIPCount > 0
+	asks := len(sc.ranges) > 0 || sub.PrimaryIP != "" || sub.AutoAllocateIPRanges
 	if i < 0 {
 		if asks {
 			return badRequest("The external network %q has no subnet with the gateway %s.", n.name, sc.gateway)
@@ -194,17 +194,8 @@ func (s *Server) joinSubnet(e *edge, n *extNet, u *uplink, sub subnetJSON) error
 		}
 	}
 	if sub.AutoAllocateIPRanges {
-		have := sc.poolSize()
-		for _, r := range n.subnets[i].ranges {
-			rg, err := r.parse()
-			for a := rg.first; err == nil && have < sub.TotalIPCount && a.IsValid() && !rg.last.Less(a); a = a.Next() {
-				if !taken[a.String()] && !sc.inPool(a) {
-					sc.ranges, have = append(sc.ranges, IPRange{a.String(), a.String()}), have+1
-				}
-			}
-		}
-		if have < sub.TotalIPCount {
-			return badRequest("The external network %q has not got %d addresses left.", n.name, sub.TotalIPCount)
+		if err := sc.allot(n, i, sub, taken); err != nil {
+			return err
 		}
 	}
 	primary := sub.PrimaryIP
@@ -221,6 +212,31 @@ func (s *Server) joinSubnet(e *edge, n *extNet, u *uplink, sub subnetJSON) error
 		return badRequest("The primary IP address %s is not one of edge gateway %q.", primary, e.name)
 	}
 	u.subnets, u.primary = append(u.subnets, sc), append(u.primary, primary)
+	return nil
+}
+
+// allot gives a subnet of an uplink as many addresses as it asks for: its
+// primary one, others that it has, and free ones of the pool.
+func (sc *ipScope) allot(n *extNet, i int, sub subnetJSON, taken map[string]bool) error {
+	if sub.TotalIPCount < 1 {
+		return badRequest("An edge gateway keeps its primary IP address on external network %q.", n.name)
+	}
+	has := uplink{subnets: []ipScope{*sc}, primary: []string{sub.PrimaryIP}}.addresses()
+	for _, r := range n.subnets[i].ranges {
+		rg, err := r.parse()
+		for a := rg.first; err == nil && len(has) < sub.TotalIPCount && a.IsValid() && !rg.last.Less(a); a = a.Next() {
+			if !taken[a.String()] && !slices.Contains(has, a) {
+				has = append(has, a)
+			}
+		}
+	}
+	if len(has) < sub.TotalIPCount {
+		return badRequest("The external network %q has not got %d addresses left.", n.name, sub.TotalIPCount)
+	}
+	sc.ranges = nil
+	for _, a := range has[:sub.TotalIPCount] {
+		sc.ranges = append(sc.ranges, IPRange{a.String(), a.String()})
+	}
 	return nil
 }
 

@@ -229,3 +229,19 @@ func dropFilter(raw string) string {
 	}
 	return strings.Join(keep, "&")
 }
+
+// importableSwitches lists the segments of NSX-T that nobody has imported yet.
+// Tenants see those of their VDC's manager.
+func (c *call) importableSwitches() (*answer, error) {
+	manager := uuidIn(c.query("nsxTManager"))
+	if v := c.s.vdcs[uuidIn(c.query("orgVdc"))]; v != nil && !c.provider() && v.org != c.login.org.id {
+		return nil, noAccess("vdc", v.id)
+	}
+	out := []any{}
+	for _, d := range sorted(c.s.netDocs) {
+		if d.kind == "segment" && (manager == "" || d.parent == manager) && !c.s.imported(d.id) {
+			out = append(out, map[string]any{"id": d.id, "name": d.name})
+		}
+	}
+	return asJSON(out), nil
+}

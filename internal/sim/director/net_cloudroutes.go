@@ -45,6 +45,8 @@ func netCloudRoutes() []route {
 		json("GET", "/nsxTResources/edgeClusters", func(c *call) (*answer, error) { return c.importable("edgeCluster") }),
 		json("GET", "/firewallGroups/summaries", fwGroups.list), json("GET", "/firewallGroups/{urn}/associatedVMs", (*call).associatedVMs),
 		admin("GET", "/networkPools/networkPoolSummaries", networkPools.list),
+		// An address from before the OpenAPI, which takes no API version.
+		{pattern: "GET /network/orgvdcnetworks/importableswitches", handle: (*call).importableSwitches, noAccept: true},
 	}
 	for path, k := range map[string]*docKind{
 		"/edgeGateways/{urn}/nat/rules": natRules, "/edgeGateways/{urn}/routing/staticRoutes": staticRoutes,

@@ -273,3 +273,13 @@ func (c *call) netPool() (*answer, error) {
 		"type", mediaAdmin+"networkPool+xml")
 	return ok(mediaAdmin+"networkPool", add(d, text("Description", p.desc))), nil
 }
+
+// nsxtManager is admin/extension/nsxtManagers/ID, which is JSON, and whose id
+// is no URN.
+func (c *call) nsxtManager() (*answer, error) {
+	m := c.s.netDocs[uuidIn(c.path("id"))]
+	if m == nil || m.kind != "nsxtManager" {
+		return nil, missing("nsxtManager", c.path("id"))
+	}
+	return asJSON(overlay(m.body, map[string]any{"id": m.id, "name": m.name, "href": c.s.href(c.r.URL.Path), "type": mediaAdmin + "vmwNsxTManager+json"})), nil
+}

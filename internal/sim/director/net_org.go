@@ -94,7 +94,8 @@ func (c *call) orgNetDoc(n *orgNet, admin bool) *node {
 	}
 	conf := add(el("Configuration"), scopes)
 	if n.mode == "bridged" && n.external != "" && c.provider() {
-		add(conf, s.ref("ParentNetwork", "/api/admin/network/", n.externalID, n.external, mediaAdmin+"network+xml"))
+		add(conf, el("ParentNetwork", "href", s.href("/api/admin/network/"+n.externalID), "id", "urn:vcloud:network:"+n.externalID, "name", n.external,
+			"type", mediaAdmin+"network+xml"))
 	}
 	add(conf, text("FenceMode", n.mode), boolean("RetainNetInfoAcrossDeployments", false))
 	if n.mode == "natRouted" {
@@ -110,19 +111,13 @@ func (c *call) orgNetDoc(n *orgNet, admin bool) *node {
 	return add(d, boolean("IsShared", n.shared))
 }
 
-// listOrgNets is admin/vdc/ID/networks.
+// listOrgNets is the query that the orgVdcNetworks link of a VDC leads to.
 func (c *call) listOrgNets() (*answer, error) {
 	v, err := c.adminVDC()
 	if err != nil {
 		return nil, err
 	}
-	d := el("OrgVdcNetworks", "href", c.s.href("/api/admin/vdc/"+v.id+"/networks"), "type", mediaAdmin+"orgVdcNetworks+xml")
-	for _, n := range sorted(c.s.nets) {
-		if n.vdc == v.id {
-			add(d, c.orgNetDoc(n, true))
-		}
-	}
-	return ok(mediaAdmin+"orgVdcNetworks", d), nil
+	return c.recordsOf("orgVdcNetwork", c.networkRecords(), v)
 }
 
 // adminVDC is the VDC of the path for somebody who may change its networks.
@@ -166,10 +161,7 @@ func (c *call) readOrgNet(n *orgNet, doc *node) error {
 	if conf == nil {
 		return badRequest("The network %q has no configuration.", attr(doc, "name"))
 	}
-	n.name = attr(doc, "name")
-	if d := child(doc, "Description"); d != nil {
-		n.desc = allText(d)
-	}
+	n.name, n.desc = attr(doc, "name"), raw(doc, "Description")
 	if v := value(doc, "IsShared"); v != "" {
 		n.shared = truth(v)
 	}

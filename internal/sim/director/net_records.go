@@ -102,7 +102,9 @@ func (c *call) vappNetworkRecords() []*record {
 		sc := s.poolOf(n)
 		r := &record{tag: "VAppNetworkRecord", attrs: []string{"href", s.href("/api/network/" + n.id), "name", n.name,
 			"isIpScopeInherited", yes(s.inherits(n)), "gateway", sc.gateway, "netmask", sc.netmask, "dns1", sc.dns1, "dns2", sc.dns2,
-			"dnsSuffix", sc.suffix, "vApp", s.vappHref(n.vapp), "isBusy", yes(s.occupied(n.vapp, nil))}}
+			"dnsSuffix", sc.suffix, "vApp", s.vappHref(n.vapp), "isBusy", yes(s.occupied(n.vapp, nil)),
+			// Whether it stands for an org network (newer than the schemas).
+			"isLinked", yes(s.inherits(n))}}
 		if c.adminQuery() {
 			r.tag = "AdminVAppNetworkRecord"
 			r.attrs = append(r.attrs, "vappName", n.vapp.name, "org", s.href("/api/org/"+s.orgOf(n.vapp).id))
@@ -130,9 +132,6 @@ func (c *call) relationRecords() []*record {
 			"org", s.href("/api/org/" + s.orgOf(n.vapp).id), "orgNetwork", s.href("/api/network/" + p.id), "orgNetworkName", p.name,
 			"configurationType", n.mode(), "ownerName", owner.name}}
 		r.load = func() { r.attrs = append(r.attrs, "status", stateNames[n.vapp.state()]) }
-		if c.adminQuery() {
-			r.tag = "AdminVAppOrgNetworkRelationRecord"
-		}
 		out = append(out, r)
 	}
 	return out
@@ -160,8 +159,13 @@ func (c *call) vdcEdges() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.recordsOf("edgeGateway", c.edgeRecords(), v)
+}
+
+// recordsOf are those of the records that belong to a VDC.
+func (c *call) recordsOf(name string, all []*record, v *vdc) (*answer, error) {
 	var recs []*record
-	for _, r := range c.edgeRecords() {
+	for _, r := range all {
 		if at, _ := r.get("vdc"); strings.HasSuffix(at, v.id) {
 			recs = append(recs, r)
 		}
@@ -170,7 +174,7 @@ func (c *call) vdcEdges() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ok(mediaVCloud+"query.records", c.queryResult("edgeGateway", "records", p, recs)), nil
+	return ok(mediaVCloud+"query.records", c.queryResult(name, "records", p, recs)), nil
 }
 
 func (c *call) externalRecords() []*record {

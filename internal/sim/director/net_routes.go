@@ -24,6 +24,7 @@ func netRoutes() []route {
 		{pattern: "DELETE /api/admin/extension/externalnet/{id}", handle: (*call).deleteExtNet, provider: true},
 		{pattern: "GET /api/admin/extension/networkPoolReferences", handle: (*call).netPoolRefs, provider: true},
 		{pattern: "GET /api/admin/extension/networkPool/{id}", handle: (*call).netPool, provider: true},
+		{pattern: "GET /api/admin/extension/nsxtManagers/{id}", handle: (*call).nsxtManager, provider: true, noAccept: true},
 	}
 	for _, base := range []string{"/api/network/{id}", "/api/admin/network/{id}"} {
 		routes = append(routes, route{pattern: "GET " + base, handle: (*call).getNetwork},

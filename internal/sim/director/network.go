@@ -177,6 +177,9 @@ func (s *Server) configure(n *vappNet, conf *node) error {
 	for _, sc := range childrenOf(child(conf, "IpScopes"), "IpScope") {
 		drop(sc, "AllocatedIpAddresses")
 		drop(sc, "SubAllocations")
+		if rs := child(sc, "IpRanges"); rs != nil && len(rs.ChildElements()) == 0 {
+			sc.RemoveChild(rs)
+		}
 	}
 	had := n.parent
 	if err := s.connectTo(n, child(conf, "ParentNetwork")); err != nil {
