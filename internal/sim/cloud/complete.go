@@ -138,6 +138,9 @@ func (c *checker) org(thing string, s *Site, o *Org) {
 	unique(c, thing, "user", o.Users, userName)
 	unique(c, thing, "role", o.Roles, func(r *Role) string { return r.Name })
 	for _, r := range o.Roles {
+		if slices.Contains(director.PredefinedRoles(), r.Name) {
+			c.add(thing, "role %s: the name is a predefined role's", r.Name)
+		}
 		for _, right := range r.Rights {
 			if !slices.Contains(director.Rights(), right) {
 				c.add(thing, "role %s: vCD has no right %q", r.Name, right)

@@ -118,6 +118,9 @@ func TestParseRefuses(t *testing.T) {
 		{"a vCenter that cannot name a folder", "name: vc1", "name: ../vc", "vCenter ../vc: name"},
 		{"a system visibility in the general domain", "key: k,", "key: k, visibility: private,", `metadata "k": visibility`},
 		{"a second document", "version: 1", "---\nversion: 1\n---\nversion: 1", "more than one YAML document"},
+		{"an API version that there is not", "- id: lab", "- id: lab\n  apiVersions: ['40.0']", `site lab: apiVersions: no version "40.0"`},
+		{"a right that vCD has not", "  - name: acme", "  - name: acme\n    roles: [{name: mine, rights: ['vApp: Fly']}]", `org acme: role mine: vCD has no right "vApp: Fly"`},
+		{"a role of a name that vCD has", "  - name: acme", "  - name: acme\n    roles: [{name: vApp User}]", `org acme: role vApp User: the name is a predefined role's`},
 		{"a mask with a hole", "gateway: 192.168.1.1", "gateway: 192.168.1.1, netmask: 255.0.255.0", "network front: netmask"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

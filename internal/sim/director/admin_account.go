@@ -2,7 +2,6 @@ package director
 
 import (
 	"encoding/json"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -50,7 +49,7 @@ func (c *call) newAccount(o *org, name, scope, software string) (*serviceAccount
 	}
 	for _, a := range c.s.accounts {
 		if a.org == o && strings.EqualFold(a.name, name) {
-			return nil, refuse(http.StatusBadRequest, "DUPLICATE_NAME", "The name %q already exists.", name)
+			return nil, nameExists(name)
 		}
 	}
 	a := &serviceAccount{thing: thing{id: newID(), name: name, seq: c.s.next()}, org: o, software: software, status: accountCreated}

@@ -54,7 +54,7 @@ func (c *call) createBundle(global bool) (*answer, error) {
 		return nil, err
 	}
 	if c.s.bundleNamed(body.Name, global) != nil {
-		return nil, duplicate(body.Name)
+		return nil, nameExists(body.Name)
 	}
 	b := &rightsBundle{thing: thing{id: newID(), name: body.Name, desc: body.Description, seq: c.s.next()}, global: global, key: undefinedKey,
 		publishAll: body.PublishAll != nil && *body.PublishAll}
@@ -73,7 +73,7 @@ func (c *call) updateBundle(global bool) (*answer, error) {
 		return nil, err
 	}
 	if other := c.s.bundleNamed(body.Name, global); other != nil && other != b {
-		return nil, duplicate(body.Name)
+		return nil, nameExists(body.Name)
 	}
 	for _, r := range c.s.roles {
 		if r.global == b.id {

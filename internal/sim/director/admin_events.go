@@ -28,7 +28,7 @@ const keptEvents = 10000
 
 // note adds an event to the trail.
 func (s *Server) note(e *event) {
-	e.id, e.at = newID(), time.Now()
+	e.id, e.at = newID(), s.now()
 	s.events = append(s.events, e)
 	if len(s.events) > keptEvents {
 		s.events = append([]*event(nil), s.events[len(s.events)-keptEvents*3/4:]...)
@@ -246,4 +246,23 @@ func (c *call) strandedRecords() []*record {
 func (c *call) cellRecords() []*record {
 	return []*record{{tag: "CellRecord", attrs: []string{"name", c.s.siteName(), "primaryIp", c.s.URL().Hostname(), "isActive", "1", "isVMwareVc", "0",
 		"buildDate", stamp(buildTime), "version", buildVersion}}}
+}
+
+// orgOfObject is the organization that an object belongs to, or otherwise.
+func (s *Server) orgOfObject(o taskOwner, otherwise *org) *org {
+	vdc := o.id
+	if a := s.vapps[o.id]; a != nil {
+		vdc = a.vdc
+	} else if m := s.vms[o.id]; m != nil {
+		vdc = m.vapp.vdc
+	} else if n := s.nets[o.id]; n != nil {
+		vdc = n.vdc
+	}
+	id := o.id
+	if v := s.vdcs[vdc]; v != nil {
+		id = v.org
+	} else if k := s.catalogs[o.id]; k != nil {
+		id = k.org
+	}
+	return or(s.orgs[id], otherwise)
 }

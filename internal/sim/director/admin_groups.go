@@ -57,7 +57,7 @@ func (c *call) createGroup() (*answer, error) {
 	}
 	for _, other := range c.s.groups {
 		if other.org == o.id && other.name == g.name {
-			return nil, duplicate(g.name)
+			return nil, nameExists(g.name)
 		}
 	}
 	c.s.groups[g.id] = g
@@ -162,7 +162,7 @@ func (c *call) postRole() (*answer, error) {
 	}
 	name := attr(d, "name")
 	if name == "" || c.s.roleNamed(o.id, name) != nil {
-		return nil, duplicate(name)
+		return nil, nameExists(name)
 	}
 	names, err := c.roleRightsOf(d, o)
 	if err != nil {
@@ -185,7 +185,7 @@ func (c *call) putRole() (*answer, error) {
 	}
 	name := attr(d, "name")
 	if other := c.s.roleNamed(r.org, name); name == "" || other != nil && other != r {
-		return nil, duplicate(name)
+		return nil, nameExists(name)
 	}
 	names, err := c.roleRightsOf(d, c.s.orgs[r.org])
 	if err != nil {

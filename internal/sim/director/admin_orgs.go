@@ -27,6 +27,7 @@ func orgAdminRoutes() []route {
 	for _, key := range []string{"/{key}", "/{domain}/{key}"} {
 		at := " /api/admin/org/{id}/metadata" + key
 		routes = append(routes, route{pattern: "GET" + at, handle: (*call).getMetadataValue},
+			route{pattern: "GET /api/org/{id}/metadata" + key, handle: (*call).getMetadataValue},
 			route{pattern: "PUT" + at, handle: (*call).putMetadataValue, takes: mediaVCloud + "metadata.value"},
 			route{pattern: "DELETE" + at, handle: (*call).deleteMetadata})
 	}
@@ -75,7 +76,7 @@ func (c *call) orgName(name string, o *org) error {
 		return badRequest("The organization name %q is not valid.", name)
 	}
 	if other := c.s.orgNamed(name); other != nil && other != o {
-		return duplicate(name)
+		return nameExists(name)
 	}
 	return nil
 }

@@ -180,6 +180,7 @@ S Organization vDC Gateway: Update Properties
 O Organization vDC Distributed Firewall: Configure Rules
 O Organization vDC Distributed Firewall: View Rules
 S Organization vDC Distributed Firewall: Enable/Disable
+O Organization vDC Gateway: Configure BGP Routing
 O Organization vDC Gateway: Configure DHCP
 O Organization vDC Gateway: Configure DNS
 O Organization vDC Gateway: Configure Firewall
@@ -188,10 +189,13 @@ O Organization vDC Gateway: Configure L2 VPN
 O Organization vDC Gateway: Configure Load Balancer
 O Organization vDC Gateway: Configure NAT
 O Organization vDC Gateway: Configure Remote Access
+O Organization vDC Gateway: Configure Route Advertisement
+O Organization vDC Gateway: Configure SLAAC Profile
 O Organization vDC Gateway: Configure SSL VPN
 O Organization vDC Gateway: Configure Static Routing
 O Organization vDC Gateway: Configure Syslog
 O Organization vDC Gateway: View
+O Organization vDC Gateway: View BGP Routing
 O Organization vDC Gateway: View DHCP
 O Organization vDC Gateway: View DNS
 O Organization vDC Gateway: View Firewall
@@ -200,6 +204,8 @@ O Organization vDC Gateway: View L2 VPN
 O Organization vDC Gateway: View Load Balancer
 O Organization vDC Gateway: View NAT
 O Organization vDC Gateway: View Remote Access
+O Organization vDC Gateway: View Route Advertisement
+O Organization vDC Gateway: View SLAAC Profile
 O Organization vDC Gateway: View SSL VPN
 O Organization vDC Gateway: View Static Routing
 # General
@@ -367,6 +373,15 @@ var predefinedRoles = []struct{ name, letter, desc string }{
 	{RoleVAppUser, "U", "Rights given to a user who uses vApps created by others"},
 	{RoleConsole, "K", "Rights needed to access the console of a VM"},
 	{RoleDefer, "-", "Users with this role will receive their rights from the identity provider"},
+}
+
+// PredefinedRoles are the names of the roles that every organization has.
+func PredefinedRoles() []string {
+	var out []string
+	for _, r := range predefinedRoles {
+		out = append(out, r.name)
+	}
+	return out
 }
 
 // defaultRights are the names of the rights that a predefined role begins with.

@@ -201,7 +201,7 @@ func (c *call) roleBody() (roleBody, error) {
 	return b, nil
 }
 
-func duplicate(name string) *apiError {
+func nameExists(name string) *apiError {
 	return refuse(http.StatusBadRequest, "DUPLICATE_NAME", "The name %q already exists.", name)
 }
 
@@ -215,7 +215,7 @@ func (c *call) createRole() (*answer, error) {
 		return nil, err
 	}
 	if c.s.roleNamed(o.id, b.Name) != nil {
-		return nil, duplicate(b.Name)
+		return nil, nameExists(b.Name)
 	}
 	r := &role{thing: thing{id: newID(), name: b.Name, desc: b.Description, seq: c.s.next()}, org: o.id}
 	c.s.roles[r.id] = r
@@ -233,7 +233,7 @@ func (c *call) updateRole() (*answer, error) {
 		return nil, err
 	}
 	if other := c.s.roleNamed(r.org, b.Name); other != nil && other != r {
-		return nil, duplicate(b.Name)
+		return nil, nameExists(b.Name)
 	}
 	c.s.renameRole(r, b.Name)
 	r.desc = b.Description
@@ -246,6 +246,11 @@ func (s *Server) renameRole(r *role, name string) {
 	for _, u := range s.users {
 		if u.org == r.org && u.role == r.name {
 			u.role = name
+		}
+	}
+	for _, a := range s.accounts {
+		if a.org.id == r.org && a.user.role == r.name {
+			a.user.role = name
 		}
 	}
 	r.name = name

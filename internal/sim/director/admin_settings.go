@@ -49,7 +49,7 @@ func settingsParts() []settingsPart {
 	return []settingsPart{
 		{path: "general", tag: "OrgGeneralSettings", root: "GeneralOrgSettings", typ: "organizationGeneralSettings", typed: "OrgGeneralSettings", write: writeGeneral, fill: fillGeneral},
 		{path: "vAppLeaseSettings", tag: "VAppLeaseSettings", root: "VAppLeaseSettings", typ: "vAppLeaseSettings", write: writeLease, fill: fillLease},
-		{path: "vAppTemplateLeaseSettings", tag: "VAppTemplateLeaseSettings", root: "VAppTemplateLeaseSettings", typ: "vAppTemplateLeaseSettings",
+		{path: "vAppTemplateLeaseSettings", tag: "VAppTemplateLeaseSettings", root: "OrgVAppTemplateLeaseSettings", typ: "vAppTemplateLeaseSettings", typed: "VAppTemplateLeaseSettings",
 			write: writeTemplateLease, fill: fillTemplateLease},
 		{path: "ldap", tag: "OrgLdapSettings", root: "OrgLdapSettings", typ: "organizationLdapSettings", write: writeLdap, fill: fillLdap},
 		{path: "email", tag: "OrgEmailSettings", root: "OrgEmailSettings", typ: "organizationEmailSettings", write: writeEmail, fill: fillEmail},

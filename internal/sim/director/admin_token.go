@@ -92,7 +92,7 @@ func (c *call) register() (*answer, error) {
 	}
 	for _, t := range c.s.tokens {
 		if t.user == c.login.user && t.name == body.Name {
-			return nil, refuse(http.StatusBadRequest, "DUPLICATE_NAME", "The name %q already exists.", body.Name)
+			return nil, nameExists(body.Name)
 		}
 	}
 	t := &apiToken{thing: thing{id: newID(), name: body.Name, seq: c.s.next()}, user: c.login.user, org: o, created: time.Now()}

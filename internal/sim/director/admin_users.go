@@ -49,7 +49,7 @@ var adminGrammar = map[string]string{
 
 	"RightReferences": "VCloudExtension*=any RightReference*=Reference",
 
-	"AdminOrg": "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any FullName=s IsEnabled?=b Settings?=OrgSettings Users?=any Groups?=any " +
+	"AdminOrg": "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any FullName=s IsEnabled?=b Settings=OrgSettings Users?=any Groups?=any " +
 		"Catalogs?=any Vdcs?=any VdcTemplates?=any Networks?=any OrgAssociations?=any RightReferences?=any RoleReferences?=any RoleTemplateReferences?=any",
 	"OrgSettings": "VCloudExtension*=any Link*=any OrgGeneralSettings?=OrgGeneralSettings VAppLeaseSettings?=VAppLeaseSettings " +
 		"VAppTemplateLeaseSettings?=VAppTemplateLeaseSettings OrgLdapSettings?=OrgLdapSettings OrgEmailSettings?=OrgEmailSettings " +
@@ -118,7 +118,7 @@ func (c *call) createUser() (*answer, error) {
 		return nil, badRequest("The user name %q is not valid.", name)
 	}
 	if c.s.userNamed(o.id, name) != nil {
-		return nil, duplicate(name)
+		return nil, nameExists(name)
 	}
 	u := &user{thing: thing{id: newID(), name: name, seq: c.s.next()}, org: o.id}
 	if child(d, "Role") == nil {

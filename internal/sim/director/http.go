@@ -82,7 +82,11 @@ func (s *Server) handler() http.Handler {
 	})
 }
 
+// trimSlash is a path without the slashes that say nothing.
 func trimSlash(p string) string {
+	for strings.Contains(p, "//") {
+		p = strings.ReplaceAll(p, "//", "/")
+	}
 	if len(p) > 1 {
 		return strings.TrimRight(p, "/")
 	}
@@ -162,6 +166,10 @@ func (c *call) run(rt route) (*answer, error) {
 		return nil, noRight("System Administrator", uuidIn(c.r.URL.Path))
 	}
 	if !rt.public {
+		// A context that is not the caller's is refused wherever it is sent.
+		if _, err := c.operatingOrg(); err != nil {
+			return nil, err
+		}
 		if err := c.permitted(); err != nil {
 			return nil, err
 		}

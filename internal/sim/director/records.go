@@ -225,8 +225,9 @@ func (c *call) taskRecords() []*record {
 		if !c.provider() && t.org != c.login.org && !c.ownsObject(t) {
 			continue
 		}
-		r := &record{tag: "TaskRecord", attrs: []string{"href", s.href("/api/task/" + t.id), "name", t.name, "org", s.href("/api/org/" + t.org.id),
-			"orgName", t.org.name, "startDate", stamp(t.start), "endDate", stamp(t.end), "status", t.status, "progress", num(t.progress),
+		about := or(t.about, t.org)
+		r := &record{tag: "TaskRecord", attrs: []string{"href", s.href("/api/task/" + t.id), "name", t.name, "org", s.href("/api/org/" + about.id),
+			"orgName", about.name, "startDate", stamp(t.start), "endDate", stamp(t.end), "status", t.status, "progress", num(t.progress),
 			"ownerName", t.user.name, "object", s.href(t.owner.path()), "objectType", strings.ToLower(t.owner.kind),
 			"objectName", t.owner.name, "serviceNamespace", "com.vmware.vcloud"}}
 		if c.adminQuery() {

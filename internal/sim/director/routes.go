@@ -4,7 +4,7 @@ package director
 func (s *Server) routes() []route {
 	var all []route
 	for _, group := range [][]route{
-		accountRoutes(), roleRoutes(), userRoutes(), orgAdminRoutes(), systemRoutes(),
+		accountRoutes(), roleRoutes(), userRoutes(), cloudUserRoutes(), orgAdminRoutes(), systemRoutes(),
 		orgRoutes(), vappRoutes(), sectionRoutes(), actionRoutes(),
 		adminRoutes(),
 		leaseRoutes(), quotaRoutes(), pvdcRoutes(), vdcRoutes(), policyRoutes(), tagRoutes(), estateRoutes(), extensibilityRoutes(), vdcMetadataRoutes(),

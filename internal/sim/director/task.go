@@ -25,6 +25,7 @@ type task struct {
 	cancel          context.CancelFunc
 	done            chan struct{}
 	note            string // Details of a task that went well
+	about           *org   // whose object it works on; the user's where that is not known
 }
 
 // A taskOwner is what a task works on. Kind is vApp, vm or another type.
@@ -103,6 +104,7 @@ func (c *call) start(name, operation string, o taskOwner, work func(context.Cont
 		thing: thing{id: newID(), name: name, seq: s.next()}, operation: operation + " " + o.name + "(" + o.id + ")",
 		status: "queued", start: s.now(), owner: o, user: c.login.user, org: c.login.org, busy: []string{o.id}, done: make(chan struct{}),
 	}
+	t.about = s.orgOfObject(o, c.login.org)
 	ctx, cancel := context.WithCancel(s.ctx)
 	t.cancel = cancel
 	s.pruneTasks()
@@ -312,6 +314,9 @@ func (c *call) cancelTask() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.user != c.login.user && !c.orgAdmin(t.org.id) {
+		return nil, noAccess("task", t.id)
+	}
 	if t.over() {
 		return nil, invalidState("The task %s is over.", t.id)
 	}
@@ -330,7 +335,7 @@ func (c *call) tasksList() (*answer, error) {
 	all := sorted(c.s.tasks)
 	slices.Reverse(all)
 	for _, t := range all {
-		if t.org == o {
+		if t.org == o || t.about == o {
 			add(d, c.s.taskNode(t))
 		}
 	}
