@@ -45,6 +45,7 @@ func (c *call) adminOrgLinks(d *node, o *org) {
 		link("add", href+"/users", mediaAdmin+"user+xml"), link("add", href+"/groups", mediaAdmin+"group+xml"),
 		link("add", href+"/roles", mediaAdmin+"role+xml"), link("down", href+"/metadata", mediaVCloud+"metadata+xml"))
 	if c.provider() && !o.system {
+		add(d, link("add", href+"/vdcsparams", mediaAdmin+"createVdcParams+xml"))
 		if o.enabled {
 			add(d, link("disable", href+"/action/disable", ""))
 		} else {
