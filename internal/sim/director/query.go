@@ -92,8 +92,10 @@ func (c *call) queryList() (*answer, error) {
 	d := el("QueryList", "href", c.s.href("/api/query"), "type", mediaVCloud+"query.queryList+xml")
 	for _, name := range keys(recordTypes()) {
 		if c.provider() || !recordTypes()[name].admin {
-			add(d, el("Link", "rel", "down", "href", c.s.href("/api/query?type="+name+"&format=records"), "name", name,
-				"type", mediaVCloud+"query.records+xml"))
+			for _, format := range []string{"records", "idrecords"} {
+				add(d, el("Link", "rel", "down", "href", c.s.href("/api/query?type="+name+"&format="+format), "name", name,
+					"type", mediaVCloud+"query."+format+"+xml"))
+			}
 		}
 	}
 	return ok(mediaVCloud+"query.queryList", d), nil
