@@ -191,21 +191,24 @@ func (s *Server) hasCatalogs(o *org) bool {
 // recursion is asked for, empty (DELETE-Organization: "you must disable it and
 // then delete or change ownership of all objects that the organization's users
 // own"). VDCs and catalogs are never deleted with it here, which is the stricter
-// reading.
+// reading. An organization that is enabled is refused by the task, not by the
+// answer (pyvcloud's org_tests.py).
 func (c *call) removeOrg(o *org) (*task, error) {
 	switch {
 	case o.system:
 		return nil, badRequest("The system organization cannot be deleted.")
-	case o.enabled && c.query("force") != "true":
-		return nil, badRequest("The organization %q must be disabled before it can be deleted.", o.name)
 	case c.s.hasCatalogs(o):
 		return nil, badRequest("The organization %q cannot be deleted, because it contains catalogs.", o.name)
 	case c.s.hasVDCs(o):
 		return nil, badRequest("The organization %q cannot be deleted, because it contains organization VDCs.", o.name)
 	}
+	force := c.flag("force")
 	return c.start("orgDelete", "Deleting Organization", taskOwner{"org", o.id, o.name}, func(context.Context) error {
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()
+		if o.enabled && !force {
+			return badRequest("The organization %q must be disabled before it can be deleted.", o.name)
+		}
 		c.s.forgetOrg(o)
 		return nil
 	}), nil

@@ -265,7 +265,7 @@ func (c *call) deleteVDC() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	force, recursive := c.query("force") == "true", c.query("recursive") == "true"
+	force, recursive := c.flag("force"), c.flag("recursive")
 	if v.enabled && !force {
 		return nil, invalidState("The VDC \"%s\" is enabled. Disable it and try again.", v.name)
 	}
