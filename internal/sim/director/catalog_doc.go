@@ -65,13 +65,12 @@ func (c *call) catalogNode(k *catalog, admin bool) *node {
 	if !admin {
 		return d
 	}
-	if len(k.profiles) > 0 {
-		list := el("CatalogStorageProfiles")
-		for _, id := range k.profiles {
-			add(list, s.profileRef("VdcStorageProfile", id))
-		}
-		add(d, list)
+	// Empty where any profile will do (go-vcloud-director expects it so).
+	list := el("CatalogStorageProfiles")
+	for _, id := range k.profiles {
+		add(list, s.profileRef("VdcStorageProfile", id))
 	}
+	add(d, list)
 	if k.external != nil {
 		add(d, k.externalNode())
 	}
