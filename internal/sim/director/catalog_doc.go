@@ -32,7 +32,9 @@ func (c *call) getCatalog() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.inAdmin() && !c.orgAdmin(k.org) && c.catalogLevel(k) < accessFull {
+	// The administrators of an organization see in their view of the catalogs
+	// those that others have shared with it too.
+	if c.inAdmin() && !c.orgAdmin(k.org) && !c.orgAdmin(c.login.org.id) && c.catalogLevel(k) < accessFull {
 		return nil, noRight("Catalog: View Private and Shared Catalogs", k.id)
 	}
 	return c.catalogAnswer(k), nil
