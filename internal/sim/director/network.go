@@ -38,6 +38,14 @@ func (s *Server) inherits(n *vappNet) bool {
 // it is bridged or fenced.
 func (s *Server) configuration(n *vappNet) *node {
 	conf := n.conf.Copy()
+	before := []string{"FenceMode", "RetainNetInfoAcrossDeployments", "Features", "SyslogServerSettings", "RouterInfo", "AdvancedNetworkingEnabled", "SubInterface",
+		"DistributedInterface", "GuestVlanAllowed", "ConnectionType"}
+	if child(conf, "GuestVlanAllowed") == nil {
+		after(conf, boolean("GuestVlanAllowed", false), before[:8]...)
+	}
+	if child(conf, "DualStackNetwork") == nil {
+		after(conf, boolean("DualStackNetwork", false), before...)
+	}
 	p := s.nets[n.parent]
 	if p == nil {
 		return conf
