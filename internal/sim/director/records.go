@@ -106,7 +106,7 @@ func (c *call) fillVM(r *record, m *vm) {
 
 // loadVM fills in what vCenter knows.
 func (c *call) loadVM(r *record, m *vm) {
-	r.attrs = append(r.attrs, "status", stateNames[m.state()], "isDeleted", yes(m.lost))
+	r.attrs = append(r.attrs, "status", stateNames[m.state()], "isDeleted", yes(m.lost), "gcStatus", m.customization())
 	if f := m.seen; f.known {
 		name, _ := guestName(f.guest)
 		r.attrs = append(r.attrs, "guestOs", name, "numberOfCpus", num(f.cpus), "memoryMB", num(f.memoryMB),
