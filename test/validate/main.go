@@ -1,4 +1,4 @@
-// The program validate has the documents that vcdsim recorded checked against
+// Command validate has the documents that vcdsim recorded checked against
 // VMware's schemas: validate DIR, with VAPPVAULT_VCD_API set to their folder.
 package main
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -64,10 +65,33 @@ func (s *Server) configuration(n *vappNet) *node {
 			k.InsertChildAt(child(k, "MappingMode").Index()+1, text("ExternalIpAddress", n.external[natKey(k)]))
 		}
 	}
+	for _, r := range childrenOf(child(child(conf, "Features"), "FirewallService"), "FirewallRule") {
+		showPorts(r)
+	}
+	if n.mode() == "natRouted" {
+		after(conf, el("SyslogServerSettings"), "FenceMode", "RetainNetInfoAcrossDeployments", "Features")
+	}
 	if n.routerIP != "" && n.mode() == "natRouted" {
 		after(conf, add(el("RouterInfo"), text("ExternalIp", n.routerIP)), "FenceMode", "RetainNetInfoAcrossDeployments", "Features", "SyslogServerSettings")
 	}
 	return conf
+}
+
+// showPorts gives a firewall rule the numbers of its ports beside their ranges,
+// -1 where a range is not one port.
+func showPorts(rule *node) {
+	for name, ports := range map[string]string{"Port": "DestinationPortRange", "SourcePort": "SourcePortRange"} {
+		drop(rule, name)
+		at := child(rule, ports)
+		if at == nil {
+			continue
+		}
+		n, err := strconv.Atoi(value(rule, ports))
+		if err != nil {
+			n = -1
+		}
+		rule.InsertChildAt(at.Index(), number(name, n))
+	}
 }
 
 // after inserts k behind the last of the named children that e has.
