@@ -30,6 +30,9 @@ type sourced struct {
 func occupySources(t *task, items []sourced) {
 	for _, it := range items {
 		t.busy = append(t.busy, it.from.id)
+		if it.vm.vapp.template == nil && !it.move {
+			t.coming = append(t.coming, it.expect())
+		}
 	}
 }
 
@@ -61,18 +64,23 @@ func (c *call) admitSourced(a *vapp, items []sourced) error {
 	if err := distinct(a, items); err != nil {
 		return err
 	}
-	for i, it := range items {
+	vms, nics, all, byProfile := 0, 0, int64(0), map[string]int64{}
+	for _, it := range items {
 		if !it.from.seen.known || a.template != nil || it.move && it.from.vapp.vdc == a.vdc {
 			continue
 		}
 		mb := it.from.seen.diskMB()
-		if err := c.s.checkStoredQuota(a, i+1, mb); err != nil {
-			return err
-		}
-		if err := c.s.checkNICQuota(c.s.vdcs[a.vdc], len(it.from.nics)); err != nil {
-			return err
-		}
-		if err := c.s.checkStorage(c.s.profiles[it.vm.profile], mb); err != nil {
+		vms, nics, all = vms+1, nics+len(it.from.nics), all+mb
+		byProfile[it.vm.profile] += mb
+	}
+	if err := c.s.checkStoredQuota(a, vms, all); err != nil {
+		return err
+	}
+	if err := c.s.checkNICQuota(c.s.vdcs[a.vdc], nics); err != nil {
+		return err
+	}
+	for _, id := range keys(byProfile) {
+		if err := c.s.checkStorage(c.s.profiles[id], byProfile[id]); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,13 @@ type blank struct {
 	powerOn bool
 }
 
+// occupyBlanks keeps room for the VMs that a task makes.
+func occupyBlanks(t *task, blanks []blank) {
+	for _, b := range blanks {
+		t.coming = append(t.coming, b.expect())
+	}
+}
+
 // readBlanks reads the CreateItems of a body.
 func (c *call) readBlanks(a *vapp, doc *node) ([]blank, error) {
 	var out []blank
@@ -213,6 +220,7 @@ func (c *call) createVM() (*answer, error) {
 	t := c.start("vdcCreateVm", "Creating Virtual Machine", vappOwner(a), func(ctx context.Context) error {
 		return c.s.settle(a, c.makeBlanks(ctx, a, []blank{b}))
 	})
+	occupyBlanks(t, []blank{b})
 	return c.accepted(t), nil
 }
 
