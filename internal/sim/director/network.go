@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -40,6 +41,14 @@ func (s *Server) configuration(n *vappNet) *node {
 	for _, scope := range childrenOf(child(conf, "IpScopes"), "IpScope") {
 		completeScope(scope)
 	}
+	before := []string{"FenceMode", "RetainNetInfoAcrossDeployments", "Features", "SyslogServerSettings", "RouterInfo", "AdvancedNetworkingEnabled", "SubInterface",
+		"DistributedInterface", "GuestVlanAllowed", "ConnectionType"}
+	if child(conf, "GuestVlanAllowed") == nil {
+		after(conf, boolean("GuestVlanAllowed", false), before[:8]...)
+	}
+	if child(conf, "DualStackNetwork") == nil {
+		after(conf, boolean("DualStackNetwork", false), before...)
+	}
 	p := s.nets[n.parent]
 	if p == nil {
 		return conf
@@ -59,6 +68,12 @@ func (s *Server) configuration(n *vappNet) *node {
 			k.InsertChildAt(child(k, "MappingMode").Index()+1, text("ExternalIpAddress", n.external[natKey(k)]))
 		}
 	}
+	for _, r := range childrenOf(child(child(conf, "Features"), "FirewallService"), "FirewallRule") {
+		showPorts(r)
+	}
+	if n.mode() == "natRouted" {
+		after(conf, el("SyslogServerSettings"), "FenceMode", "RetainNetInfoAcrossDeployments", "Features")
+	}
 	if n.routerIP != "" && n.mode() == "natRouted" {
 		after(conf, add(el("RouterInfo"), text("ExternalIp", n.routerIP)), "FenceMode", "RetainNetInfoAcrossDeployments", "Features", "SyslogServerSettings")
 	}
@@ -73,6 +88,23 @@ func completeScope(scope *node) {
 	}
 	if child(scope, "IsEnabled") == nil {
 		after(scope, boolean("IsEnabled", true), append(before, "SubnetPrefixLength", "Dns1", "Dns2", "DnsSuffix")...)
+	}
+}
+
+// showPorts gives a firewall rule the numbers of its ports beside their ranges,
+// -1 where a range is not one port.
+func showPorts(rule *node) {
+	for name, ports := range map[string]string{"Port": "DestinationPortRange", "SourcePort": "SourcePortRange"} {
+		drop(rule, name)
+		at := child(rule, ports)
+		if at == nil {
+			continue
+		}
+		n, err := strconv.Atoi(value(rule, ports))
+		if err != nil {
+			n = -1
+		}
+		rule.InsertChildAt(at.Index(), number(name, n))
 	}
 }
 

@@ -201,7 +201,7 @@ func (b *batch) add(o *origin) error {
 	if err := b.furnish(d, home, devices); err != nil {
 		return err
 	}
-	if d.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOn {
+	if !d.vs.on {
 		return nil
 	}
 	return s.swapOn(b.ctx, d.vs, d.VirtualMachine)
@@ -285,6 +285,7 @@ func (b *batch) devices(d *directVM, home dsPath) ([]types.BaseVirtualDevice, []
 	if err := b.s.specDisks(spec, v, home.dir()); err != nil {
 		return nil, nil, err
 	}
+	specDrive(spec, v)
 	v.NICs = slices.Clone(v.NICs)
 	for i := range v.NICs {
 		v.NICs[i].MAC = cmp.Or(v.NICs[i].MAC, d.origin.MACs[i])
@@ -437,9 +438,6 @@ func (b *batch) insert() []string {
 		s.listVMs(b.ctx, at, vms)
 	}
 	for _, d := range b.vms {
-		if home, err := parseDS(d.origin.Home); err == nil && d.vs.on {
-			s.countSwap(d.Self, home.datastore, swapSize(d.Config))
-		}
 		reg.Put(d.VirtualMachine)
 		d.vs.origin.Store(d.origin)
 	}
