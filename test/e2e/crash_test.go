@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(record.Suite("../../internal/sim/director/testdata/newer-elements.txt", func(r *record.Recorder) int {
+	os.Exit(record.Suite(func(r *record.Recorder) int {
 		documents = r
 		return m.Run()
 	}))

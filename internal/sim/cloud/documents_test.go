@@ -3,73 +3,24 @@ package cloud
 import (
 	"context"
 	"encoding/xml"
-	"fmt"
-	"maps"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 )
 
-// TestEveryDocumentIsValid reads every document that a provider can reach
-// from the entry points by following references, and has each checked
-// against VMware's schemas by the program that VAPPVAULT_VCD_API leads to.
-func TestEveryDocumentIsValid(t *testing.T) {
-	folder := os.Getenv("VAPPVAULT_VCD_API")
-	if folder == "" {
-		t.Skip("VAPPVAULT_VCD_API is not set: no schemas to check against")
+// TestEveryReferenceLeadsToADocument reads every document that a provider can
+// reach from the entry points. Whether they are valid is checked once all
+// tests are done.
+func TestEveryReferenceLeadsToADocument(t *testing.T) {
+	documents := walk(within(t), t, start(t, nil, nil))
+	if len(documents) < 300 {
+		t.Errorf("only %d documents: the walk went wrong", len(documents))
 	}
-	c := start(t, nil, nil)
-	documents := walk(within(t), t, c)
-	dir := t.TempDir()
-	names := map[string]string{} // of the reference, by file
-	seen := map[string]bool{}
-	for _, href := range slices.Sorted(maps.Keys(documents)) {
-		text := documents[href]
-		shape := uuids.ReplaceAllString(text, "ID")
-		if seen[shape] {
-			continue
-		}
-		seen[shape] = true
-		file := filepath.Join(dir, fmt.Sprintf("%03d.xml", len(names)))
-		names[file] = href
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("%d documents, %d of them distinct", len(documents), len(names))
-	if len(names) < 50 {
-		t.Errorf("only %d documents: the walk went wrong", len(names))
-	}
-	validate(t, filepath.Join(folder, "validate"), names)
+	t.Logf("%d documents", len(documents))
 }
 
 var uuids = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
-
-// validate runs the program over files, two at a time.
-func validate(t *testing.T, program string, names map[string]string) {
-	t.Helper()
-	files := make(chan string)
-	var group sync.WaitGroup
-	for range 2 {
-		group.Go(func() {
-			for file := range files {
-				if out, err := exec.Command(program, file).CombinedOutput(); err != nil {
-					t.Errorf("%s: %v\n%s", names[file], err, out)
-				}
-			}
-		})
-	}
-	for file := range names {
-		files <- file
-	}
-	close(files)
-	group.Wait()
-}
 
 // entrances are where a walk begins.
 var entrances = []string{
@@ -79,10 +30,10 @@ var entrances = []string{
 	"/api/query?type=virtualCenter",
 }
 
-// unmodelled is what documents name and the director does not serve: external
-// networks (/api/admin/network), and what it says it refuses to be.
-var unmodelled = regexp.MustCompile(`^/api/admin/(edgeGateway|providervdc|extension/datastore|network)/|^/api/vdc/[^/]+/hwv/|` +
-	`/settings/(vAppTemplateLeaseSettings|passwordPolicy|operationLimitsSettings)$`)
+// unmodelled is what documents name and the director does not serve: resource
+// pools, which the API reference lists in relations only, and historic metrics,
+// which an installation without a metrics database refuses.
+var unmodelled = regexp.MustCompile(`^/api/admin/extension/resourcePool/|/metrics/historic$`)
 
 // walk reads all XML documents, by address.
 func walk(ctx context.Context, t *testing.T, c *Cloud) map[string]string {
@@ -149,7 +100,8 @@ func references(t *testing.T, href string, text []byte) []string {
 			attributes[a.Name.Local] = a.Value
 		}
 		target := attributes["href"]
-		if target == "" || strings.Contains(target, "/action/") || !slices.Contains(readableRelations, attributes["rel"]) {
+		// What is updated by a POST cannot be read there.
+		if target == "" || strings.Contains(target, "/action/") || strings.Contains(attributes["type"], ".update") || !slices.Contains(readableRelations, attributes["rel"]) {
 			continue
 		}
 		found = append(found, target)

@@ -2,15 +2,30 @@ package cloud
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/vappvault/vappvault/internal/sim/director"
+	rec "github.com/vappvault/vappvault/internal/sim/record"
 )
+
+// wire keeps what vCDs answered and were sent, to be checked in the end.
+var wire *rec.Recorder
+
+func TestMain(m *testing.M) {
+	os.Exit(rec.Suite(func(r *rec.Recorder) int {
+		wire = r
+		return m.Run()
+	}))
+}
 
 // start runs a cloud until the test ends; nil is the default inventory.
 func start(t *testing.T, inventory *Inventory, recorder func(director.Exchange)) *Cloud {
 	t.Helper()
+	if recorder == nil {
+		recorder = wire.Exchange
+	}
 	c, err := Start(Options{Inventory: inventory, Dir: t.TempDir(), Recorder: recorder})
 	if err != nil {
 		t.Fatal(err)

@@ -150,6 +150,7 @@ type Server struct {
 	pruned  time.Time // when finished tasks were looked at last
 	// remembered are the VMs whose facts are in memory, the first read first.
 	remembered []*vm
+	following  bool // VMs are looked at in the background, see revisit
 	inventory
 
 	ahead atomic.Int64 // nanoseconds that the clock was moved on

@@ -114,7 +114,8 @@ func (s *scanner) term(depth int) (filter, error) {
 		typ, v, _ := strings.Cut(want, ":")
 		return func(c *call, r *record) bool { return c.metaMatches(r, domain, key, typ, v, op) }, nil
 	}
-	return func(_ *call, r *record) bool { return r.matches(name, op, want) }, nil
+	match := comparison(op, want)
+	return func(_ *call, r *record) bool { return r.matches(name, match) }, nil
 }
 
 // value reads up to the next joint or parenthesis.
@@ -176,41 +177,49 @@ func (c *call) metaMatches(r *record, domain, key, typ, want, op string) bool {
 
 // matches compares an attribute of the record. One that the record does not
 // have is the empty string.
-func (r *record) matches(name, op, want string) bool {
+func (r *record) matches(name string, match func(have string) bool) bool {
 	have, found := r.get(name)
 	if name == "id" && !found {
 		have, _ = r.get("href")
 	}
-	return compare(have, op, want)
+	return match(have)
 }
 
-func compare(have, op, want string) bool {
+func compare(have, op, want string) bool { return comparison(op, want)(have) }
+
+// comparison works out once what does not depend on the record: there are tens
+// of thousands of them.
+func comparison(op, want string) func(have string) bool {
+	key := sortKeyOf(want)
 	switch op {
 	case "==":
-		return same(have, want)
+		return sameAs(want)
 	case "!=":
-		return !same(have, want)
+		same := sameAs(want)
+		return func(have string) bool { return !same(have) }
 	case "=gt=":
-		return before(want, have)
+		return func(have string) bool { return key.before(sortKeyOf(have)) }
 	case "=ge=":
-		return !before(have, want)
+		return func(have string) bool { return !sortKeyOf(have).before(key) }
 	case "=lt=":
-		return before(have, want)
+		return func(have string) bool { return sortKeyOf(have).before(key) }
 	}
-	return !before(want, have)
+	return func(have string) bool { return !key.before(sortKeyOf(have)) }
 }
 
-// same compares as the query service does: references by the id in them, texts
-// as they are, but without regard to case once * stands for anything in them
-// (API Programming Guide, query filter expressions).
-func same(have, want string) bool {
+// sameAs compares as the query service does: references by the id in them,
+// texts as they are, but without regard to case once * stands for anything in
+// them (API Programming Guide, query filter expressions).
+func sameAs(want string) func(have string) bool {
 	if id := uuidIn(want); id != "" && (id == strings.ToLower(want) || strings.Contains(want, "/") || strings.HasPrefix(want, "urn:")) {
-		return uuidIn(have) == id
+		return func(have string) bool { return uuidIn(have) == id }
 	}
 	if strings.Contains(want, "*") {
 		pattern := strings.NewReplacer(`\`, `\\`, "[", `\[`, "?", `\?`, "/", "\x00").Replace(strings.ToLower(want))
-		matched, err := path.Match(pattern, strings.ReplaceAll(strings.ToLower(have), "/", "\x00"))
-		return err == nil && matched
+		return func(have string) bool {
+			matched, err := path.Match(pattern, strings.ReplaceAll(strings.ToLower(have), "/", "\x00"))
+			return err == nil && matched
+		}
 	}
-	return have == want
+	return func(have string) bool { return have == want }
 }

@@ -105,18 +105,42 @@ func (c *call) hardwareSection(m *vm) (string, *node) {
 	typ, href := mediaVCloud+"virtualHardwareSection", c.s.vmHref(m)+"/virtualHardwareSection/"
 	d := el("ovf:VirtualHardwareSection", "vcloud:type", typ+"+xml", "vcloud:href", href)
 	d.CreateAttr("ovf:transport", "")
-	add(d, text("ovf:Info", "Virtual hardware requirements"), add(el("ovf:System"), text("vssd:ElementName", "Virtual Hardware Family"),
-		text("vssd:InstanceID", "0"), text("vssd:VirtualSystemIdentifier", m.name), text("vssd:VirtualSystemType", m.facts.config.Version)))
+	add(d, text("ovf:Info", "Virtual hardware requirements"), systemNode(m))
 	add(d, c.items(m, "")...)
 	add(d, m.extraItems()...)
 	add(d, link("edit", href, typ+"+xml"))
 	for _, p := range []string{"cpu", "memory"} {
-		add(d, link("down", href+p, mediaVCloud+"rasdItem+xml"))
+		add(d, link("down", href+p, mediaVCloud+"rasdItem+xml"), link("edit", href+p, mediaVCloud+"rasdItem+xml"))
 	}
 	for _, p := range []string{"disks", "media", "networkCards", "serialPorts"} {
 		add(d, link("down", href+p, mediaVCloud+"rasdItemsList+xml"))
+		if p != "media" {
+			add(d, link("edit", href+p, mediaVCloud+"rasdItemsList+xml"))
+		}
 	}
 	return typ, d
+}
+
+// systemParts are the elements of a vssd:System, of which vCD knows a few.
+var systemParts = []string{"AutomaticRecoveryAction", "AutomaticShutdownAction", "AutomaticStartupAction", "AutomaticStartupActionDelay",
+	"AutomaticStartupActionSequenceNumber", "Caption", "ChangeableType", "ConfigurationDataRoot", "ConfigurationFile", "ConfigurationID",
+	"ConfigurationName", "CreationTime", "Description", "ElementName", "Generation", "InstanceID", "LogDataRoot", "RecoveryFile",
+	"SnapshotDataRoot", "SuspendDataRoot", "SwapFileDataRoot", "VirtualSystemIdentifier", "VirtualSystemType"}
+
+// systemNode is a VM's ovf:System, in which vCD says of every part that it does
+// not know that it is nil.
+func systemNode(m *vm) *node {
+	known := map[string]string{"ElementName": "Virtual Hardware Family", "InstanceID": "0", "VirtualSystemIdentifier": m.name,
+		"VirtualSystemType": m.facts.config.Version}
+	d := el("ovf:System")
+	for _, part := range systemParts {
+		if v, is := known[part]; is {
+			add(d, text("vssd:"+part, v))
+			continue
+		}
+		add(d, el("vssd:"+part, "xsi:nil", "true"))
+	}
+	return d
 }
 
 // items are the hardware items of one part of a VM; all of them when it is "".

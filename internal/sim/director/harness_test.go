@@ -7,14 +7,8 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -83,7 +77,6 @@ func newCloud(t *testing.T, change func(*director.Config)) *cloud {
 			t.Errorf("close: %v", err)
 		}
 	})
-	t.Cleanup(c.validate)
 	t.Cleanup(func() {
 		if err := d.CheckSaved(); err != nil {
 			t.Errorf("state: %v", err)
@@ -101,6 +94,7 @@ func insecure(t *testing.T) *http.Client {
 }
 
 func (c *cloud) record(e director.Exchange) {
+	documents.Exchange(e)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.exchanges = append(c.exchanges, e)
@@ -351,90 +345,4 @@ func (c *cloud) vm(moref string) *object.VirtualMachine {
 
 func vmRef(moref string) types.ManagedObjectReference {
 	return types.ManagedObjectReference{Type: "VirtualMachine", Value: moref}
-}
-
-var emptyTag = regexp.MustCompile(`<([A-Za-z]+)((?: [^<>]*)?)/>`)
-
-var ids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+`)
-
-// diskPath are the addresses of documents and records of independent disks.
-var diskPath = regexp.MustCompile(`^/api/(disk/[^/]*|vdc/[^/]*/disk|query\?type=(disk|adminDisk)(&.*)?)$`)
-
-// newerAttributes are those that API versions after 30.0 added
-// (QueryResultVAppNetworkRecordType).
-var newerAttributes = regexp.MustCompile(` isLinked="[a-z]+"`)
-
-// shape is what elements and attributes a document has, each counted once.
-func shape(body []byte) string {
-	seen, path := map[string]bool{}, []string{}
-	for d := xml.NewDecoder(bytes.NewReader(body)); ; {
-		tok, err := d.RawToken()
-		if err != nil {
-			break
-		}
-		switch e := tok.(type) {
-		case xml.StartElement:
-			path = append(path, e.Name.Local)
-			seen[strings.Join(path, "/")] = true
-			for _, a := range e.Attr {
-				seen[strings.Join(path, "/")+"@"+a.Name.Local] = true
-			}
-		case xml.EndElement:
-			path = path[:len(path)-1]
-		}
-	}
-	return strings.Join(slices.Sorted(maps.Keys(seen)), " ")
-}
-
-// validate checks one document of each shape that was answered, and of each
-// request that was accepted, against the published schemas.
-func (c *cloud) validate() {
-	dir := os.Getenv("VAPPVAULT_VCD_API")
-	if dir == "" {
-		c.t.Log("VAPPVAULT_VCD_API is not set: answers are not checked against the schemas")
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	tmp, seen := c.t.TempDir(), map[string]bool{}
-	args, paths := []string{"--newer", must(filepath.Abs("testdata/newer-elements.txt"))(c.t)}, map[string]string{}
-	keep := func(what string, body []byte) {
-		if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) || bytes.Contains(body, []byte("<VdcComputePolicyReferences")) {
-			return // or newer than the schemas as a whole
-		}
-		body = newerAttributes.ReplaceAll(body, nil)
-		// Where it cuts newer elements out, validate wants their end tags.
-		body = emptyTag.ReplaceAll(body, []byte("<$1$2></$1>"))
-		key := what + shape(body)
-		if seen[key] {
-			return
-		}
-		seen[key] = true
-		name := filepath.Join(tmp, fmt.Sprintf("%03d.xml", len(seen)))
-		if err := os.WriteFile(name, body, 0o600); err != nil {
-			c.t.Fatal(err)
-		}
-		args, paths[name] = append(args, name), what
-	}
-	for _, e := range c.exchanges {
-		if strings.HasPrefix(e.Path, "/api/versions") {
-			continue // its namespace has no schema here
-		}
-		if diskPath.MatchString(e.Path) {
-			continue // since API 33.0 a disk has sizeMb, where the schemas want size
-		}
-		what := e.Method + " " + ids.ReplaceAllString(e.Path, "N")
-		keep("answer to "+what, e.ResponseBody)
-		if e.Status < 300 {
-			keep("body of "+what, e.RequestBody)
-		}
-	}
-	out, err := exec.Command(filepath.Join(dir, "validate"), args...).CombinedOutput()
-	if err != nil {
-		report := string(out)
-		for name, what := range paths {
-			report = strings.ReplaceAll(report, name, what)
-		}
-		c.t.Errorf("documents that are not valid: %v\n%.6000s", err, report)
-	}
 }

@@ -99,6 +99,9 @@ func TestVAppNetworksFollowTheDeployment(t *testing.T) {
 		t.Errorf("undeployed: the network keeps addresses outside: %s", write(e))
 	}
 	u.want(http.StatusBadRequest, http.MethodPost, "/api/admin/network/"+u.netID("dmz")+"/action/reset", "", "")
+	if e := conf(); textAt(e, "./GuestVlanAllowed") != "false" || textAt(e, "./DualStackNetwork") != "false" {
+		t.Errorf("got %s", write(e))
+	}
 	// Off, the network goes, and the NIC is on none.
 	u.run(http.MethodPut, p+"/networkConfigSection/", vcloud+"networkConfigSection+xml", without(u.get(p+"/networkConfigSection/"), "dmz"))
 	if got := u.get(web+"/networkConnectionSection/").FindElement("./NetworkConnection").SelectAttrValue("network", ""); got != "none" {

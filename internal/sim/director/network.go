@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -37,6 +38,14 @@ func (s *Server) inherits(n *vappNet) bool {
 // it is bridged or fenced.
 func (s *Server) configuration(n *vappNet) *node {
 	conf := n.conf.Copy()
+	before := []string{"FenceMode", "RetainNetInfoAcrossDeployments", "Features", "SyslogServerSettings", "RouterInfo", "AdvancedNetworkingEnabled", "SubInterface",
+		"DistributedInterface", "GuestVlanAllowed", "ConnectionType"}
+	if child(conf, "GuestVlanAllowed") == nil {
+		after(conf, boolean("GuestVlanAllowed", false), before[:8]...)
+	}
+	if child(conf, "DualStackNetwork") == nil {
+		after(conf, boolean("DualStackNetwork", false), before...)
+	}
 	p := s.nets[n.parent]
 	if p == nil {
 		return conf
@@ -56,10 +65,33 @@ func (s *Server) configuration(n *vappNet) *node {
 			k.InsertChildAt(child(k, "MappingMode").Index()+1, text("ExternalIpAddress", n.external[natKey(k)]))
 		}
 	}
+	for _, r := range childrenOf(child(child(conf, "Features"), "FirewallService"), "FirewallRule") {
+		showPorts(r)
+	}
+	if n.mode() == "natRouted" {
+		after(conf, el("SyslogServerSettings"), "FenceMode", "RetainNetInfoAcrossDeployments", "Features")
+	}
 	if n.routerIP != "" && n.mode() == "natRouted" {
 		after(conf, add(el("RouterInfo"), text("ExternalIp", n.routerIP)), "FenceMode", "RetainNetInfoAcrossDeployments", "Features", "SyslogServerSettings")
 	}
 	return conf
+}
+
+// showPorts gives a firewall rule the numbers of its ports beside their ranges,
+// -1 where a range is not one port.
+func showPorts(rule *node) {
+	for name, ports := range map[string]string{"Port": "DestinationPortRange", "SourcePort": "SourcePortRange"} {
+		drop(rule, name)
+		at := child(rule, ports)
+		if at == nil {
+			continue
+		}
+		n, err := strconv.Atoi(value(rule, ports))
+		if err != nil {
+			n = -1
+		}
+		rule.InsertChildAt(at.Index(), number(name, n))
+	}
 }
 
 // after inserts k behind the last of the named children that e has.

@@ -342,8 +342,11 @@ func (c *call) undeploy() (*answer, error) {
 		return nil, badRequest("The undeploy power action %q does not exist.", action)
 	}
 	vms := within(a, m)
-	if m != nil && !m.deployed || m == nil && !a.deployed {
-		return nil, invalidState("The requested operation could not be executed since %q is not deployed.", ownerOf(a, m).name)
+	if m != nil && !m.deployed {
+		return nil, invalidState("The requested operation could not be executed since VM %q is not running.", m.name)
+	}
+	if m == nil && !a.deployed { // the text is what clients look for (deletion of vcd_vapp in the Terraform provider)
+		return nil, invalidState("The requested operation could not be executed since vApp %q is not running.", a.name)
 	}
 	return c.accepted(c.start("vappUndeployPowerOff", "Stopping", ownerOf(a, m), func(ctx context.Context) error {
 		do := action

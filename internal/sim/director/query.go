@@ -3,7 +3,6 @@ package director
 import (
 	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +31,15 @@ func (r *record) full() *record {
 }
 
 func (r *record) get(name string) (string, bool) {
+	if name == "name" && r.fill != nil {
+		// Most filters and orders ask for no more.
+		switch {
+		case r.vm != nil:
+			return r.vm.name, true
+		case r.vapp != nil:
+			return r.vapp.name, true
+		}
+	}
 	r.full()
 	for i := 0; i+1 < len(r.attrs); i += 2 {
 		if r.attrs[i] == name {
@@ -187,31 +195,61 @@ func (c *call) selectRecords(typ recordType) ([]*record, error) {
 		recs = kept
 	}
 	if by != "" {
-		sortBy(recs, func(a, b *record) bool {
-			x, _ := a.get(by)
-			y, _ := b.get(by)
-			if desc {
-				x, y = y, x
-			}
-			return before(x, y)
-		})
+		sortRecords(recs, by, desc)
 	}
 	return recs, nil
 }
 
-// before orders numbers by value and texts without regard to case.
-func before(a, b string) bool {
-	x, err1 := strconv.ParseFloat(a, 64)
-	y, err2 := strconv.ParseFloat(b, 64)
-	if err1 == nil && err2 == nil {
-		return x < y
+// A sortKey orders numbers by value and texts without regard to case.
+type sortKey struct {
+	number  float64
+	numeric bool
+	text    string
+}
+
+func sortKeyOf(s string) sortKey {
+	k := sortKey{text: strings.ToLower(s)}
+	// What begins with a letter is seldom a number, and the error costs more
+	// than all the rest.
+	if s != "" && (s[0] < 'A' || s[0] == 'I' || s[0] == 'i' || s[0] == 'N' || s[0] == 'n') {
+		n, err := strconv.ParseFloat(s, 64)
+		k.number, k.numeric = n, err == nil
 	}
-	return strings.ToLower(a) < strings.ToLower(b)
+	return k
+}
+
+func (k sortKey) before(l sortKey) bool {
+	if k.numeric && l.numeric {
+		return k.number < l.number
+	}
+	return k.text < l.text
+}
+
+// sortRecords sorts by an attribute, which is worked out once for each.
+func sortRecords(recs []*record, by string, desc bool) {
+	type keyed struct {
+		key sortKey
+		rec *record
+	}
+	list := make([]keyed, len(recs))
+	for i, r := range recs {
+		v, _ := r.get(by)
+		list[i] = keyed{sortKeyOf(v), r}
+	}
+	sortBy(list, func(a, b keyed) bool {
+		if desc {
+			a, b = b, a
+		}
+		return a.key.before(b.key)
+	})
+	for i := range list {
+		recs[i] = list[i].rec
+	}
 }
 
 // loadRecords fills in what comes from vCenter, with one call for all VMs.
-// In a large installation VMs that were seen no longer ago than that are not
-// asked for.
+// In a large installation only VMs that nobody has seen yet are asked for;
+// those that were seen longer ago than that are looked at afterwards.
 func (c *call) loadRecords(recs []*record, age time.Duration) error {
 	seen := map[*vm]bool{}
 	var vms []*vm
@@ -227,7 +265,7 @@ func (c *call) loadRecords(recs []*record, age time.Duration) error {
 		}
 	}
 	if len(vms) > manyVMs && age > 0 {
-		vms = slices.DeleteFunc(vms, func(m *vm) bool { return c.s.fresh(m, age) })
+		vms = c.s.revisit(vms, age)
 	}
 	if len(vms) > 0 {
 		if err := c.s.glance(c.r.Context(), vms...); err != nil {

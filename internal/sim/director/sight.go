@@ -3,6 +3,7 @@ package director
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vmware/govmomi/object"
@@ -72,17 +73,45 @@ func (f *facts) sight() sight {
 
 // A real installation answers queries from its own database, which follows the
 // vCenters' changes; asking for tens of thousands of VMs takes half a minute. So
-// a filter or an order over so many VMs goes by what was seen lately, and only
-// the page that is shown is asked for anew.
+// a filter or an order over so many VMs goes by what is known, looks at VMs that
+// were not seen lately in the background, and only the page that is shown is
+// asked for at once.
 const (
-	manyVMs  = 1000
-	sightAge = 5 * time.Minute
+	manyVMs    = 1000
+	sightAge   = 5 * time.Minute
+	sightBatch = 500
 )
 
-// fresh tells whether a VM was seen no longer ago than that. At the start
-// everybody knows what there is.
-func (s *Server) fresh(m *vm, age time.Duration) bool {
-	return m.seen.known && (time.Since(m.seenAt) < age || time.Since(s.started) < age)
+// revisit returns the VMs that nobody has seen yet, and has those looked at in
+// the background that were last seen longer ago than that. At the start
+// everybody knows what there is. The mutex is held.
+func (s *Server) revisit(vms []*vm, age time.Duration) (strangers []*vm) {
+	var stale []*vm
+	for _, m := range vms {
+		switch {
+		case !m.seen.known:
+			strangers = append(strangers, m)
+		case time.Since(m.seenAt) > age && time.Since(s.started) > age:
+			stale = append(stale, m)
+		}
+	}
+	if len(stale) == 0 || s.following || s.ctx.Err() != nil {
+		return strangers
+	}
+	s.following = true
+	s.work.Add(1)
+	go func() {
+		defer s.work.Done()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for batch := range slices.Chunk(stale, sightBatch) {
+			if s.glance(s.ctx, batch...) != nil {
+				break // the next query tries again
+			}
+		}
+		s.following = false
+	}()
+	return strangers
 }
 
 // glanceProps is what lists show and what changes without vCD's doing it. Disks

@@ -132,6 +132,10 @@ func (c *call) vappLinks(a *vapp) []*node {
 		link("down", href+"/metadata", mediaVCloud+"metadata+xml"),
 		link("down", href+"/productSections/", mediaVCloud+"productSections+xml"),
 		link("snapshot:create", href+"/action/createSnapshot", mediaVCloud+"createSnapshotParams+xml"))
+	if slices.ContainsFunc(a.vms, func(m *vm) bool { return m.facts != nil && m.facts.snapshot != nil }) {
+		out = append(out, link("snapshot:revertToCurrent", href+"/action/revertToCurrentSnapshot", ""),
+			link("snapshot:removeAll", href+"/action/removeAllSnapshots", ""))
+	}
 	if !a.deployed {
 		out = append(out, link("remove", href, ""))
 	}

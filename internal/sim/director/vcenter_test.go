@@ -41,7 +41,6 @@ func TestFilesOfImportedVMs(t *testing.T) {
 	c.dir = must(director.Start(director.Config{AdminPassword: password, Recorder: c.record, VCenters: []director.VCenter{
 		{Name: "vc1", URL: vc.URL().String(), User: "root", Password: "pw"}}}))(t)
 	t.Cleanup(func() { c.dir.Close() })
-	t.Cleanup(c.validate)
 	must(c.dir.AddOrg(director.OrgSpec{Name: "acme"}))(t)
 	c.vdc = must(c.dir.AddVDC(director.VDCSpec{Org: "acme", Name: "vdc1", ResourcePool: "acme", StorageProfiles: []director.StorageProfileSpec{{Name: "gold"}}}))(t)
 	must(c.dir.AddOrgNetwork(director.OrgNetworkSpec{VDC: "vdc1", Name: "lan", Gateway: "10.0.0.1", Portgroup: "pg",

@@ -201,12 +201,19 @@ func (s *Server) removable(p *profile) error {
 }
 
 // osInfo is a guest system of a hardware version's document.
-func osInfo(id int, g [2]string) *node {
+func osInfo(id int, g guestOS) *node {
 	adapter := el("DefaultHardDiskAdapterType", "ref", "4")
 	adapter.SetText("3")
-	return add(el("OperatingSystem"), number("OperatingSystemId", id), adapter, number("MinimumHardDiskSizeGigabytes", 4), number("MinimumMemoryMegabytes", 256),
-		text("Name", g[1]), text("InternalName", g[0]), boolean("Supported", true), boolean("x64", strings.Contains(g[0], "64")), boolean("PersonalizationEnabled", true),
+	d := add(el("OperatingSystem"), number("OperatingSystemId", id), adapter, number("MinimumHardDiskSizeGigabytes", 4), number("MinimumMemoryMegabytes", 256),
+		text("Name", g.name), text("InternalName", g.id), boolean("Supported", true), boolean("x64", g.x64()), boolean("PersonalizationEnabled", true),
 		boolean("SupportedForCreate", true))
+	for i, f := range g.firmware() {
+		if i == 0 {
+			add(d, text("RecommendedFirmware", f))
+		}
+		add(d, text("SupportedFirmware", f))
+	}
+	return add(d, boolean("SupportsTPM", g.efi()))
 }
 
 // getHardwareVersion is what a VM of a hardware version can have.
@@ -227,7 +234,9 @@ func (c *call) getHardwareVersion() (*answer, error) {
 	for _, f := range guestFamilies {
 		n := add(el("OperatingSystemFamilyInfo"), text("Name", f.name), number("OperatingSystemFamilyId", f.id))
 		for i, g := range f.guests {
-			add(n, osInfo(f.id*100+i, g))
+			if limits.number >= g.since {
+				add(n, osInfo(f.id*100+i, g))
+			}
 		}
 		add(families, n)
 	}
@@ -281,19 +290,4 @@ var diskAdapters = []struct {
 }{
 	{"1", "IDE", 5, 2, 2, 7}, {"2", "BusLogic Parallel (SCSI)", 1, 4, 16, 7}, {"3", "LSI Logic Parallel (SCSI)", 2, 4, 16, 7}, {"4", "LSI Logic SAS (SCSI)", 3, 4, 16, 7},
 	{"5", "Paravirtual (SCSI)", 4, 4, 16, 7}, {"6", "SATA", 6, 4, 30, 10}, {"7", "NVME", 7, 4, 15, 13},
-}
-
-// guestFamilies are guest systems as the hardware document lists them.
-var guestFamilies = []struct {
-	name   string
-	id     int
-	guests [][2]string // vSphere's id, name
-}{
-	{"Microsoft Windows", 1, [][2]string{{"windows2019srvNext_64Guest", "Microsoft Windows Server 2022 (64-bit)"}, {"windows2019srv_64Guest", "Microsoft Windows Server 2019 (64-bit)"},
-		{"windows9Server64Guest", "Microsoft Windows Server 2016 (64-bit)"}, {"windows9_64Guest", "Microsoft Windows 10 (64-bit)"}}},
-	{"Linux", 2, [][2]string{{"sles10_64Guest", "SUSE Linux Enterprise 10 (64-bit)"}, {"sles15_64Guest", "SUSE Linux Enterprise 15 (64-bit)"},
-		{"debian10_64Guest", "Debian GNU/Linux 10 (64-bit)"}, {"debian11_64Guest", "Debian GNU/Linux 11 (64-bit)"}, {"debian12_64Guest", "Debian GNU/Linux 12 (64-bit)"},
-		{"ubuntu64Guest", "Ubuntu Linux (64-bit)"}, {"rhel8_64Guest", "Red Hat Enterprise Linux 8 (64-bit)"}, {"rhel9_64Guest", "Red Hat Enterprise Linux 9 (64-bit)"},
-		{"centos8_64Guest", "CentOS 8 (64-bit)"}, {"vmwarePhoton64Guest", "VMware Photon OS (64-bit)"}}},
-	{"Other", 3, [][2]string{{"otherGuest", "Other (32-bit)"}, {"otherGuest64", "Other (64-bit)"}, {"freebsd64Guest", "FreeBSD (64-bit)"}}},
 }

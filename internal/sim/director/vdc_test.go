@@ -3,6 +3,7 @@ package director_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,6 +77,11 @@ func TestVDCsComeAndGo(t *testing.T) {
 		hwv := u.get(strings.Replace(p, "/admin", "", 1) + "/hwv/vmx-19")
 		if textAt(hwv, "./name") != "vmx-19" || textAt(hwv, "./maxNICs") != "10" {
 			t.Errorf("got %s", write(hwv))
+		}
+		for guest, want := range map[string][]string{"sles12_64Guest": {"bios", "efi"}, "windows11_64Guest": {"efi"}, "sles11Guest": {"bios"}, "debian12_64Guest": nil} {
+			if got := texts(hwv, "./supportedOperatingSystems//OperatingSystem[InternalName='"+guest+"']/SupportedFirmware"); !slices.Equal(got, want) {
+				t.Errorf("%s starts from %q, want %q", guest, got, want)
+			}
 		}
 		u.want(http.StatusBadRequest, http.MethodGet, p[:strings.Index(p, "/admin")]+"/vdc/"+c.vdc+"/hwv/vmx-3", "", "")
 	})

@@ -98,7 +98,7 @@ func (c *call) vmLinks(m *vm) []*node {
 		if m.nested() {
 			nest = "disable"
 		}
-		out = append(out, link(nest+"NestedHypervisor", href+"/action/"+nest+"NestedHypervisor", ""),
+		out = append(out, link(nest, href+"/action/"+nest+"NestedHypervisor", ""),
 			link("upgrade", href+"/action/upgradeHardwareVersion", ""))
 	}
 	if m.state() != stateSuspended {
@@ -107,7 +107,9 @@ func (c *call) vmLinks(m *vm) []*node {
 	}
 	out = append(out, link("media:insertMedia", href+"/media/action/insertMedia", mediaVCloud+"mediaInsertOrEjectParams+xml"),
 		link("media:ejectMedia", href+"/media/action/ejectMedia", mediaVCloud+"mediaInsertOrEjectParams+xml"),
-		link("down", href+"/metrics/current", mediaVCloud+"metrics.currentUsageSpec+xml"), link("checkCompliance", href+"/action/checkCompliance", ""))
+		link("down", href+"/metrics/current", mediaVCloud+"metrics.currentUsageSpec+xml"),
+		link("down", href+"/metrics/historic", mediaVCloud+"metrics.historicUsageSpec+xml"),
+		link("metrics", href+"/metrics/historic", mediaVCloud+"metrics.historicUsageSpec+xml"), link("checkCompliance", href+"/action/checkCompliance", ""))
 	return append(out, link("edit", href, mediaVCloud+"vm+xml"), link("remove", href, ""),
 		link("down", href+"/metadata", mediaVCloud+"metadata+xml"),
 		link("down", href+"/productSections/", mediaVCloud+"productSections+xml"),

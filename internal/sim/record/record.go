@@ -1,36 +1,37 @@
 // Package record keeps the XML documents that cross the wire of a simulated
 // vCD, one of each shape, and has them checked against VMware's schemas.
 //
-// Two documents have one shape when they differ in nothing but ids, times and
-// numbers. It promises that no shape is left out, whoever called, and that a
-// report names the call. The schemas and the program that checks are not part
-// of this project.
+// Two documents have one shape when they have the same elements and attributes
+// and their values are of the same kinds. It promises that no shape is left
+// out, whoever called, and that a report names the call. The schemas and the
+// program that checks are not part of this project.
 package record
 
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/xml"
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/vappvault/vappvault/internal/sim/director"
 )
 
-// A Recorder keeps documents in a folder; a nil one keeps none. Its methods may be called
-// concurrently, and several processes may share a folder.
+// A Recorder keeps documents in a folder; a nil one keeps none. Its methods
+// may be called concurrently, and several processes may share a folder.
 type Recorder struct {
 	dir string
 
 	mu   sync.Mutex
-	seen map[string]bool
+	seen map[[sha256.Size]byte]bool
 	err  error // the first one
 }
 
@@ -39,95 +40,133 @@ func Open(dir string) (*Recorder, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
-	return &Recorder{dir: dir, seen: map[string]bool{}}, nil
+	return &Recorder{dir: dir, seen: map[[sha256.Size]byte]bool{}}, nil
 }
 
 // Exchange is for director.Config.Recorder.
 func (r *Recorder) Exchange(e director.Exchange) {
-	if strings.HasPrefix(e.Path, "/api/versions") {
-		return // its namespace has no schema
-	}
-	if r == nil {
+	if r == nil || strings.HasPrefix(e.Path, "/api/versions") { // whose namespace has no schema
 		return
 	}
 	call := e.Method + " " + e.Path
 	r.keep("answer to "+call, e.ResponseBody)
-	if e.Status != http.StatusBadRequest && e.Status != http.StatusUnsupportedMediaType {
-		// What was refused so may well be wrong.
+	if e.Status < http.StatusMultipleChoices {
+		// What was refused may well be wrong.
 		r.keep("body of "+call, e.RequestBody)
 	}
 }
-
-// volatile is what makes documents of one shape differ.
-var volatile = regexp.MustCompile(`[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\d+`)
-
-// unnamed is what a file name does not show.
-var unnamed = regexp.MustCompile(`[^A-Za-z]+`)
 
 func (r *Recorder) keep(what string, doc []byte) {
 	if !bytes.HasPrefix(bytes.TrimSpace(doc), []byte("<")) || bytes.HasPrefix(doc, []byte("<html")) {
 		return
 	}
-	shape := sha256.Sum256(volatile.ReplaceAll(doc, []byte("#")))
-	what, _, _ = strings.Cut(what, "?")
-	what = strings.Trim(unnamed.ReplaceAllString(volatile.ReplaceAllString(what, ""), "-"), "-")
-	name := fmt.Sprintf("%s.%x.xml", what[:min(len(what), 120)], shape[:8])
+	shape := shapeOf(doc)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.seen[name] {
+	seen := r.seen[shape]
+	r.seen[shape] = true
+	r.mu.Unlock()
+	if seen {
 		return
 	}
-	r.seen[name] = true
-	file := filepath.Join(r.dir, name)
-	if _, err := os.Lstat(file); err == nil {
-		return
-	}
-	temp, err := os.CreateTemp(r.dir, ".new-*")
-	if err == nil {
-		_, err = temp.Write(doc)
-		err = errors.Join(err, temp.Close())
-	}
-	if err == nil {
-		err = os.Rename(temp.Name(), file)
-	}
-	if r.err == nil {
-		r.err = err
+	if err := r.write(name(what, shape), doc); err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.err = errors.Join(r.err, err)
 	}
 }
 
-// Err is the first document's that could not be kept.
+// write makes a file that is there as a whole or not at all.
+func (r *Recorder) write(name string, doc []byte) error {
+	file := filepath.Join(r.dir, name)
+	if _, err := os.Lstat(file); err == nil {
+		return nil
+	}
+	temp, err := os.CreateTemp(r.dir, ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = temp.Write(doc)
+	if err := errors.Join(err, temp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), file)
+}
+
+var (
+	ids     = regexp.MustCompile(`[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\d+`)
+	unnamed = regexp.MustCompile(`[^A-Za-z]+`) // what a file name does not show
+)
+
+// name is a file name that tells the call.
+func name(what string, shape [sha256.Size]byte) string {
+	what, query, _ := strings.Cut(what, "?")
+	if typ, _, _ := strings.Cut(query, "&"); strings.HasPrefix(typ, "type=") {
+		what += " " + typ
+	}
+	what = strings.Trim(unnamed.ReplaceAllString(ids.ReplaceAllString(what, ""), "-"), "-")
+	return fmt.Sprintf("%s.%x.xml", what[:min(len(what), 120)], shape[:8])
+}
+
+// shapeOf sums up the elements and attributes of a document, each with the
+// kind of its value, counted once.
+func shapeOf(doc []byte) [sha256.Size]byte {
+	seen := map[string]bool{}
+	var path []string
+	for d := xml.NewDecoder(bytes.NewReader(doc)); ; {
+		token, err := d.RawToken()
+		if err != nil {
+			break
+		}
+		switch t := token.(type) {
+		case xml.StartElement:
+			path = append(path, t.Name.Local)
+			at := strings.Join(path, "/")
+			seen[at] = true
+			for _, a := range t.Attr {
+				if a.Name.Space != "xmlns" && a.Name.Local != "xmlns" {
+					seen[at+"@"+a.Name.Local+"="+kindOf(a.Value)] = true
+				}
+			}
+		case xml.CharData:
+			if text := strings.TrimSpace(string(t)); text != "" {
+				seen[strings.Join(path, "/")+"="+kindOf(text)] = true
+			}
+		case xml.EndElement:
+			if len(path) > 0 {
+				path = path[:len(path)-1]
+			}
+		}
+	}
+	return sha256.Sum256([]byte(strings.Join(slices.Sorted(maps.Keys(seen)), "\n")))
+}
+
+// kinds are tried in this order. A word in capitals may be one of a list that
+// the schema has: each is a kind of its own.
+var kinds = []struct {
+	name    string
+	pattern *regexp.Regexp
+}{
+	{"number", regexp.MustCompile(`^-?\d+(\.\d+)?$`)},
+	{"boolean", regexp.MustCompile(`^(true|false)$`)},
+	{"time", regexp.MustCompile(`^\d{4}-\d\d-\d\dT`)},
+	{"", regexp.MustCompile(`^[A-Z][A-Z_]{1,30}$`)},
+}
+
+func kindOf(v string) string {
+	for _, k := range kinds {
+		if k.pattern.MatchString(v) {
+			if k.name == "" {
+				return v
+			}
+			return k.name
+		}
+	}
+	return "text"
+}
+
+// Err is what kept documents from being kept.
 func (r *Recorder) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err
-}
-
-// batch is how many documents one run of the checking program gets.
-const batch = 200
-
-// Check has every document of a folder checked by the program `validate` in
-// the folder api, and returns how many there were. Newer names a file with
-// elements that the schemas do not have yet.
-func Check(dir, api, newer string) (int, error) {
-	var files []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".xml") {
-			files = append(files, path)
-		}
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("record: %w", err)
-	}
-	all := len(files)
-	var problems []error
-	for len(files) > 0 {
-		some := files[:min(batch, len(files))]
-		files = files[len(some):]
-		out, err := exec.Command(filepath.Join(api, "validate"), append([]string{"--newer", newer}, some...)...).CombinedOutput()
-		if err != nil {
-			problems = append(problems, fmt.Errorf("%w\n%s", err, bytes.ReplaceAll(out, []byte(dir+"/"), nil)))
-		}
-	}
-	return all, errors.Join(problems...)
 }

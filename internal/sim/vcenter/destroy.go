@@ -39,7 +39,9 @@ func (s *Server) unregister(ctx *simulator.Context, ref types.ManagedObjectRefer
 	if vs == nil {
 		return home, nil
 	}
-	s.swapOff(vs)
+	if name := s.swapOff(vs); name != "" {
+		s.showSpace(ctx, name)
+	}
 	vs.io.Lock()
 	defer vs.io.Unlock()
 	vs.gone = true

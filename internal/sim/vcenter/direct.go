@@ -201,7 +201,7 @@ func (b *batch) add(o *origin) error {
 	if err := b.furnish(d, home, devices); err != nil {
 		return err
 	}
-	if d.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOn {
+	if !d.vs.on {
 		return nil
 	}
 	return s.swapOn(b.ctx, d.vs, d.VirtualMachine)
@@ -437,9 +437,6 @@ func (b *batch) insert() []string {
 		s.listVMs(b.ctx, at, vms)
 	}
 	for _, d := range b.vms {
-		if home, err := parseDS(d.origin.Home); err == nil && d.vs.on {
-			s.countSwap(d.Self, home.datastore, swapSize(d.Config))
-		}
 		reg.Put(d.VirtualMachine)
 		d.vs.origin.Store(d.origin)
 	}

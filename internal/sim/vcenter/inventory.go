@@ -3,7 +3,9 @@ package vcenter
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -312,7 +314,7 @@ func (s *Server) folder(ctx *simulator.Context, path string) (types.ManagedObjec
 // files of layers take now; a layer that is gone takes nothing.
 func (s *Server) account(ctx *simulator.Context, layers ...*layer) {
 	s.inv.mu.Lock()
-	touched := map[string]int64{}
+	touched := map[string]bool{}
 	for _, l := range layers {
 		size := l.takes()
 		s.inv.used[l.file.datastore] += size - s.inv.sizes[l]
@@ -320,21 +322,28 @@ func (s *Server) account(ctx *simulator.Context, layers ...*layer) {
 		if size == 0 {
 			delete(s.inv.sizes, l)
 		}
-		touched[l.file.datastore] = 0
+		touched[l.file.datastore] = true
 	}
 	for name := range touched {
-		touched[name] = s.inv.taken(name)
 		u := s.inv.use(name)
-		u.left, u.stale = s.capacityOf(name)-touched[name], false
+		u.left, u.stale = s.capacityOf(name)-s.inv.taken(name), false
 	}
 	s.inv.mu.Unlock()
+	s.showSpace(ctx, slices.Collect(maps.Keys(touched))...)
+}
+
+// showSpace shows what datastores have left.
+func (s *Server) showSpace(ctx *simulator.Context, names ...string) {
 	s.space.Lock()
 	defer s.space.Unlock()
-	for name, used := range touched {
+	for _, name := range names {
 		ds := s.inv.datastores[name]
 		if ds == nil {
 			continue
 		}
+		s.inv.mu.Lock()
+		used := s.inv.taken(name)
+		s.inv.mu.Unlock()
 		ctx.WithLock(ds, func() {
 			ds.Summary.FreeSpace = max(ds.Summary.Capacity-used, 0)
 			ctx.Update(ds, []types.PropertyChange{{Name: "summary.freeSpace", Val: ds.Summary.FreeSpace}})

@@ -84,7 +84,13 @@ func (s *Server) switchPower(ctx *simulator.Context, vs *vmState, to types.Virtu
 	if asked {
 		s.showQuestion(ctx, vs)
 	}
-	return s.publish(ctx, vs)
+	if err := s.publish(ctx, vs); err != nil {
+		return err
+	}
+	var home dsPath
+	ctx.WithLock(vm, func() { home, err = parseDS(vm.Config.Files.VmPathName) })
+	s.showSpace(ctx, home.datastore) // the swap file came, or went
+	return err
 }
 
 // checkDisks refuses to start a VM whose disks are missing or in use.

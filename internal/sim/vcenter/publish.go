@@ -11,8 +11,6 @@ import (
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
-
-	"github.com/vappvault/vappvault/internal/sim/vdisk"
 )
 
 // A view is what of a vmState the API shows.
@@ -175,7 +173,7 @@ func (s *Server) layout(vs *vmState, v *view, home dsPath) {
 		a, b := l.chain(key, top)
 		l.ex.Disk, old.Disk = append(l.ex.Disk, a), append(old.Disk, b)
 		root := top.root()
-		l.usage[top.file.datastore].Uncommitted += max(root.capacity()-vdisk.Allocated(root.extentPath()), 0)
+		l.usage[top.file.datastore].Uncommitted += max(root.capacity()-root.written(), 0)
 	}
 	for _, n := range sortedSnapshots(vs) {
 		shot := types.VirtualMachineFileLayoutExSnapshotLayout{Key: n.ref, DataKey: l.small(n.memory, "snapshotData"), MemoryKey: -1}
@@ -256,7 +254,7 @@ func (l *layoutBuilder) chain(key int32, top *layer) (types.VirtualMachineFileLa
 		}
 		a.Chain = slices.Insert(a.Chain, 0, types.VirtualMachineFileLayoutExDiskUnit{FileKey: []int32{
 			l.small(t.file, "diskDescriptor"),
-			l.add(t.file.dir().join(t.extentName()), "diskExtent", vdisk.Allocated(t.extentPath())),
+			l.add(t.file.dir().join(t.extentName()), "diskExtent", t.written()),
 		}})
 		b.DiskFile = slices.Insert(b.DiskFile, 0, t.file.String())
 	}

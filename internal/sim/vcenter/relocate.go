@@ -1,6 +1,7 @@
 package vcenter
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,28 +14,44 @@ import (
 
 // relocate moves a VM to another host, resource pool, folder or datastore.
 func (s *Server) relocate(ctx *simulator.Context, ref types.ManagedObjectReference, spec types.VirtualMachineRelocateSpec) error {
+	moved, err := s.relocateVM(ctx, ref, spec)
+	if moved != nil {
+		err = errors.Join(err, moved.settle(ctx))
+	}
+	return err
+}
+
+// relocateVM leaves the files that were moved where they are, too; it returns
+// the move, which is nil when there was none.
+func (s *Server) relocateVM(ctx *simulator.Context, ref types.ManagedObjectReference, spec types.VirtualMachineRelocateSpec) (*storageMove, error) {
 	vs, end, err := s.begin(ref, true)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer end()
 	vm, err := s.vm(ref)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.checkRelocation(vs, spec); err != nil {
-		return err
+		return nil, err
 	}
 	move, err := s.planMove(ctx, vs, vm, &spec)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	was := s.eventOf(ctx, vm)
 	if move != nil {
 		if err := move.run(ctx); err != nil {
-			return err
+			return move, err
 		}
 	}
+	return move, s.relocated(ctx, vs, vm, &spec, was)
+}
+
+// relocated brings the VM's other sides in line with a move of its files.
+func (s *Server) relocated(ctx *simulator.Context, vs *vmState, vm *simulator.VirtualMachine, to *types.VirtualMachineRelocateSpec, was types.VmEvent) error {
+	spec := *to
 	if err := s.moveEntity(ctx, vm, spec); err != nil {
 		return err
 	}

@@ -66,6 +66,8 @@ type Server struct {
 	background context.Context // ends with Close
 	stop       context.CancelFunc
 
+	hook func(moment string) // of tests
+
 	// tickets are for one request each, see AcquireGenericServiceTicket.
 	tickets map[string]*ticket
 	// wrappers are the sessions that have a wrapper of an object.

@@ -43,6 +43,14 @@ func (l *layer) takes() int64 {
 	return max(n, l.capacity())
 }
 
+// written is how many bytes of a layer's own files hold something.
+func (l *layer) written() int64 {
+	if l.unmade.Load() {
+		return l.content.fill
+	}
+	return vdisk.Allocated(l.extentPath())
+}
+
 // fresh is how much more a layer takes after a write of n bytes at off.
 func (l *layer) fresh(off, n int64) int64 {
 	size := l.capacity()
@@ -211,6 +219,7 @@ func (s *Server) FillDatastore(name string, n int64) error {
 	s.inv.mu.Lock()
 	s.inv.use(name).filled, s.inv.use(name).stale = n, true
 	s.inv.mu.Unlock()
+	s.spaceChanged()
 	s.refresh(name)
 	return nil
 }
@@ -235,6 +244,7 @@ func (s *Server) SetDatastoreState(name, state string) error {
 	s.inv.mu.Lock()
 	s.inv.use(name).state = state
 	s.inv.mu.Unlock()
+	s.spaceChanged()
 	ctx := s.newContext()
 	s.space.Lock()
 	defer s.space.Unlock()
@@ -277,10 +287,12 @@ func swapSize(c *types.VirtualMachineConfigInfo) int64 {
 	return max(size, 0) << 20
 }
 
-// countSwap notes the swap file of a VM that runs.
+// countSwap notes the swap file of a VM that runs, in place of any that it
+// had.
 func (s *Server) countSwap(ref types.ManagedObjectReference, datastore string, size int64) {
 	s.inv.mu.Lock()
 	defer s.inv.mu.Unlock()
+	s.inv.dropSwap(ref)
 	u := s.inv.use(datastore)
 	u.swap += size
 	u.left -= size
@@ -293,15 +305,23 @@ type swapFile struct {
 	size      int64
 }
 
-func (s *Server) swapOff(vs *vmState) {
+// swapOff returns where a VM's swap file was that is gone now; "" where it
+// had none.
+func (s *Server) swapOff(vs *vmState) string {
 	s.inv.mu.Lock()
 	defer s.inv.mu.Unlock()
-	f, ok := s.inv.swaps[vs.ref]
+	return s.inv.dropSwap(vs.ref)
+}
+
+// dropSwap forgets a VM's swap file; inv.mu is held.
+func (inv *inventory) dropSwap(ref types.ManagedObjectReference) string {
+	f, ok := inv.swaps[ref]
 	if !ok {
-		return
+		return ""
 	}
-	delete(s.inv.swaps, vs.ref)
-	u := s.inv.use(f.datastore)
+	delete(inv.swaps, ref)
+	u := inv.use(f.datastore)
 	u.swap -= f.size
 	u.left += f.size
+	return f.datastore
 }

@@ -85,6 +85,13 @@ func (k *keeper) mark(ref types.ManagedObjectReference) {
 	k.changes.Add(1)
 }
 
+// spaceChanged notes that a datastore is not as it was written down.
+func (s *Server) spaceChanged() {
+	if s.keeper != nil {
+		s.keeper.changes.Add(1)
+	}
+}
+
 // touched notes a call whose change vcsim does not tell of.
 func (s *Server) touched(own mo.Reference) {
 	if _, ok := own.(*simulator.AuthorizationManager); ok && s.keeper != nil {
@@ -238,7 +245,12 @@ func (s *Server) smallChanges(ctx *simulator.Context) ([]change, map[string]uint
 	if err != nil {
 		return nil, nil, err
 	}
-	all = append(all, change{key: "authorization", value: auth}, change{key: "roles", value: roles}, change{key: "meta", value: meta})
+	space, err := json.Marshal(s.spaceRecords())
+	if err != nil {
+		return nil, nil, err
+	}
+	all = append(all, change{key: "authorization", value: auth}, change{key: "roles", value: roles},
+		change{key: "meta", value: meta}, change{key: "space", value: space})
 	hashes := map[string]uint64{}
 	var out []change
 	for _, c := range all {
@@ -294,6 +306,19 @@ func (s *Server) rolesRecord() (json.RawMessage, error) {
 		k.roles, k.rolesJSON = list, raw
 	}
 	return raw, err
+}
+
+// spaceRecords are the datastores that were filled or are not as usual.
+func (s *Server) spaceRecords() map[string]spaceRecord {
+	s.inv.mu.Lock()
+	defer s.inv.mu.Unlock()
+	out := map[string]spaceRecord{}
+	for name, u := range s.inv.usage {
+		if u.filled != 0 || u.state != "" {
+			out[name] = spaceRecord{u.filled, u.state}
+		}
+	}
+	return out
 }
 
 // meta is what the server was made from, with counters that no new object

@@ -15,6 +15,7 @@ import (
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/pbm"
 	pbmtypes "github.com/vmware/govmomi/pbm/types"
+	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -457,6 +458,81 @@ func TestSavesWhileMuchHappens(t *testing.T) {
 		for n := range 6 {
 			reads(t, guest(t, s, again(vm, c), 0), int64(n)*mib, []byte{byte(n + 1)})
 		}
+	}
+}
+
+func summaryOf(t *testing.T, c *govmomi.Client, name string) types.DatastoreSummary {
+	t.Helper()
+	var m mo.Datastore
+	if err := property.DefaultCollector(c.Client).RetrieveOne(context.Background(), *datastoreRef(t, c, name), []string{"summary"}, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m.Summary
+}
+
+func TestDatastoresAreAsFullAfterARestart(t *testing.T) {
+	const gib = 1 << 30
+	e := newEstate(t)
+	e.conf.Datastores = []vcenter.Datastore{{Name: "ds1", Capacity: 100 * gib}, {Name: "ds2", Capacity: 100 * gib}, {Name: "ds3", Capacity: 100 * gib}}
+	s, c := e.start(false)
+	free := func() map[string]int64 {
+		out := map[string]int64{}
+		for _, d := range e.conf.Datastores {
+			out[d.Name] = summaryOf(t, c, d.Name).FreeSpace
+		}
+		return out
+	}
+	on := func(name string) vcenter.VMSpec {
+		return vcenter.VMSpec{Name: name, PowerOn: true, MemoryMB: 1024, Disks: []vcenter.DiskSpec{{Size: gib}}}
+	}
+	refs, err := s.AddVMs([]vcenter.VMSpec{on("untouched"), on("touched")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	task := machine(t, s, c, on("task"))
+	if got, want := free()["ds1"], int64(100-3*2)*gib; got != want {
+		t.Errorf("three VMs run: got %d bytes free, want %d", got, want)
+	}
+	for _, do := range []func(string) error{s.PowerOff, s.PowerOn, s.PowerOff} {
+		if err := do(refs[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := free()["ds1"], int64(100-3*2+1)*gib; got != want {
+		t.Errorf("two VMs run: got %d bytes free, want %d", got, want)
+	}
+	if err := s.FillDatastore("ds2", 99*gib); err != nil {
+		t.Fatal(err)
+	}
+	for name, state := range map[string]string{"ds2": "maintenance", "ds3": "inaccessible"} {
+		if err := s.SetDatastoreState(name, state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disks := object.NewVirtualDiskManager(c.Client)
+	done2(t)(disks.CreateVirtualDisk(context.Background(), "[ds1] alone.vmdk", nil, &types.FileBackedVirtualDiskSpec{
+		VirtualDiskSpec: types.VirtualDiskSpec{DiskType: "preallocated", AdapterType: "lsiLogic"}, CapacityKb: gib >> 10,
+	}))
+	before := free()
+	e.close(s)
+
+	s, c = e.start(true)
+	for name, was := range before {
+		if now := free()[name]; now != was {
+			t.Errorf("%s: got %d bytes free, want %d", name, now, was)
+		}
+	}
+	if got := summaryOf(t, c, "ds2"); got.MaintenanceMode != "inMaintenance" || !got.Accessible {
+		t.Errorf("ds2: got %+v", got)
+	}
+	if summaryOf(t, c, "ds3").Accessible {
+		t.Error("ds3 is accessible")
+	}
+	if err := s.PowerOff(task.Reference().Value); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := free()["ds1"], before["ds1"]+gib; got != want {
+		t.Errorf("after one was switched off: got %d bytes free, want %d", got, want)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 //	TYPE/MOREF          vSphere's object: Folder, ResourcePool,
 //	                    DistributedVirtualPortgroup, VirtualMachineSnapshot
 //	vm/MOREF            a VM
+//	space               what tests did to datastores, by their names
 //
 // vSphere's objects are in vSphere's own JSON.
 type (
@@ -40,6 +41,10 @@ type (
 	authRecord struct {
 		Permissions json.RawMessage // types.ArrayOfPermission
 		Next        int32
+	}
+	spaceRecord struct {
+		Filled int64  `json:",omitempty"`
+		State  string `json:",omitempty"`
 	}
 	vmRecord struct {
 		// Origin is all there is to know of a VM that nobody has touched

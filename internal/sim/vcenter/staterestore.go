@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -157,7 +159,51 @@ func (r *restorer) restore() error {
 	}
 	r.advance()
 	s.taskSeq.Store(max(s.taskSeq.Load(), r.meta.Tasks))
-	return r.publish()
+	if err := r.publish(); err != nil {
+		return err
+	}
+	return r.space()
+}
+
+// space has datastores count what lies on them beside the VMs' disks, and be
+// as they were; it is last, because nothing may be put on a full one.
+func (r *restorer) space() error {
+	for name, dir := range r.s.store.dirs {
+		_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || filepath.Ext(path) != ".vmdk" {
+				return nil
+			}
+			rel, err := filepath.Rel(dir, path)
+			p := dsPath{name, filepath.ToSlash(rel)}
+			if err != nil || r.s.store.forFile(p) != nil {
+				return nil
+			}
+			// Deltas that nothing refers to must not hold their base.
+			if d, err := readDescriptor(path); err == nil && d.parent == "" {
+				_, _ = r.s.store.open(p)
+			}
+			return nil
+		})
+		r.s.refresh(name)
+	}
+	raw := r.old.records["space"]
+	if raw == nil {
+		return nil
+	}
+	var records map[string]spaceRecord
+	if err := json.Unmarshal(raw, &records); err != nil {
+		return fmt.Errorf("datastores: %w", err)
+	}
+	for name, u := range records {
+		err := r.s.FillDatastore(name, u.Filled)
+		if err == nil && u.State != "" {
+			err = r.s.SetDatastoreState(name, u.State)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // advance lets no new object have the moref of one that was ever there.
@@ -191,9 +237,6 @@ func (r *restorer) publish() error {
 	for _, vs := range r.s.states() {
 		if vs.origin.Load() != nil {
 			continue
-		}
-		if vm, err := r.s.vm(vs.ref); err == nil && vm.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn {
-			_ = r.s.swapOn(r.ctx, vs, vm) // it has had the room all along
 		}
 		if err := r.s.publish(r.ctx, vs); err != nil {
 			return fmt.Errorf("%s: %w", vs.ref.Value, err)

@@ -27,6 +27,9 @@ type storageMove struct {
 	disks map[int32]dsPath // new folders, of the disks that move
 	thin  map[int32]bool   // disks that change their provisioning
 	made  map[*layer]*layer
+
+	old   []*layer // what has been copied
+	stale []string // files of the old home, in the host's file system
 }
 
 // datastoreNamed is the name of a datastore that takes files.
@@ -154,12 +157,30 @@ func (m *storageMove) run(ctx *simulator.Context) error {
 		m.vs.io.Unlock()
 		return failed
 	}
-	old := m.swap()
+	m.old = m.swap()
 	m.vs.io.Unlock()
-	errs := []error{m.dropOld(old)}
-	m.s.account(ctx, old...)
 	if m.to != m.home {
-		errs = append(errs, m.moveHome(ctx))
+		return m.moveHome(ctx)
+	}
+	return nil
+}
+
+// settle deletes what the VM has left, once the state says that it is
+// elsewhere: whoever dies in between leaves files too many, never too few.
+// The operation on the VM has ended.
+func (m *storageMove) settle(ctx *simulator.Context) error {
+	m.s.at("moved")
+	if err := m.s.Save(); err != nil {
+		return err
+	}
+	m.s.at("saved")
+	errs := []error{m.dropOld(m.old)}
+	m.s.account(ctx, m.old...)
+	for _, file := range m.stale {
+		errs = append(errs, removeFile(file))
+	}
+	if len(m.stale) > 0 {
+		_ = os.Remove(path.Dir(m.stale[0])) // only if it is empty
 	}
 	return errors.Join(errs...)
 }
@@ -336,9 +357,13 @@ func (m *storageMove) moveHome(ctx *simulator.Context) error {
 	m.vs.io.Unlock()
 	var errs []error
 	for _, name := range names {
-		err := os.Rename(path.Join(from, name), path.Join(to, name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := copyFile(path.Join(to, name), path.Join(from, name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
 			errs = append(errs, ioFault(m.home.dir().join(name), err))
+		default:
+			m.stale = append(m.stale, path.Join(from, name))
 		}
 	}
 	dir := m.to.dir().String() + "/"
@@ -352,9 +377,22 @@ func (m *storageMove) moveHome(ctx *simulator.Context) error {
 	if err := m.s.writeVMX(ctx, m.vs); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	if local, err := m.s.store.local(m.home); err == nil {
-		errs = append(errs, removeFile(local))
-	}
-	_ = os.Remove(from) // only if it is empty
+	m.stale = append(m.stale, m.s.store.host(m.home))
 	return errors.Join(errs...)
+}
+
+// at tells a test how far an operation is.
+func (s *Server) at(moment string) {
+	if s.hook != nil {
+		s.hook(moment)
+	}
+}
+
+// copyFile copies a small file.
+func copyFile(dst, src string) error {
+	content, err := os.ReadFile(src)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(dst, content, 0o600)
 }

@@ -389,3 +389,37 @@ func TestADeadProxyKeepsDisksLocked(t *testing.T) {
 	}
 	reads(t, guest(t, s, vm, 0), 0, content)
 }
+
+func TestAKillDuringAStorageMoveLosesNothing(t *testing.T) {
+	e := newEstate(t)
+	s, c := e.start(false)
+	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Datastore: "ds1", Disks: []vcenter.DiskSpec{{Size: 8 * mib}}})
+	content := random(mib)
+	write(t, guest(t, s, vm, 0), mib, content)
+	snap := snapshot(t, vm, "before")
+	write(t, guest(t, s, vm, 0), 2*mib, content)
+	killed := map[string]*estate{}
+	s.SetHook(func(moment string) { killed[moment] = e.killed() })
+	done2(t)(vm.Relocate(context.Background(), types.VirtualMachineRelocateSpec{Datastore: datastoreRef(t, c, "ds2")}, types.VirtualMachineMovePriorityDefaultPriority))
+	e.close(s)
+	killed["end"] = e
+	for moment, home := range map[string]string{"moved": "[ds1] ", "saved": "[ds2] ", "end": "[ds2] "} {
+		s, c := killed[moment].start(true)
+		vm := again(vm, c)
+		p := props(t, vm)
+		if !strings.HasPrefix(p.Config.Files.VmPathName, home) {
+			t.Errorf("killed when %s: the VM is at %s", moment, p.Config.Files.VmPathName)
+		}
+		if p.Snapshot == nil || p.Snapshot.RootSnapshotList[0].Snapshot != snap {
+			t.Errorf("killed when %s: got snapshots %+v", moment, p.Snapshot)
+		}
+		got := make([]byte, 2*mib)
+		if _, err := guest(t, s, vm, 0).ReadAt(got, mib); err != nil || !bytes.Equal(got, append(content[:mib:mib], content...)) {
+			t.Errorf("killed when %s: other bytes, %v", moment, err)
+		}
+		if err := s.PowerOn(vm.Reference().Value); err != nil {
+			t.Errorf("killed when %s: %v", moment, err)
+		}
+		killed[moment].close(s)
+	}
+}

@@ -209,8 +209,12 @@ func (m *diskManager) CreateVirtualDiskTask(ctx *simulator.Context, req *types.C
 		if err := m.s.room(dst, dst.datastore, need); err != nil {
 			return nil, err
 		}
-		_, err = m.s.store.newLayer(dst, size, spec.GetFileBackedVirtualDiskSpec().DiskType == "thin", nil)
-		return req.Name, err
+		l, err := m.s.store.newLayer(dst, size, spec.GetFileBackedVirtualDiskSpec().DiskType == "thin", nil)
+		if err != nil {
+			return nil, err
+		}
+		m.s.account(m.s.newContext(), l)
+		return req.Name, nil
 	})
 	return &methods.CreateVirtualDisk_TaskBody{Res: &types.CreateVirtualDisk_TaskResponse{Returnval: task}}
 }
