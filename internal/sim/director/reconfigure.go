@@ -52,7 +52,6 @@ func (c *call) planVM(m *vm, doc *node) (*vmPlan, error) {
 type vmPlan struct {
 	nets     []*vappNet // that the NICs of a standalone VM need
 	cards    *cardChange
-	growMB   int64 // of the disks
 	spec     types.VirtualMachineConfigSpec
 	touched  bool // spec says something
 	version  string

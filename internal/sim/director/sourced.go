@@ -23,7 +23,6 @@ type sourced struct {
 	cpus   int32
 	cores  int32
 	memory int64 // MB
-	linked bool
 }
 
 // occupySources keeps the VMs that are copied or moved for the task.
