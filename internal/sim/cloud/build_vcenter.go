@@ -119,7 +119,7 @@ func vcenterVM(p place, vm *VM) vcenter.VMSpec {
 		CPUHotAdd:       vm.CPUHotAdd,
 		MemoryHotAdd:    vm.MemoryHotAdd,
 		MemoryMB:        int(vm.Memory >> 20),
-		Tools:           vm.Tools, Key: vm.EncryptionKey, TPM: vm.TPM,
+		Tools:           vm.Tools, Key: vm.EncryptionKey, TPM: vm.TPM, CDDrive: vm.CDDrive,
 		ExtraConfig: map[string]string{"cloud.uuid": id},
 		ManagedBy:   "com.vmware.vcloud",
 		ManagedType: "VirtualMachine",

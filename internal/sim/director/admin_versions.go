@@ -57,8 +57,6 @@ var sinceVersion = map[string]string{
 	"BootOptions/NetworkBootProtocol":                 "37.1",
 	"BootOptions/BootRetryEnabled":                    "37.1",
 	"BootOptions/BootRetryDelay":                      "37.1",
-	"OperatingSystem/RecommendedFirmware":             "37.1", // OperatingSystemInfoType; the Terraform provider asks 37.1 for them
-	"OperatingSystem/SupportedFirmware":               "37.1",
 	"OperatingSystem/SupportsTPM":                     "37.2",
 	"AdminVdc/VappNetworkStandbyEnabled":              "38.0",
 	"AdminVdc/VappNatTypeReflexiveEnabled":            "38.0",

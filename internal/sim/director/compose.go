@@ -36,6 +36,7 @@ func (c *call) compose() (*answer, error) {
 		return c.finish(ctx, a, doc, err)
 	})
 	occupySources(t, items)
+	occupyBlanks(t, blanks)
 	return c.created(a), nil
 }
 
@@ -119,5 +120,6 @@ func (c *call) recompose() (*answer, error) {
 		return c.s.reconfigureAll(ctx, changes)
 	})
 	occupySources(t, items)
+	occupyBlanks(t, blanks)
 	return c.accepted(t), nil
 }

@@ -117,6 +117,7 @@ func (vc *vcenter) unmanaged(ctx context.Context) ([]mo.VirtualMachine, error) {
 type importing struct {
 	vm   *vm
 	move bool
+	nics int
 }
 
 // readImport reads what all three import calls have in common, and makes the
@@ -180,7 +181,8 @@ func (c *call) readImport(vc *vcenter, doc *node, a *vapp) (*importing, error) {
 	if err := c.s.admit(a, p, f); err != nil {
 		return nil, err
 	}
-	return &importing{m, truth(attr(doc, "sourceMove"))}, nil
+	m.seen = f.sight()
+	return &importing{m, truth(attr(doc, "sourceMove")), len(f.cards())}, nil
 }
 
 // admit refuses a VM that VDC, organization or owner have no room for.
@@ -341,7 +343,7 @@ func (c *call) newVAppFrom(doc *node, name string, auto bool) (*vapp, *importing
 	}
 	a.auto = auto
 	c.s.begin(a)
-	c.start("vdcImportVm", "Importing Virtual Application", vappOwner(a), func(ctx context.Context) error {
+	t := c.start("vdcImportVm", "Importing Virtual Application", vappOwner(a), func(ctx context.Context) error {
 		err := c.s.bring(ctx, im)
 		if err == nil {
 			c.s.join(im.vm)
@@ -353,6 +355,7 @@ func (c *call) newVAppFrom(doc *node, name string, auto bool) (*vapp, *importing
 		}
 		return err
 	})
+	t.coming = []coming{{im.vm, im.nics}}
 	return a, im, nil
 }
 
@@ -411,7 +414,7 @@ func (c *call) importIntoVApp() (*answer, error) {
 	if err := c.mayChange(a, nil, accessChange); err != nil {
 		return nil, err
 	}
-	return c.accepted(c.start("vappImportVm", "Importing Virtual Machine into Virtual Application", vappOwner(a), func(ctx context.Context) error {
+	t := c.start("vappImportVm", "Importing Virtual Machine into Virtual Application", vappOwner(a), func(ctx context.Context) error {
 		if err := c.s.bring(ctx, im); err != nil {
 			return err
 		}
@@ -420,5 +423,7 @@ func (c *call) importIntoVApp() (*answer, error) {
 		defer c.s.mu.Unlock()
 		a.adopt()
 		return nil
-	})), nil
+	})
+	t.coming = []coming{{im.vm, im.nics}}
+	return c.accepted(t), nil
 }

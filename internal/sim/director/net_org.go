@@ -244,11 +244,16 @@ func (c *call) joinEdge(n *orgNet, id string) error {
 	return nil
 }
 
-// checkOrgNet refuses names that are taken, subnets that are none, that overlap
+// checkOrgNet refuses a network more than the VDC may have, names that are taken, subnets that are none, that overlap
 // behind one edge, or that leave addresses outside that are in use.
 func (s *Server) checkOrgNet(n *orgNet) error {
 	if err := checkNetName(n.name); err != nil {
 		return err
+	}
+	if s.nets[n.id] == nil {
+		if err := s.checkNetworkQuota(s.vdcs[n.vdc]); err != nil {
+			return err
+		}
 	}
 	for _, o := range s.nets {
 		if o.id != n.id && o.vdc == n.vdc && strings.EqualFold(o.name, n.name) {

@@ -3,6 +3,9 @@ package director
 import (
 	"fmt"
 	"net/http"
+	"slices"
+
+	"github.com/vmware/govmomi/vim25/types"
 )
 
 // The resources that quotas are about (QuotaPoolDefinition of the OpenAPI
@@ -68,12 +71,62 @@ func (s *Server) deployedUse(m *vm) usage {
 // used adds up the VMs for which in says so.
 func (s *Server) used(in func(*vm) bool) usage {
 	var u usage
-	for _, m := range s.vms {
+	s.census(func(m *vm, _ int) {
 		if in(m) {
 			u = u.plus(s.use(m))
 		}
-	}
+	})
 	return u
+}
+
+// A coming VM was admitted and is being made: it takes its place in quotas as
+// long as the task runs that makes it, so that two of them do not share one.
+type coming struct {
+	vm   *vm
+	nics int
+}
+
+// census calls f with every VM that takes room, and with the number of its NICs.
+func (s *Server) census(f func(m *vm, nics int)) {
+	for _, m := range s.vms {
+		f(m, len(m.nics))
+	}
+	for _, t := range s.running {
+		for _, k := range t.coming {
+			if s.vms[k.vm.id] == nil && !t.over() {
+				f(k.vm, k.nics)
+			}
+		}
+	}
+}
+
+// expect is what a VM that is being made will have, as far as its plan says.
+func (b blank) expect() coming {
+	m, p := b.vm, b.plan
+	m.seen = sight{known: true, power: types.VirtualMachinePowerStatePoweredOff, guest: p.spec.GuestId, version: p.spec.Version,
+		cpus: p.spec.NumCPUs, memoryMB: int32(p.spec.MemoryMB)}
+	m.diskOrder = nil
+	for i, w := range p.fresh {
+		m.seen.disks = append(m.seen.disks, diskSight{key: -int32(i) - 1, bytes: w.sizeMB << 20})
+		m.diskOrder = append(m.diskOrder, or(w.profile, p.profile, m.profile))
+	}
+	k := coming{vm: m}
+	if p.cards != nil {
+		k.nics = len(p.cards.nics)
+	}
+	return k
+}
+
+// expect is what the copy of a VM will have.
+func (it sourced) expect() coming {
+	if it.from.seen.known {
+		it.vm.seen = it.from.seen
+		it.vm.seen.power, it.vm.seen.disks = types.VirtualMachinePowerStatePoweredOff, slices.Clone(it.from.seen.disks)
+		for i, d := range it.vm.seen.disks {
+			it.vm.seen.disks[i].bytes = max(d.bytes, it.sizes[d.key])
+		}
+	}
+	return coming{it.vm, len(it.from.nics)}
 }
 
 // checkStoredQuota refuses more VMs in a vApp, which may not be in the inventory
@@ -225,11 +278,11 @@ func (s *Server) checkNICQuota(v *vdc, more int) error {
 		return nil
 	}
 	n := 0
-	for _, m := range s.vms {
+	s.census(func(m *vm, nics int) {
 		if m.vapp.vdc == v.id {
-			n += len(m.nics)
+			n += nics
 		}
-	}
+	})
 	if n+more > v.nicQuota {
 		return badRequest("The operation would exceed the NIC quota of VDC \"%s\": quota %d, in use %d, requested %d.", v.name, v.nicQuota, n, more)
 	}
@@ -285,13 +338,13 @@ func (s *Server) usedMB(p *profile) int64 { return s.usedByProfile()[p.id] }
 // usedByProfile is what storage profiles hold, by id.
 func (s *Server) usedByProfile() map[string]int64 {
 	used := map[string]int64{}
-	for _, m := range s.vms {
+	s.census(func(m *vm, _ int) {
 		for i, d := range m.seen.disks {
 			if s.namedAt(m, d.path) == nil {
 				used[m.diskProfile(i)] += d.bytes >> 20
 			}
 		}
-	}
+	})
 	for _, d := range s.disks {
 		used[d.profile] += d.sizeMB
 	}

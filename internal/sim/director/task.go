@@ -24,8 +24,9 @@ type task struct {
 	cancelRequested bool
 	cancel          context.CancelFunc
 	done            chan struct{}
-	note            string // Details of a task that went well
-	about           *org   // whose object it works on; the user's where that is not known
+	note            string   // Details of a task that went well
+	about           *org     // whose object it works on; the user's where that is not known
+	coming          []coming `graph:"-"` // what it makes counts already
 }
 
 // A taskOwner is what a task works on. Kind is vApp, vm or another type.

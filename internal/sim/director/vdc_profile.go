@@ -12,9 +12,10 @@ type iopsSettings struct {
 	limit                int64 // of the profile; 0 is no limit
 }
 
+// node is there for profiles that nobody gave settings too: switched off.
 func (i *iopsSettings) node() *node {
 	if i == nil {
-		return nil
+		i = &iopsSettings{}
 	}
 	return add(el("IopsSettings"), boolean("Enabled", i.enabled), number("DiskIopsMax", i.max), number("DiskIopsDefault", i.standard),
 		number("StorageProfileIopsLimit", i.limit), number("DiskIopsPerGbMax", i.perGB))
@@ -207,6 +208,8 @@ func osInfo(id int, g guestOS) *node {
 	d := add(el("OperatingSystem"), number("OperatingSystemId", id), adapter, number("MinimumHardDiskSizeGigabytes", 4), number("MinimumMemoryMegabytes", 256),
 		text("Name", g.name), text("InternalName", g.id), boolean("Supported", true), boolean("x64", g.x64()), boolean("PersonalizationEnabled", true),
 		boolean("SupportedForCreate", true))
+	// In every version: clients of 37.0 rely on them (vcd_vapp_vm of the
+	// Terraform provider), although the changed types of 38.0 list them.
 	for i, f := range g.firmware() {
 		if i == 0 {
 			add(d, text("RecommendedFirmware", f))

@@ -18,6 +18,13 @@ type blank struct {
 	powerOn bool
 }
 
+// occupyBlanks keeps room for the VMs that a task makes.
+func occupyBlanks(t *task, blanks []blank) {
+	for _, b := range blanks {
+		t.coming = append(t.coming, b.expect())
+	}
+}
+
 // readBlanks reads the CreateItems of a body.
 func (c *call) readBlanks(a *vapp, doc *node) ([]blank, error) {
 	var out []blank
@@ -60,14 +67,15 @@ func (c *call) readBlank(a *vapp, doc *node) (blank, error) {
 		return b, badRequest("A VM without a template needs a VmSpecSection.")
 	case value(spec, "OsType") == "" || value(spec, "HardwareVersion") == "":
 		return b, badRequest("A VM without a template needs an operating system and a hardware version.")
-	case value(child(spec, "MemoryResourceMb"), "Configured") == "" && value(child(child(doc, "ComputePolicy"), "VmSizingPolicy"), "id") == "":
-		return b, badRequest("A VM without a template needs memory.")
 	}
 	// A new VM has all that its document says, whether marked or not.
 	spec.CreateAttr("Modified", "true")
 	p, err := c.readVM(m, doc)
 	if err != nil {
 		return b, err
+	}
+	if p.spec.MemoryMB == 0 {
+		return b, badRequest("A VM without a template needs memory, of its own or of its sizing policy.")
 	}
 	b.plan = p
 	if ref := child(doc, "Media"); ref != nil && attr(ref, "href") != "" {
@@ -212,6 +220,7 @@ func (c *call) createVM() (*answer, error) {
 	t := c.start("vdcCreateVm", "Creating Virtual Machine", vappOwner(a), func(ctx context.Context) error {
 		return c.s.settle(a, c.makeBlanks(ctx, a, []blank{b}))
 	})
+	occupyBlanks(t, []blank{b})
 	return c.accepted(t), nil
 }
 
