@@ -54,7 +54,7 @@ e2e: ## whole programs against the simulated cloud, and foreign tools against ou
 
 .PHONY: e2e-long
 e2e-long: ## kills and power cuts after every step, not after a sample of them
-	VAPPVAULT_LONG=1 $(GO) test -timeout 60m -run 'Killed|PowerCut|AllOrNothing' ./test/e2e
+	VAPPVAULT_LONG=1 $(GO) test -timeout 60m -run 'Killed|PowerCut|AllOrNothing|IsNamed|BadDay' ./test/e2e
 
 .PHONY: bench
 bench: ## benchmarks; BENCH=REGEXP picks
