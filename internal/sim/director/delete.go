@@ -49,6 +49,9 @@ func (s *Server) destroy(ctx context.Context, m *vm) error {
 		err = s.detachAll(ctx, m)
 	}
 	if err == nil {
+		err = s.dropShadows(ctx, m)
+	}
+	if err == nil {
 		t, derr := obj.Destroy(ctx)
 		err = await(ctx, t, derr)
 	}
