@@ -131,15 +131,38 @@ func (c *call) getMetadata() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := add(el("Metadata", "href", href+"/metadata", "type", mediaVCloud+"metadata+xml"), link("up", href, ""), link("add", href+"/metadata", mediaVCloud+"metadata+xml"))
+	if path, is := strings.CutPrefix(c.r.URL.Path, "/api/admin/"); is {
+		kind, _, _ := strings.Cut(path, "/")
+		href = c.s.href("/api/admin/" + kind + "/" + uuidIn(c.path("id")))
+	}
+	may := c.mayWriteMetadata()
+	d := add(el("Metadata", "href", href+"/metadata", "type", mediaVCloud+"metadata+xml"), link("up", href, ""))
+	if may {
+		add(d, link("add", href+"/metadata", mediaVCloud+"metadata+xml"))
+	}
 	for _, e := range *meta {
-		if c.visible(e) {
-			at := href + e.path()
-			add(d, add(el("MetadataEntry", "href", at, "type", mediaVCloud+"metadata.value+xml"), link("up", href+"/metadata", mediaVCloud+"metadata+xml"),
-				link("edit", at, mediaVCloud+"metadata.value+xml"), link("remove", at, ""), domainNode(e), text("Key", e.key), typedNode(e)))
+		if !c.visible(e) {
+			continue
 		}
+		at := href + e.path()
+		k := add(el("MetadataEntry", "href", at, "type", mediaVCloud+"metadata.value+xml"), link("up", href+"/metadata", mediaVCloud+"metadata+xml"))
+		if may && (e.domain != "SYSTEM" || c.provider()) {
+			add(k, link("edit", at, mediaVCloud+"metadata.value+xml"), link("remove", at, ""))
+		}
+		add(d, add(k, domainNode(e), text("Key", e.key), typedNode(e)))
 	}
 	return ok(mediaVCloud+"metadata", d), nil
+}
+
+// mayWriteMetadata says whether the path's metadata can be changed by the
+// caller: those of what administrators own only under /api/admin.
+func (c *call) mayWriteMetadata() bool {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(c.r.URL.Path, "/api/"), "/")
+	if slices.Contains([]string{"org", "vdc", "network", "vdcStorageProfile"}, kind) {
+		return false
+	}
+	_, _, err := c.changedMetadata()
+	return err == nil
 }
 
 // domain is the one of the path.
