@@ -44,6 +44,7 @@ func TestQueriesAnswerReferences(t *testing.T) {
 		})
 	}
 	u.want(http.StatusBadRequest, http.MethodGet, "/api/query?type=adminVApp&format=poems", "", "")
+	u.want(http.StatusBadRequest, http.MethodGet, "/api/query?type=cell&format=references", "", "") // has records only
 	formats := 0
 	for _, l := range u.get("/api/query").FindElements("./Link[@name='vm']") {
 		if typ := l.SelectAttrValue("type", ""); strings.HasSuffix(typ, "records+xml") || strings.HasSuffix(typ, "references+xml") {

@@ -3,6 +3,7 @@ package director
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -107,7 +108,7 @@ func (c *call) queryList() (*answer, error) {
 	d := el("QueryList", "href", c.s.href("/api/query"), "type", mediaVCloud+"query.queryList+xml")
 	for _, name := range keys(recordTypes()) {
 		if recordTypes()[name].open(c) {
-			for _, format := range []string{"references", "records", "idrecords"} {
+			for _, format := range formats(name) {
 				add(d, el("Link", "rel", "down", "href", c.s.href("/api/query?type="+name+"&format="+format), "name", name,
 					"type", mediaVCloud+"query."+format+"+xml"))
 			}
@@ -152,7 +153,7 @@ func (c *call) queryType(name string) (*answer, error) {
 		return nil, refuse(http.StatusForbidden, "ACCESS_TO_RESOURCE_IS_FORBIDDEN", "The query type %q is for administrators.", name)
 	}
 	format := or(c.query("format"), "records")
-	if format != "records" && format != "idrecords" && format != "references" {
+	if !slices.Contains(formats(name), format) {
 		return nil, badRequest("The format %q is not supported.", format)
 	}
 	p, err := c.page()
@@ -172,7 +173,7 @@ func (c *call) queryType(name string) (*answer, error) {
 	}
 	d := c.queryResult(name, format, p, recs)
 	if format == "references" {
-		toReferences(d)
+		toReferences(d, refKind(name))
 	}
 	return ok(mediaVCloud+"query."+format, d), nil
 }

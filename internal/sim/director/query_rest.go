@@ -27,16 +27,14 @@ func restRecords() map[string]recordType {
 
 // adminEventRecords are the events of all organizations.
 func (c *call) adminEventRecords() []*record {
+	events, err := c.visibleEvents()
+	if err != nil {
+		return nil
+	}
 	out := c.eventRecords()
-	for _, r := range out {
-		r.tag = "AdminEventRecord"
-		if name, _ := r.get("orgName"); name != "" {
-			for _, o := range c.s.orgs {
-				if o.name == name {
-					r.attrs = append(r.attrs, "org", c.s.href("/api/org/"+o.id))
-				}
-			}
-		}
+	for i, e := range events {
+		out[i].tag = "AdminEventRecord"
+		out[i].attrs = append(out[i].attrs, "href", c.s.href("/cloudapi/1.0.0/auditTrail/urn:vcloud:audit:"+e.id), "org", c.s.href("/api/org/"+e.org.id))
 	}
 	return out
 }
