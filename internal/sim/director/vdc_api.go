@@ -304,7 +304,8 @@ func (c *call) deleteVDC() (*answer, error) {
 	})), nil
 }
 
-// dropVDC forgets a VDC with its storage profiles and networks.
+// dropVDC forgets a VDC with its storage profiles, networks and edges. Those of a
+// VDC group stay as long as it has another VDC.
 func (s *Server) dropVDC(v *vdc) {
 	for id, p := range s.profiles {
 		if p.vdc == v.id {
@@ -312,8 +313,21 @@ func (s *Server) dropVDC(v *vdc) {
 		}
 	}
 	for id, n := range s.nets {
-		if n.vdc == v.id {
+		if n.vdc != v.id {
+			continue
+		}
+		if n.vdc = s.rehome(v, n.group); n.vdc == v.id {
 			delete(s.nets, id)
+			s.dropDocs(id)
+		}
+	}
+	for id, e := range s.edges {
+		if e.vdc != v.id {
+			continue
+		}
+		if e.vdc = s.rehome(v, e.group); e.vdc == v.id {
+			delete(s.edges, id)
+			s.dropDocs(id)
 		}
 	}
 	delete(s.vdcs, v.id)
