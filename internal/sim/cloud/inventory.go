@@ -405,6 +405,7 @@ type VM struct {
 	Tools         string `yaml:"tools"`         // VMware Tools: running, stopped, none
 	EncryptionKey string `yaml:"encryptionKey"` // PROVIDER/KEY
 	TPM           bool   `yaml:"tpm"`           // takes encryptionKey and firmware: efi
+	CDDrive       bool   `yaml:"cdDrive"`       // an empty one
 }
 
 // A Disk has a size and may have content: fill many deterministic bytes, or

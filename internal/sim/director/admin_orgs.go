@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -186,28 +187,73 @@ func (s *Server) hasCatalogs(o *org) bool {
 	return false
 }
 
-// removeOrg begins to delete an organization that is disabled and, unless
-// recursion is asked for, empty (DELETE-Organization: "you must disable it and
-// then delete or change ownership of all objects that the organization's users
-// own"). VDCs and catalogs are never deleted with it here, which is the stricter
-// reading.
+// removeOrg begins to delete an organization that is disabled and empty
+// (DELETE-Organization: "you must disable it and then delete or change
+// ownership of all objects that the organization's users own"); with recursive
+// also what is in it, with force and recursive whatever state that is in. In the
+// OpenAPI force implies recursive.
 func (c *call) removeOrg(o *org) (*task, error) {
+	force, recursive := c.query("force") == "true", c.query("recursive") == "true"
+	recursive = recursive || force && strings.HasPrefix(c.r.URL.Path, "/cloudapi/")
 	switch {
 	case o.system:
 		return nil, badRequest("The system organization cannot be deleted.")
-	case o.enabled && c.query("force") != "true":
+	case o.enabled && !force:
 		return nil, badRequest("The organization %q must be disabled before it can be deleted.", o.name)
-	case c.s.hasCatalogs(o):
+	case c.s.hasCatalogs(o) && !recursive:
 		return nil, badRequest("The organization %q cannot be deleted, because it contains catalogs.", o.name)
-	case c.s.hasVDCs(o):
+	case c.s.hasVDCs(o) && !recursive:
 		return nil, badRequest("The organization %q cannot be deleted, because it contains organization VDCs.", o.name)
 	}
-	return c.start("orgDelete", "Deleting Organization", taskOwner{"org", o.id, o.name}, func(context.Context) error {
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		c.s.forgetOrg(o)
-		return nil
+	for _, v := range sorted(c.s.vdcs) {
+		if v.org != o.id {
+			continue
+		}
+		if err := c.mayDeleteVDC(v, force, true); err != nil {
+			return nil, err
+		}
+	}
+	return c.start("orgDelete", "Deleting Organization", taskOwner{"org", o.id, o.name}, func(ctx context.Context) error {
+		return c.s.destroyOrg(ctx, o)
 	}), nil
+}
+
+// destroyOrg deletes an organization with its VDCs and catalogs.
+func (s *Server) destroyOrg(ctx context.Context, o *org) error {
+	s.mu.Lock()
+	vdcs, items := []*vdc(nil), []*catalogItem(nil)
+	for _, v := range sorted(s.vdcs) {
+		if v.org == o.id {
+			vdcs = append(vdcs, v)
+		}
+	}
+	s.mu.Unlock()
+	for _, v := range vdcs {
+		if err := s.destroyVDC(ctx, v); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	for _, k := range sorted(s.catalogs) {
+		if k.org == o.id {
+			items = append(items, k.items...)
+		}
+	}
+	s.mu.Unlock()
+	for _, it := range items {
+		if err := s.destroyItem(ctx, it); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, k := range s.catalogs {
+		if k.org == o.id {
+			delete(s.catalogs, id)
+		}
+	}
+	s.forgetOrg(o)
+	return nil
 }
 
 // forgetOrg removes an organization and what hangs from it.

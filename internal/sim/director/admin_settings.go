@@ -41,7 +41,6 @@ type settingsPart struct {
 	typed string // name in the grammar
 	write func(o *org, d *node) error
 	fill  func(s *Server, o *org, d *node)
-	right string // to see it; "" when the organization's administrator may
 }
 
 // settingsParts are the parts in the schema's order.

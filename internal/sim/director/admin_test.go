@@ -205,7 +205,15 @@ func TestDisabledMeansOut(t *testing.T) {
 	}
 	admin.run(http.MethodDelete, globex, "", "")
 	admin.want(403, http.MethodGet, globex, "", "")
-	admin.want(400, http.MethodDelete, "/api/admin/org/"+c.acme+"?force=true&recursive=true", "", "") // it has a VDC
+	acme := "/api/admin/org/" + c.acme
+	admin.want(400, http.MethodDelete, acme+"?force=true", "", "")     // it has a VDC
+	admin.want(400, http.MethodDelete, acme+"?recursive=true", "", "") // it is enabled
+	admin.want(204, http.MethodPost, acme+"/action/disable", "", "")
+	admin.want(400, http.MethodDelete, acme+"?recursive=true", "", "") // its VDC is enabled
+	admin.run(http.MethodDelete, acme+"?force=true&recursive=true", "", "")
+	admin.want(403, http.MethodGet, acme, "", "")
+	admin.want(403, http.MethodGet, "/api/vdc/"+c.vdc, "", "")
+	admin.want(403, http.MethodGet, c.vappPath(), "", "")
 }
 
 func TestAPITokens(t *testing.T) {

@@ -32,7 +32,9 @@ func (c *call) getCatalog() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.inAdmin() && !c.orgAdmin(k.org) && c.catalogLevel(k) < accessFull {
+	// The administrators of an organization see in their view of the catalogs
+	// those that others have shared with it too.
+	if c.inAdmin() && !c.orgAdmin(k.org) && !c.orgAdmin(c.login.org.id) && c.catalogLevel(k) < accessFull {
 		return nil, noRight("Catalog: View Private and Shared Catalogs", k.id)
 	}
 	return c.catalogAnswer(k), nil
@@ -65,13 +67,12 @@ func (c *call) catalogNode(k *catalog, admin bool) *node {
 	if !admin {
 		return d
 	}
-	if len(k.profiles) > 0 {
-		list := el("CatalogStorageProfiles")
-		for _, id := range k.profiles {
-			add(list, s.profileRef("VdcStorageProfile", id))
-		}
-		add(d, list)
+	// Empty where any profile will do (go-vcloud-director expects it so).
+	list := el("CatalogStorageProfiles")
+	for _, id := range k.profiles {
+		add(list, s.profileRef("VdcStorageProfile", id))
 	}
+	add(d, list)
 	if k.external != nil {
 		add(d, k.externalNode())
 	}

@@ -131,6 +131,11 @@ func (c *call) deleteCatalog() (*answer, error) {
 		if (c.s.working(it.id) || c.s.working(it.entityID())) && !force {
 			return nil, busy("com.vmware.vcloud.entity.catalogItem", it.name)
 		}
+		if it.media != nil && !force {
+			if err := c.s.ejected(it.media); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return c.accepted(c.start("catalogDelete", "Deleting Catalog", catalogOwner(k), func(ctx context.Context) error {
 		c.s.mu.Lock()

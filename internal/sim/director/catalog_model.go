@@ -17,7 +17,6 @@ type catalog struct {
 	meta      metadata
 	external  *node // PublishExternalCatalogParams; nil while it is not published so
 	password  string
-	deleting  bool
 }
 
 // A catalogGrant is one access setting of a catalog. Kind is user or org.
@@ -44,8 +43,7 @@ type vappTemplate struct {
 	gold      bool
 	customize bool // CustomizeOnInstantiate
 	eulas     []string
-	sections  []*node // of the descriptor, as they were
-	profile   string  // id
+	profile   string // id
 	upload    *transfer
 }
 

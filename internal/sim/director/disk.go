@@ -336,23 +336,30 @@ func (c *call) deleteDisk() (*answer, error) {
 	if len(d.vms) > 0 {
 		return nil, badRequest("The disk %q cannot be deleted: it is attached to VM %q.", d.name, d.vms[0].name)
 	}
-	vc := c.s.vdcs[d.vdc].vc
 	return c.accepted(c.start("vdcDeleteDisk", "Deleting Disk", diskOwner(d), func(ctx context.Context) error {
-		if d.path != "" {
-			m, dc, err := vc.diskManager(ctx)
-			if err != nil {
-				return err
-			}
-			t, err := m.DeleteVirtualDisk(ctx, d.path, dc)
-			if err := await(ctx, t, err); err != nil {
-				return fmt.Errorf("disk %s: delete: %w", d.name, err)
-			}
-		}
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		delete(c.s.disks, d.id)
-		return nil
+		return c.s.destroyDisk(ctx, d)
 	})), nil
+}
+
+// destroyDisk deletes a disk with its file.
+func (s *Server) destroyDisk(ctx context.Context, d *disk) error {
+	s.mu.Lock()
+	vc, path := s.vdcs[d.vdc].vc, d.path
+	s.mu.Unlock()
+	if path != "" {
+		m, dc, err := vc.diskManager(ctx)
+		if err != nil {
+			return err
+		}
+		t, err := m.DeleteVirtualDisk(ctx, path, dc)
+		if err := await(ctx, t, err); err != nil {
+			return fmt.Errorf("disk %s: delete: %w", d.name, err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.disks, d.id)
+	return nil
 }
 
 func (c *call) getDisk() (*answer, error) {

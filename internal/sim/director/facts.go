@@ -28,6 +28,7 @@ type facts struct {
 	committed     int64 // bytes
 	diskStores    map[int32]types.ManagedObjectReference
 	snapshotRoots []types.VirtualMachineSnapshotTree
+	question      *types.VirtualMachineQuestionInfo // that it waits for an answer to
 }
 
 // newFacts is nil for a VM without configuration: it is being made or is
@@ -40,6 +41,7 @@ func newFacts(m *mo.VirtualMachine) *facts {
 		read: time.Now(), name: m.Name, config: *m.Config, power: m.Runtime.PowerState, parent: m.Parent, pool: m.ResourcePool,
 		diskStores: map[int32]types.ManagedObjectReference{}, storeName: map[types.ManagedObjectReference]string{},
 	}
+	f.question = m.Runtime.Question
 	if m.Runtime.Host != nil {
 		f.host = *m.Runtime.Host
 	}

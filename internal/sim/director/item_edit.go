@@ -119,6 +119,11 @@ func (c *call) deleteItem() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if it.media != nil {
+		if err := c.s.ejected(it.media); err != nil {
+			return nil, err
+		}
+	}
 	c.s.mu.Unlock()
 	err = c.s.destroyItem(c.r.Context(), it)
 	c.s.mu.Lock()

@@ -90,14 +90,6 @@ func lowerFirst(s string) string {
 	return string(r)
 }
 
-func upperFirst(s string) string {
-	r := []rune(s)
-	if len(r) > 0 {
-		r[0] = unicode.ToUpper(r[0])
-	}
-	return string(r)
-}
-
 // jsonAttrs are the members that are attributes in XML.
 var jsonAttrs = []string{"href", "id", "name", "type", "operationKey", "status", "rel", "primary"}
 

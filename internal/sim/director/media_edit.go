@@ -50,9 +50,25 @@ func (c *call) deleteMedia() (*answer, error) {
 	if c.mediaLevel(m) < accessChange {
 		return nil, noRight("vApp Template / Media: Edit", m.id)
 	}
+	if err := c.s.ejected(m); err != nil {
+		return nil, err
+	}
 	return c.accepted(c.start("vdcDeleteMedia", "Deleting Media", mediaOwner(m), func(ctx context.Context) error {
 		return c.s.destroyMedia(ctx, m)
 	})), nil
+}
+
+// ejected refuses to delete a medium that is in a drive: vCenter has its file
+// open.
+func (s *Server) ejected(m *media) error {
+	for _, v := range sorted(s.vms) {
+		for _, id := range v.inserted {
+			if id == m.id {
+				return badRequest("The media %q cannot be deleted: it is inserted in VM %q.", m.name, v.name)
+			}
+		}
+	}
+	return nil
 }
 
 func (c *call) getMediaOwner() (*answer, error) {

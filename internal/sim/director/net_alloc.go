@@ -29,7 +29,6 @@ type allocation struct {
 	deployed bool
 	vm       *vm
 	net      *vappNet
-	edge     *edge
 }
 
 // allocations are the addresses in use on an org network.

@@ -64,6 +64,8 @@ func netCloudRoutes() []route {
 	for path, k := range map[string]*single{"/vdcs/{urn}/networkProfile": netProfile, "/orgVdcNetworks/{urn}/segmentProfiles": segProfiles} {
 		routes = append(routes, json("GET", path, k.get), json("PUT", path, k.put), json("DELETE", path, k.remove))
 	}
+	routes = append(routes, admin("GET", "/segmentProfileTemplates/default", segDefaults.get),
+		admin("PUT", "/segmentProfileTemplates/default", segDefaults.put))
 	for path, k := range map[string]*single{
 		"/dns": edgeDNS, "/dhcpForwarder": dhcpForwarder, "/slaacProfile": slaacProfile, "/qos": edgeQoS,
 		"/routing/advertisement": advertisement, "/routing/bgp": edgeBGP,

@@ -31,13 +31,47 @@ var (
 	netProfile    = &single{kind: "networkProfile", empty: map[string]any{"primaryEdgeCluster": nil, "servicesEdgeCluster": nil}}
 	segProfiles   = &single{kind: "segmentProfiles", empty: map[string]any{"ipDiscoveryProfile": nil, "macDiscoveryProfile": nil, "spoofGuardProfile": nil,
 		"qosProfile": nil, "segmentSecurityProfile": nil, "segmentProfileTemplate": nil}}
-	segTemplates = &docKind{kind: "segmentProfileTemplate", urn: "segmentProfileTemplate", provider: true, sync: true, check: needsName}
-	edgeBGP      = &single{kind: "edgeBGP", empty: map[string]any{"enabled": false, "version": map[string]any{"version": 0}}}
+	segTemplates = &docKind{kind: "segmentProfileTemplate", urn: "segmentProfileTemplate", provider: true, sync: true, check: needsName, inUse: templateInUse}
+	// segDefaults are the templates for networks that name none.
+	segDefaults = &single{kind: "segmentProfileDefaults", empty: map[string]any{"vdcNetworkSegmentProfileTemplateRef": nil,
+		"vappNetworkSegmentProfileTemplateRef": nil}, check: checkSegmentDefaults}
+	edgeBGP = &single{kind: "edgeBGP", empty: map[string]any{"enabled": false, "version": map[string]any{"version": 0}}}
 )
 
 // segmentKinds are the profiles of segments that NSX-T comes with.
 var segmentKinds = map[string]string{"segmentIpDiscoveryProfiles": "ip-discovery", "segmentMacDiscoveryProfiles": "mac-discovery",
 	"segmentSpoofGuardProfiles": "spoof-guard", "segmentQoSProfiles": "segment-qos", "segmentSecurityProfiles": "segment-security"}
+
+// checkSegmentDefaults refuses templates that do not exist.
+func checkSegmentDefaults(c *call, b map[string]any) error {
+	for _, key := range []string{"vdcNetworkSegmentProfileTemplateRef", "vappNetworkSegmentProfileTemplateRef"} {
+		id := refID(b, key)
+		if id == "" {
+			b[key] = nil
+			continue
+		}
+		d := c.s.netDocs[uuidIn(id)]
+		if d == nil || d.kind != "segmentProfileTemplate" {
+			return missing("segmentProfileTemplate", id)
+		}
+		b[key] = refTo(id, d.name)
+	}
+	return nil
+}
+
+// templateInUse refuses to delete the template that networks get by default.
+func templateInUse(c *call, d *netDoc) error {
+	all := c.s.netDocs[uuidOf("segmentProfileDefaults", "")]
+	if all == nil {
+		return nil
+	}
+	for _, key := range []string{"vdcNetworkSegmentProfileTemplateRef", "vappNetworkSegmentProfileTemplateRef"} {
+		if uuidIn(refID(all.fields(), key)) == d.id {
+			return badRequest("The segment profile template %q is in use: it is a global default.", d.name)
+		}
+	}
+	return nil
+}
 
 // completeSLAAC writes out lists that were left out.
 func completeSLAAC(_ *call, b map[string]any) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/vmware/govmomi/fault"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -53,7 +52,6 @@ func (c *call) planVM(m *vm, doc *node) (*vmPlan, error) {
 type vmPlan struct {
 	nets     []*vappNet // that the NICs of a standalone VM need
 	cards    *cardChange
-	growMB   int64 // of the disks
 	spec     types.VirtualMachineConfigSpec
 	touched  bool // spec says something
 	version  string
@@ -100,6 +98,7 @@ func (c *call) readVM(m *vm, doc *node) (*vmPlan, error) {
 		func() error { return m.planCapabilities(child(doc, "VmCapabilities"), p) },
 		func() error { return c.planBoot(m, child(doc, "BootOptions"), p) },
 		func() error { return c.planPolicies(m, child(doc, "ComputePolicy"), p) },
+		func() error { return c.planSizing(m, p) },
 		func() error { return c.planTPM(m, child(doc, "TrustedPlatformModule"), p) },
 	}
 	for _, step := range steps {
@@ -328,19 +327,10 @@ func (s *Server) moveStorage(ctx context.Context, m *vm, p *vmPlan) error {
 		return err
 	}
 	t, err := obj.Relocate(ctx, spec, types.VirtualMachineMovePriorityDefaultPriority)
-	if err := await(ctx, t, err); err != nil && !unsupported(err) {
+	if err := await(ctx, t, err); err != nil {
 		return fmt.Errorf("VM %s: move its storage: %w", m.name, err)
 	}
-	// A vCenter without storage migration leaves the disks where they are;
-	// the profile is vCD's own record and changes all the same.
 	return nil
-}
-
-// unsupported tells the fault of a vCenter that cannot do something at all.
-func unsupported(err error) bool {
-	var f *types.NotSupported
-	_, is := fault.As(err, &f)
-	return is
 }
 
 // storeBesides is a datastore of the profile, "" when the present one is good.

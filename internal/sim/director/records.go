@@ -86,7 +86,7 @@ func (c *call) fillVM(r *record, m *vm) {
 	}
 	r.attrs = []string{"href", s.vmHref(m), "name", m.name, "containerName", a.name, "container", s.vappHref(a), "vdc", s.href("/api/vdc/" + v.id),
 		"isVAppTemplate", yes(a.template != nil), "isDeployed", yes(m.deployed), "isPublished", "false", "isAutoNature", yes(a.auto),
-		"storageProfileName", profileName}
+		"storageProfileName", profileName, "gcStatus", m.customization()}
 	if t := a.template; t != nil && t.item != nil {
 		r.attrs = append(r.attrs, "catalogName", t.item.catalog.name)
 	}

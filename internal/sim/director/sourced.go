@@ -23,7 +23,6 @@ type sourced struct {
 	cpus   int32
 	cores  int32
 	memory int64 // MB
-	linked bool
 }
 
 // occupySources keeps the VMs that are copied or moved for the task.
@@ -200,12 +199,12 @@ func (c *call) readItem(a *vapp, d *node, from *vm, alone bool) (sourced, error)
 		}
 		m.profile, m.diskProfiles = p.id, map[int32]string{}
 	}
-	if pol := child(child(d, "ComputePolicy"), "VmSizingPolicy"); pol != nil {
-		p := c.s.policies[uuidIn(or(attr(pol, "href"), attr(pol, "id")))]
-		if p == nil {
-			return it, badRequest("The compute policy %s does not exist.", attr(pol, "href"))
+	if pol := child(d, "ComputePolicy"); pol != nil && len(childrenOf(pol, "VmSizingPolicy"))+len(childrenOf(pol, "VmPlacementPolicy")) > 0 {
+		var p vmPlan
+		if err := c.planPolicies(m, pol, &p); err != nil {
+			return it, err
 		}
-		m.policy = p.id
+		m.policy, m.placement = p.policies.sizing, p.policies.placement
 	}
 	for _, n := range childrenOf(d, "NetworkAssignment") {
 		inner, outer := attr(n, "innerNetwork"), attr(n, "containerNetwork")
@@ -397,7 +396,10 @@ func (s *Server) addressTaken(n *vappNet, ip string) bool {
 
 // resize gives a VM the hardware that its instantiation asks for.
 func (s *Server) resize(ctx context.Context, it sourced) error {
-	if it.cpus == 0 && it.cores == 0 && it.memory == 0 && len(it.sizes) == 0 {
+	s.mu.Lock()
+	z := s.sizingOf(s.sizingID(it.vm))
+	s.mu.Unlock()
+	if it.cpus == 0 && it.cores == 0 && it.memory == 0 && len(it.sizes) == 0 && z == (sizing{name: z.name}) {
 		return nil
 	}
 	got, err := it.vm.vc.read(ctx, []string{it.vm.moref})
@@ -408,6 +410,9 @@ func (s *Server) resize(ctx context.Context, it sourced) error {
 	if f == nil {
 		return fmt.Errorf("the VM is gone from vCenter")
 	}
+	s.mu.Lock()
+	s.size(&it, f)
+	s.mu.Unlock()
 	spec := types.VirtualMachineConfigSpec{NumCPUs: it.cpus, MemoryMB: it.memory}
 	if it.cores > 0 {
 		spec.NumCoresPerSocket = types.NewInt32(it.cores)

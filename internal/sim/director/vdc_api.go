@@ -2,7 +2,6 @@ package director
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -256,82 +255,6 @@ func (s *Server) busyWith(id string) bool {
 		}
 	}
 	return false
-}
-
-// deleteVDC deletes a VDC that is disabled and empty; force does without the
-// first, recursive without the second.
-func (c *call) deleteVDC() (*answer, error) {
-	v, err := c.theVDC()
-	if err != nil {
-		return nil, err
-	}
-	force, recursive := c.query("force") == "true", c.query("recursive") == "true"
-	if v.enabled && !force {
-		return nil, invalidState("The VDC \"%s\" is enabled. Disable it and try again.", v.name)
-	}
-	if c.s.busyWith(v.id) {
-		return nil, busy("com.vmware.vcloud.entity.vdc", v.name)
-	}
-	var vapps []*vapp
-	for _, a := range sorted(c.s.vapps) {
-		if a.vdc == v.id {
-			vapps = append(vapps, a)
-		}
-	}
-	if !recursive && len(vapps)+c.s.networkCount(v) > 0 {
-		return nil, badRequest("The VDC \"%s\" cannot be deleted: it holds %d vApps and %d networks.", v.name, len(vapps), c.s.networkCount(v))
-	}
-	for _, a := range vapps {
-		if a.deployed && !force {
-			return nil, badRequest("The VDC \"%s\" cannot be deleted: vApp \"%s\" is running.", v.name, a.name)
-		}
-	}
-	return c.accepted(c.start("deleteVdc", "Deleting Virtual Datacenter", taskOwner{"vdc", v.id, v.name}, func(ctx context.Context) error {
-		for _, a := range vapps {
-			if err := c.s.deleteWhole(ctx, a); err != nil {
-				return err
-			}
-		}
-		if v.own {
-			if err := v.vc.removePlace(ctx, v.pool, v.folder); err != nil {
-				return fmt.Errorf("VDC %s: %w", v.name, err)
-			}
-		}
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		c.s.dropVDC(v)
-		return nil
-	})), nil
-}
-
-// dropVDC forgets a VDC with its storage profiles, networks and edges. Those of a
-// VDC group stay as long as it has another VDC.
-func (s *Server) dropVDC(v *vdc) {
-	for id, p := range s.profiles {
-		if p.vdc == v.id {
-			delete(s.profiles, id)
-		}
-	}
-	for id, n := range s.nets {
-		if n.vdc != v.id {
-			continue
-		}
-		if n.vdc = s.rehome(v, n.group); n.vdc == v.id {
-			delete(s.nets, id)
-			s.dropDocs(id)
-		}
-	}
-	for id, e := range s.edges {
-		if e.vdc != v.id {
-			continue
-		}
-		if e.vdc = s.rehome(v, e.group); e.vdc == v.id {
-			delete(s.edges, id)
-			s.dropDocs(id)
-		}
-	}
-	delete(s.vdcs, v.id)
-	s.dropOrphanPolicies()
 }
 
 // getVDCAccess is who may use a VDC.

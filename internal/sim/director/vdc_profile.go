@@ -12,9 +12,10 @@ type iopsSettings struct {
 	limit                int64 // of the profile; 0 is no limit
 }
 
+// node is there for profiles that nobody gave settings too: switched off.
 func (i *iopsSettings) node() *node {
 	if i == nil {
-		return nil
+		i = &iopsSettings{}
 	}
 	return add(el("IopsSettings"), boolean("Enabled", i.enabled), number("DiskIopsMax", i.max), number("DiskIopsDefault", i.standard),
 		number("StorageProfileIopsLimit", i.limit), number("DiskIopsPerGbMax", i.perGB))

@@ -3,7 +3,6 @@ package director
 import (
 	"context"
 	"crypto/rand"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -204,64 +203,6 @@ func (c *call) host() string {
 	return u.Hostname()
 }
 
-// question is what a VM waits to be told: never anything here, which vCD
-// answers as it answers for everything that does not exist.
-func (c *call) question() (*answer, error) {
-	m, err := c.onlyVM(c.target())
-	if err != nil {
-		return nil, err
-	}
-	return nil, refuse(http.StatusForbidden, "ACCESS_TO_RESOURCE_IS_FORBIDDEN", "The VM %q has no pending question.", m.name)
-}
-
-func (c *call) answerQuestion() (*answer, error) {
-	m, err := c.onlyVM(c.change(accessChange))
-	if err != nil {
-		return nil, err
-	}
-	if _, err := c.parse(nsVCloud, "VmQuestionAnswer"); err != nil {
-		return nil, err
-	}
-	return nil, badRequest("The VM %q has no pending question.", m.name)
-}
-
-// metrics are those of a VM: CurrentUsage of a running one.
-func (c *call) metrics() (*answer, error) {
-	m, err := c.onlyVM(c.target())
-	if err != nil {
-		return nil, err
-	}
-	if err := c.refresh(m); err != nil {
-		return nil, err
-	}
-	if len(c.body) > 0 {
-		if _, err := c.parse(nsVCloud, "CurrentUsageSpec"); err != nil {
-			return nil, err
-		}
-	}
-	href := c.s.vmHref(m) + "/metrics/current"
-	d := add(el("CurrentUsage", "href", href, "type", mediaVCloud+"metrics.currentUsage+xml"), link("up", c.s.vmHref(m), mediaVCloud+"vm+xml"))
-	if m.state() != stateOn {
-		return ok(mediaVCloud+"metrics.currentUsage", d), nil
-	}
-	for _, v := range [][3]string{
-		{"cpu.usage.average", "PERCENT", "1.5"}, {"cpu.usage.maximum", "PERCENT", "4.0"}, {"cpu.usagemhz.average", "MEGAHERTZ", "30.0"},
-		{"mem.usage.average", "PERCENT", "12.0"}, {"disk.provisioned.latest", "KILOBYTE", num(m.provisioned() >> 10)}, {"disk.used.latest", "KILOBYTE", num(m.facts.committed >> 10)},
-	} {
-		add(d, el("Metric", "name", v[0], "unit", v[1], "value", v[2]))
-	}
-	return ok(mediaVCloud+"metrics.currentUsage", d), nil
-}
-
-// history is stored by a database that this installation does not have.
-func (c *call) history() (*answer, error) {
-	m, err := c.onlyVM(c.target())
-	if err != nil {
-		return nil, err
-	}
-	return nil, refuse(http.StatusForbidden, "ACCESS_TO_RESOURCE_IS_FORBIDDEN", "Historic metrics of VM %q are not collected: no metrics database is configured.", m.name)
-}
-
 // provisioned is the size of a VM's disks in bytes.
 func (m *vm) provisioned() int64 {
 	var n int64
@@ -271,16 +212,20 @@ func (m *vm) provisioned() int64 {
 	return n
 }
 
+// customization is how far the customization of a VM's guest is.
+func (m *vm) customization() string {
+	if m.customize || time.Now().Before(m.customized) {
+		return "GC_PENDING"
+	}
+	return "GC_COMPLETE"
+}
+
 // customizationStatus follows a guest's customization, which takes a while
 // from the VM's start on.
 func (c *call) customizationStatus(m *vm) (string, *node) {
-	status := "GC_COMPLETE"
-	if m.customize || time.Now().Before(m.customized) {
-		status = "GC_PENDING"
-	}
 	typ := mediaVCloud + "guestcustomizationstatussection"
 	return typ, add(el("GuestCustomizationStatusSection", "href", c.s.vmHref(m)+"/guestcustomizationstatus/", "type", typ+"+xml", "ovf:required", "false"),
-		text("ovf:Info", "Guest customization status"), text("GuestCustStatus", status))
+		text("ovf:Info", "Guest customization status"), text("GuestCustStatus", m.customization()))
 }
 
 // environment is the OVF environment that the guest of a running VM sees.

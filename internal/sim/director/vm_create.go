@@ -67,14 +67,15 @@ func (c *call) readBlank(a *vapp, doc *node) (blank, error) {
 		return b, badRequest("A VM without a template needs a VmSpecSection.")
 	case value(spec, "OsType") == "" || value(spec, "HardwareVersion") == "":
 		return b, badRequest("A VM without a template needs an operating system and a hardware version.")
-	case value(child(spec, "MemoryResourceMb"), "Configured") == "" && value(child(child(doc, "ComputePolicy"), "VmSizingPolicy"), "id") == "":
-		return b, badRequest("A VM without a template needs memory.")
 	}
 	// A new VM has all that its document says, whether marked or not.
 	spec.CreateAttr("Modified", "true")
 	p, err := c.readVM(m, doc)
 	if err != nil {
 		return b, err
+	}
+	if p.spec.MemoryMB == 0 {
+		return b, badRequest("A VM without a template needs memory, of its own or of its sizing policy.")
 	}
 	b.plan = p
 	if ref := child(doc, "Media"); ref != nil && attr(ref, "href") != "" {

@@ -282,6 +282,9 @@ func TestSmallActions(t *testing.T) {
 
 	deploy := `<DeployVAppParams ` + xmlns + ` powerOn="true" forceCustomization="true"/>`
 	u.run(http.MethodPost, href+"/action/deploy", vcloud+"deployVAppParams+xml", deploy)
+	if got := u.get("/api/query?type=vm&filter=gcStatus==GC_PENDING").SelectAttrValue("total", ""); got != "1" {
+		t.Errorf("pending, says the query: %s", got)
+	}
 	if got := textAt(u.get(href+"/guestcustomizationstatus"), "./GuestCustStatus"); got != "GC_PENDING" {
 		t.Errorf("customization: got %s", got)
 	}

@@ -12,6 +12,8 @@ var vmGrammar = map[string]string{
 	"MediaSection":          "VCloudExtension*=any MediaSettings*=MediaSettings",
 	"MediaSettings":         "VCloudExtension*=any DeviceId?=s MediaImage?=any MediaType?=s MediaState?=s UnitNumber=i BusNumber=i AdapterType?=s",
 	"CurrentUsageSpec":      "MetricPattern*=s",
+	"HistoricUsageSpec":     "AbsoluteStartTime|RelativeStartTime?=any AbsoluteEndTime|RelativeEndTime?=any MetricPattern*=s",
+	"VmCheckPGCType":        "... CheckPostGCStatus?=b",
 	"VmQuestionAnswer":      "ChoiceId=i QuestionId=s",
 	"RasdItemsList":         "VCloudExtension*=any Link*=any o:Item*=any Item*=any",
 	"ComputePolicy":         "VCloudExtension*=any Link*=any VmPlacementPolicy?=any VmPlacementPolicyFinal?=b VmSizingPolicy?=any VmSizingPolicyFinal?=b",

@@ -234,6 +234,8 @@ func (c *call) planPart(m *vm, part string, items []*node) (*vmPlan, error) {
 		if nics := cardsOf(m, items); nics != nil {
 			err = c.planNICs(m, nics, p)
 		}
+	case "media":
+		err = c.planDriveItems(m, items, p)
 	case "serialPorts":
 		if len(items) > 0 {
 			err = badRequest("Serial ports cannot be added to VM %q.", m.name)

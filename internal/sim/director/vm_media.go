@@ -3,6 +3,7 @@ package director
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -131,6 +132,27 @@ func (c *call) planMediaSection(m *vm, d *node, p *vmPlan) error {
 		}
 	}
 	return nil
+}
+
+// planDriveItems reads drives as hardware items: what is in one is its
+// HostResource. There are CD drives only, and as many as there are.
+func (c *call) planDriveItems(m *vm, items []*node, p *vmPlan) error {
+	d := el("MediaSection")
+	for _, it := range items {
+		if value(it, "ResourceType") != "15" {
+			continue
+		}
+		key := value(it, "InstanceID")
+		if !slices.ContainsFunc(m.facts.drives(), func(cd *types.VirtualCdrom) bool { return num(cd.Key) == key }) {
+			return badRequest("The VM %q has no CD drive %q.", m.name, key)
+		}
+		settings := add(el("MediaSettings"), text("DeviceId", key))
+		if href := value(it, "HostResource"); href != "" {
+			add(settings, el("MediaImage", "href", href))
+		}
+		add(d, settings)
+	}
+	return c.planMediaSection(m, d, p)
 }
 
 // insertMedia puts media into the first CD drive of a VM.

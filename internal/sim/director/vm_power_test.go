@@ -34,6 +34,23 @@ func TestMediaInADrive(t *testing.T) {
 	if u.get(href).FindElement("./VmSpecSection/MediaSection/MediaSettings/MediaImage") != nil {
 		t.Error("it is still there")
 	}
+	t.Run("as hardware", func(t *testing.T) {
+		list := func(id, in string) string {
+			return `<RasdItemsList ` + xmlns + ` xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"><Item>` +
+				`<rasd:AddressOnParent>0</rasd:AddressOnParent><rasd:ElementName>CD/DVD Drive 1</rasd:ElementName><rasd:HostResource>` + in + `</rasd:HostResource><rasd:InstanceID>` + id + `</rasd:InstanceID><rasd:ResourceType>15</rasd:ResourceType></Item></RasdItemsList>`
+		}
+		at, typ := href+"/virtualHardwareSection/media", vcloud+"rasdItemsList+xml"
+		key := textAt(u.get(href), "./VmSpecSection/MediaSection/MediaSettings/DeviceId")
+		u.want(http.StatusBadRequest, http.MethodPut, at, typ, list("77", iso))
+		u.run(http.MethodPut, at, typ, list(key, iso))
+		if u.get(href).FindElement("./VmSpecSection/MediaSection/MediaSettings/MediaImage") == nil {
+			t.Error("it is not there")
+		}
+		u.run(http.MethodPut, at, typ, list(key, ""))
+		if u.get(href).FindElement("./VmSpecSection/MediaSection/MediaSettings/MediaImage") != nil {
+			t.Error("it is still there")
+		}
+	})
 	u.want(http.StatusForbidden, http.MethodPost, href+"/media/action/insertMedia", typ, params("https://x/api/media/00000000-0000-4000-8000-000000000000"))
 }
 

@@ -119,7 +119,7 @@ func TestWhatWasSavedIsLoaded(t *testing.T) {
 	if got.byID[got.parts[1]] != "two" {
 		t.Error("a pointer is not the key that it was")
 	}
-	if got.sizes[-1] == nil || got.sizes[2] != nil || got.secret != "" || got.done != nil || got.ctx != nil {
+	if got.sizes[-1] == nil || got.sizes[2] != nil || got.secret != "" || got.done != nil || got.ctx != nil || got.cancel != nil || !got.mu.TryLock() {
 		t.Errorf("nil and empty, or what lives no longer: %v %q", got.sizes, got.secret)
 	}
 	if !got.at.Equal(w.at) || got.at.Format(time.RFC3339) != w.at.Format(time.RFC3339) {
@@ -180,16 +180,23 @@ func TestAnotherProgramsFile(t *testing.T) {
 	if err := codec().Load(bytes.NewReader(save(t, older())), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.kept != "yes" || got.num != 300 || len(got.second) != 2 || got.second[0].a != 1 || got.second[1].a != 3 || !got.fresh["stays"] {
+	if got.kept != "yes" || got.num != 300 || len(got.second) != 2 || got.second[0].a != 1 || got.second[0].added != "" || got.second[1].a != 3 || !got.fresh["stays"] {
 		t.Errorf("got %+v %+v", got, got.second[0])
 	}
 }
 
 func TestWhatDoesNotFitIsNamed(t *testing.T) {
 	type narrow struct {
-		base struct{ seq bool }
+		//lint:ignore U1000 the file has it
+		base struct {
+			//lint:ignore U1000 the file has it
+			seq bool
+		}
 	}
-	type small struct{ u64 uint8 }
+	type small struct {
+		//lint:ignore U1000 the file has it
+		u64 uint8
+	}
 	for _, c := range []struct {
 		into any
 		want string
@@ -204,8 +211,8 @@ func TestWhatDoesNotFitIsNamed(t *testing.T) {
 	}
 	type stranger struct{ x int }
 	type holder struct {
-		list []map[string]any
-		c    complex128
+		//lint:ignore U1000 is only to be saved
+		c complex128
 	}
 	err := codec().Save(&bytes.Buffer{}, &holder{})
 	if err == nil || !strings.Contains(err.Error(), ".c: complex128: cannot be saved") {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/sim/director"
@@ -52,18 +53,28 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		t.Skip("VAPPVAULT_VCD_API is not set: no schemas to check against")
 	}
 	head := ` xmlns="http://www.vmware.com/vcloud/v1.5"`
+	settings := func(quantity string) string {
+		return `<VmSpecSection` + head + ` xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"><ovf:Info></ovf:Info><DiskSection><DiskSettings><SizeMb>1</SizeMb>` +
+			`<UnitNumber>0</UnitNumber><BusNumber>0</BusNumber><AdapterType>5</AdapterType><ThinProvisioned>true</ThinProvisioned>` + quantity +
+			`</DiskSettings></DiskSection><HardwareVersion>vmx-19</HardwareVersion></VmSpecSection>`
+	}
+	const unit, quantity = "<VirtualQuantityUnit>byte</VirtualQuantityUnit>", "<VirtualQuantity>5</VirtualQuantity>"
 	for name, c := range map[string]struct {
 		doc   string
 		valid bool
 	}{
-		"valid":            {`<Owner` + head + `><User href="https://x/api/admin/user/1"/></Owner>`, true},
-		"lacks an element": {`<Owner` + head + `></Owner>`, false},
-		"newer elements":   {`<IpScope` + head + `><SubnetPrefixLength/></IpScope>`, false}, // what is left is still checked
-		"a newer root":     {`<VdcComputePolicyReferences` + head + `/>`, true},
-		"a newer disk":     {`<Disk` + head + ` name="d" sizeMb="5" encrypted="false"></Disk>`, true},
+		"body-of-a-quantity-first":           {settings(quantity + "\n" + unit), true},
+		"answer-to-a-quantity-first":         {settings(quantity + unit), false},
+		"answer-to-a-unit-first":             {settings(unit + quantity), true},
+		"body-of-a-quantity-that-is-not-one": {settings("<VirtualQuantity>x</VirtualQuantity>" + unit), false},
+		"valid":                              {`<Owner` + head + `><User href="https://x/api/admin/user/1"/></Owner>`, true},
+		"lacks an element":                   {`<Owner` + head + `></Owner>`, false},
+		"newer elements":                     {`<IpScope` + head + `><SubnetPrefixLength/></IpScope>`, false}, // what is left is still checked
+		"a newer root":                       {`<VdcComputePolicyReferences` + head + `/>`, true},
+		"a newer disk":                       {`<Disk` + head + ` name="d" sizeMb="5" encrypted="false"></Disk>`, true},
 	} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "a.xml"), []byte(c.doc), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, strings.ReplaceAll(name, " ", "-")+".xml"), []byte(c.doc), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := Check(dir, api); n != 1 || (err == nil) != c.valid {

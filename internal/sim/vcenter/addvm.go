@@ -140,6 +140,7 @@ func (s *Server) configSpec(v VMSpec) (*types.VirtualMachineConfigSpec, error) {
 	if err := s.specDisks(spec, v, home); err != nil {
 		return nil, err
 	}
+	specDrive(spec, v)
 	return spec, s.specNICs(spec, v)
 }
 
@@ -213,6 +214,18 @@ func (s *Server) specDisks(spec *types.VirtualMachineConfigSpec, v VMSpec, home 
 		addDevice(spec, disk, types.VirtualDeviceConfigSpecFileOperationCreate)
 	}
 	return nil
+}
+
+// specDrive adds a CD drive to the second of the IDE controllers that every VM
+// has.
+func specDrive(spec *types.VirtualMachineConfigSpec, v VMSpec) {
+	if !v.CDDrive {
+		return
+	}
+	addDevice(spec, &types.VirtualCdrom{VirtualDevice: types.VirtualDevice{
+		Key: -99, ControllerKey: 201, UnitNumber: freeUnit(spec, 201, 0), Backing: &types.VirtualCdromRemoteAtapiBackingInfo{},
+		Connectable: &types.VirtualDeviceConnectInfo{AllowGuestControl: true},
+	}}, "")
 }
 
 // freeUnit is the unit that a disk asks for, or nil if it is taken or any

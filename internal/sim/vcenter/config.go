@@ -74,6 +74,7 @@ type VMSpec struct {
 	CoresPerSocket          int    // default 1
 	CPUHotAdd, MemoryHotAdd bool
 	Suspended               bool // instead of PowerOn; AddVMs only
+	CDDrive                 bool // an empty one
 }
 
 // DiskSpec describes one disk of a VMSpec.

@@ -285,6 +285,7 @@ func (b *batch) devices(d *directVM, home dsPath) ([]types.BaseVirtualDevice, []
 	if err := b.s.specDisks(spec, v, home.dir()); err != nil {
 		return nil, nil, err
 	}
+	specDrive(spec, v)
 	v.NICs = slices.Clone(v.NICs)
 	for i := range v.NICs {
 		v.NICs[i].MAC = cmp.Or(v.NICs[i].MAC, d.origin.MACs[i])
