@@ -12,7 +12,7 @@ func (c *call) deleteVApp() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	force := c.query("force") == "true"
+	force := c.flag("force")
 	if m != nil {
 		if m.deployed && !force {
 			return nil, badRequest("The requested operation could not be executed on VM %q. Stop the VM and try again.", m.name)

@@ -30,7 +30,10 @@ func (c *call) getExtension() (*answer, error) {
 		link("down", href+"/vimServerReferences", mediaAdmin+"vmwVimServerReferences+xml"),
 		link("down", href+"/externalNetworkReferences", mediaAdmin+"vmwExternalNetworkReferences+xml"),
 		link("down", href+"/networkPoolReferences", mediaAdmin+"vmwNetworkPoolReferences+xml"),
-		link("add", href+"/externalnets", mediaAdmin+"vmwexternalnet+xml"))
+		link("add", href+"/externalnets", mediaAdmin+"vmwexternalnet+xml"),
+		link("down", href+"/providerVdcReferences", mediaAdmin+"vmwProviderVdcReferences+xml"),
+		link("add", href+"/providervdcsparams", mediaAdmin+"createProviderVdcParams+xml"),
+		link("down", href+"/hostReferences", mediaAdmin+"vmwHostReferences+xml"))
 	c.extensionLinks(d)
 	return ok(mediaAdmin+"vmwExtension", d), nil
 }
