@@ -34,7 +34,7 @@ func (c *call) listWhere(items []any, raw string) (*answer, error) {
 		return nil, err
 	}
 	if raw != "" {
-		match, err := parseFilter(raw, c.query("filterEncoded") == "true")
+		match, err := parseFilter(raw, c.flag("filterEncoded"))
 		if err != nil {
 			return nil, err
 		}

@@ -61,7 +61,7 @@ func (c *call) candidateVDCs() (*answer, error) {
 	var rest []string
 	for part := range strings.SplitSeq(c.query("filter"), ";") {
 		name, value, _ := strings.Cut(strings.Trim(part, "()"), "==")
-		if plain, err := url.PathUnescape(value); err == nil && c.query("filterEncoded") == "true" {
+		if plain, err := url.PathUnescape(value); err == nil && c.flag("filterEncoded") {
 			value = plain
 		}
 		switch {
@@ -232,11 +232,11 @@ func vdcGroupInUse(c *call, d *netDoc) error {
 		}
 	}
 	for _, o := range c.s.netDocs {
-		if o.parent == d.id && o.kind != dfwPolicies && o.kind != dfwRules && c.query("force") != "true" {
+		if o.parent == d.id && o.kind != dfwPolicies && o.kind != dfwRules && !c.flag("force") {
 			return badRequest("The VDC group %q cannot be deleted: %q belongs to it.", d.name, o.name)
 		}
 	}
-	if c.s.dfwOn(d) && c.query("force") != "true" {
+	if c.s.dfwOn(d) && !c.flag("force") {
 		return badRequest("The VDC group %q cannot be deleted: its distributed firewall is enabled.", d.name)
 	}
 	return nil
