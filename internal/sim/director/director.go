@@ -154,6 +154,7 @@ type Server struct {
 	inventory
 
 	ahead atomic.Int64 // nanoseconds that the clock was moved on
+	bases sync.Map     // VM id -> *sync.Mutex, see linking
 }
 
 // Start serves the installation that c describes: the one whose state is in
