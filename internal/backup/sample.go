@@ -13,6 +13,7 @@ import (
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/transport"
+	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
 // leastSample is how many blocks that CBT calls empty are looked at, if there
@@ -30,6 +31,12 @@ func (c *diskCopy) allocated(ctx context.Context) (extent.Set, bool) {
 		return whole, false
 	}
 	set, err := c.vm.snapshot.Allocated(ctx, c.disk)
+	if errors.Is(err, vsphere.ErrDenied) {
+		c.run.problem(restorepoint.Problem{
+			VM: c.vm.rec.Name, Disk: c.disk.Label, Message: fmt.Sprintf("every byte is read, also where the disk is empty: %v", err),
+		})
+		return whole, false
+	}
 	if err != nil {
 		c.run.Logger.DebugContext(ctx, "allocated areas unknown", "vm", c.vm.rec.Name, "disk", c.disk.Label, "error", err)
 		return whole, false

@@ -3,6 +3,7 @@ package vsphere
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/fault"
@@ -53,6 +54,10 @@ func (e *faultError) Unwrap() error        { return e.cause }
 
 func (e *faultError) Error() string {
 	msg := message(e.cause)
+	if needs := lacking(e.cause); len(needs) > 0 {
+		// vCenter's own text does not say which.
+		msg = strings.TrimPrefix(msg+"; needs "+strings.Join(needs, ", "), "; ")
+	}
 	if e.kind == nil {
 		return msg
 	}
@@ -60,6 +65,24 @@ func (e *faultError) Error() string {
 		return e.kind.Error()
 	}
 	return e.kind.Error() + " (" + msg + ")"
+}
+
+// lacking lists the privileges that a NoPermission in err speaks of.
+func lacking(err error) []string {
+	b, ok := faultAs[types.BaseNoPermission](err)
+	if !ok {
+		return nil
+	}
+	var all []string
+	f := b.GetNoPermission()
+	if f.PrivilegeId != "" {
+		all = append(all, f.PrivilegeId)
+	}
+	for _, m := range f.MissingPrivileges { // since vSphere 7.0.3.2
+		all = append(all, m.PrivilegeIds...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // message returns what vCenter says about err, without the SOAP fault code.
@@ -114,6 +137,10 @@ func faultAs[T any](err error) (T, bool) {
 	_, ok := fault.As(err, &f)
 	return f, ok
 }
+
+// Explain is for transports, which call vCenter themselves: a fault of it gets
+// its sentinel and an operator's words. Other errors pass as they are.
+func Explain(err error) error { return explain(err) }
 
 // explain gives a fault of vCenter its sentinel. Other errors pass as they are.
 func explain(err error) error {

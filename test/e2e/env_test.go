@@ -38,6 +38,7 @@ type env struct {
 
 	mu     sync.Mutex
 	events []progress.Event
+	on     func(progress.Event) // where set, sees each of them while the run waits
 
 	vcd      *vcd.Client
 	vcenters map[string]*vsphere.Client // by vimServer URN
@@ -70,7 +71,7 @@ func newEnvWith(t *testing.T, dir string, options cloud.Options) *env {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
+		if err := e.cloud.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -145,6 +146,26 @@ func (e *env) event(ev progress.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.events = append(e.events, ev)
+	if e.on != nil {
+		e.on(ev)
+	}
+}
+
+// whileReading calls act once, when the first bytes of a disk have been read
+// or written. The run waits for it.
+func (e *env) whileReading(act func()) {
+	done := false
+	e.on = func(ev progress.Event) {
+		if ev.Kind == progress.Bytes && ev.Done > 0 && !done {
+			done = true
+			act()
+		}
+	}
+	e.t.Cleanup(func() {
+		if !done {
+			e.t.Error("no disk was read")
+		}
+	})
 }
 
 func (e *env) backup(selector string) *restorepoint.Point {
@@ -226,9 +247,15 @@ func (e *env) vsphere(vm vcd.VM) *vsphere.VM {
 	return c.VM(vm.VimInfo.VMMoRef)
 }
 
-// flat finds the datastore's own file behind "[ds] dir/x.vmdk".
+// flat finds the datastore's own file behind "[ds] dir/x.vmdk". Files that
+// nobody has asked for yet are made first.
 func (e *env) flat(file string) string {
 	e.t.Helper()
+	for _, s := range e.cloud.VCenters() {
+		if err := s.MakeFiles(); err != nil {
+			e.t.Fatal(err)
+		}
+	}
 	ds, rest, _ := strings.Cut(strings.TrimPrefix(file, "["), "] ")
 	matches, err := filepath.Glob(filepath.Join(e.dir, "cloud", "datastores", "*", "*", ds))
 	if err != nil || len(matches) != 1 {

@@ -151,6 +151,11 @@ func (e *env) garbling(t *testing.T, suffix, from, to string) (address, ca strin
 	pool.AppendCertsFromPEM(e.cloud.CA())
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	proxy.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableCompression: true}
+	forward := proxy.Director
+	proxy.Director = func(r *http.Request) {
+		forward(r)
+		r.Header.Del("Accept-Encoding") // what is compressed cannot be altered
+	}
 	proxy.ModifyResponse = func(r *http.Response) error {
 		if r.Request.Method != http.MethodGet || !strings.HasSuffix(r.Request.URL.Path, suffix) {
 			return nil

@@ -29,7 +29,7 @@ func (c *call) list(items []any) (*answer, error) {
 		return nil, err
 	}
 	if raw := c.query("filter"); raw != "" {
-		match, err := parseFilter(raw, c.query("filterEncoded") == "true")
+		match, err := parseFilter(raw, c.flag("filterEncoded"))
 		if err != nil {
 			return nil, err
 		}

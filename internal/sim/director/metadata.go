@@ -131,7 +131,7 @@ func (c *call) getMetadata() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := add(el("Metadata", "href", href+"/metadata", "type", mediaVCloud+"metadata+xml"), link("up", href, ""))
+	d := add(el("Metadata", "href", href+"/metadata", "type", mediaVCloud+"metadata+xml"), link("up", href, ""), link("add", href+"/metadata", mediaVCloud+"metadata+xml"))
 	for _, e := range *meta {
 		if c.visible(e) {
 			at := href + e.path()

@@ -39,6 +39,9 @@ func (s *Server) inherits(n *vappNet) bool {
 // it is bridged or fenced.
 func (s *Server) configuration(n *vappNet) *node {
 	conf := n.conf.Copy()
+	for _, scope := range childrenOf(child(conf, "IpScopes"), "IpScope") {
+		completeScope(scope)
+	}
 	before := []string{"FenceMode", "RetainNetInfoAcrossDeployments", "Features", "SyslogServerSettings", "RouterInfo", "AdvancedNetworkingEnabled", "SubInterface",
 		"DistributedInterface", "GuestVlanAllowed", "ConnectionType"}
 	if child(conf, "GuestVlanAllowed") == nil {
@@ -76,6 +79,17 @@ func (s *Server) configuration(n *vappNet) *node {
 		after(conf, add(el("RouterInfo"), text("ExternalIp", n.routerIP)), "FenceMode", "RetainNetInfoAcrossDeployments", "Features", "SyslogServerSettings")
 	}
 	return conf
+}
+
+// completeScope adds what a subnet always shows and a client may have left out.
+func completeScope(scope *node) {
+	before := []string{"IsInherited", "Gateway", "Netmask"}
+	if n := prefixNode(ipScope{netmask: value(scope, "Netmask")}); n != nil && child(scope, "SubnetPrefixLength") == nil {
+		after(scope, n, before...)
+	}
+	if child(scope, "IsEnabled") == nil {
+		after(scope, boolean("IsEnabled", true), append(before, "SubnetPrefixLength", "Dns1", "Dns2", "DnsSuffix")...)
+	}
 }
 
 // showPorts gives a firewall rule the numbers of its ports beside their ranges,

@@ -100,8 +100,10 @@ func (c *call) queryList() (*answer, error) {
 	d := el("QueryList", "href", c.s.href("/api/query"), "type", mediaVCloud+"query.queryList+xml")
 	for _, name := range keys(recordTypes()) {
 		if c.provider() || !recordTypes()[name].admin {
-			add(d, el("Link", "rel", "down", "href", c.s.href("/api/query?type="+name+"&format=records"), "name", name,
-				"type", mediaVCloud+"query.records+xml"))
+			for _, format := range []string{"references", "records", "idrecords"} {
+				add(d, el("Link", "rel", "down", "href", c.s.href("/api/query?type="+name+"&format="+format), "name", name,
+					"type", mediaVCloud+"query."+format+"+xml"))
+			}
 		}
 	}
 	return ok(mediaVCloud+"query.queryList", d), nil
@@ -143,7 +145,7 @@ func (c *call) queryType(name string) (*answer, error) {
 		return nil, refuse(http.StatusForbidden, "ACCESS_TO_RESOURCE_IS_FORBIDDEN", "The query type %q is for administrators.", name)
 	}
 	format := or(c.query("format"), "records")
-	if format != "records" && format != "idrecords" {
+	if format != "records" && format != "idrecords" && format != "references" {
 		return nil, badRequest("The format %q is not supported.", format)
 	}
 	p, err := c.page()
@@ -161,7 +163,11 @@ func (c *call) queryType(name string) (*answer, error) {
 	if err := c.loadRecords(recs[from:to], 0); err != nil {
 		return nil, err
 	}
-	return ok(mediaVCloud+"query."+format, c.queryResult(name, format, p, recs)), nil
+	d := c.queryResult(name, format, p, recs)
+	if format == "references" {
+		toReferences(d)
+	}
+	return ok(mediaVCloud+"query."+format, d), nil
 }
 
 // selectRecords lists, filters and sorts. What comes from vCenter is read here
@@ -182,7 +188,7 @@ func (c *call) selectRecords(typ recordType) ([]*record, error) {
 		}
 	}
 	if raw != "" {
-		match, err := parseFilter(raw, c.query("filterEncoded") == "true")
+		match, err := parseFilter(raw, c.flag("filterEncoded"))
 		if err != nil {
 			return nil, err
 		}

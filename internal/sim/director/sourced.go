@@ -327,7 +327,7 @@ func (c *call) sourceOne(ctx context.Context, it sourced) error {
 		s.leave(it.from)
 		s.follow(it.from, m)
 		s.mu.Unlock()
-	} else if err := s.clone(ctx, m, it.from.moref); err != nil {
+	} else if err := s.copyVM(ctx, m, it.from); err != nil {
 		return err
 	}
 	if err := s.claim(ctx, m, true); err != nil {

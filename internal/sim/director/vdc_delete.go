@@ -12,7 +12,7 @@ func (c *call) deleteVDC() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	force, recursive := c.query("force") == "true", c.query("recursive") == "true"
+	force, recursive := c.flag("force"), c.flag("recursive")
 	if err := c.mayDeleteVDC(v, force, recursive); err != nil {
 		return nil, err
 	}

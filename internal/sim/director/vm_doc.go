@@ -214,7 +214,7 @@ func (c *call) runtimeSection(m *vm) (string, *node) {
 func (c *call) vmSnapshots(m *vm) (string, *node) {
 	typ := mediaVCloud + "snapshotSection"
 	d := section("SnapshotSection", c.s.vmHref(m)+"/snapshotSection", typ, "Snapshot information section")
-	if m.facts != nil && m.facts.snapshot != nil {
+	if m.vapp.template == nil && m.facts != nil && m.facts.snapshot != nil {
 		add(d, snapshotNode(m.facts, m.snapshotSize()))
 	}
 	return typ, d

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/vappvault/vappvault/internal/extent"
+	"github.com/vappvault/vappvault/internal/transport"
 )
 
 // A source reads one disk.
@@ -40,7 +41,13 @@ func (s *source) ReadAt(ctx context.Context, p []byte, off int64) error {
 	if len(p) == 0 {
 		return nil
 	}
-	if err := s.file.read(ctx, p, off, &s.received); err != nil {
+	err := s.file.read(ctx, p, off, &s.received)
+	if errors.Is(err, errAnswer) {
+		// A file that could be read and cannot any more has gone elsewhere
+		// with its VM. Transports that do not go by its name find it there.
+		err = fmt.Errorf("%w: %w", transport.ErrRefused, err)
+	}
+	if err != nil {
 		return fmt.Errorf("datastore: disk %d: read %d bytes at %d: %w", s.key, len(p), off, err)
 	}
 	return nil

@@ -67,7 +67,7 @@ func (i *importer) run(ctx context.Context, spec vsphere.ImportSpec) (moref stri
 	vim := i.client.Client()
 	res, err := methods.ImportVApp(ctx, vim, request(spec))
 	if err != nil {
-		return "", fmt.Errorf("lease: %w", err)
+		return "", fmt.Errorf("lease: %w", vsphere.Explain(err))
 	}
 	if i.lease, err = takeLease(ctx, vim, res.Returnval); err != nil {
 		return "", err

@@ -13,6 +13,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
 const (
@@ -64,7 +66,7 @@ func (l *lease) wait(ctx context.Context) error {
 	for delay := 20 * time.Millisecond; ; delay = min(2*delay, 2*time.Second) {
 		var m mo.HttpNfcLease
 		if err := pc.RetrieveOne(ctx, l.ref, []string{"state", "info", "error"}, &m); err != nil {
-			return fmt.Errorf("wait for lease: %w", err)
+			return fmt.Errorf("wait for lease: %w", vsphere.Explain(err))
 		}
 		switch {
 		case m.State == types.HttpNfcLeaseStateReady && m.Info != nil:
@@ -150,7 +152,7 @@ func (l *lease) complete() error {
 	ctx, cancel := l.end()
 	defer cancel()
 	if _, err := methods.HttpNfcLeaseComplete(ctx, l.vim, &types.HttpNfcLeaseComplete{This: l.ref}); err != nil {
-		return fmt.Errorf("complete lease: %w", err)
+		return fmt.Errorf("complete lease: %w", vsphere.Explain(err))
 	}
 	return nil
 }
@@ -164,7 +166,7 @@ func (l *lease) abort(reason error) error {
 		req.Fault = &types.LocalizedMethodFault{Fault: &types.SystemError{Reason: reason.Error()}, LocalizedMessage: reason.Error()}
 	}
 	if _, err := methods.HttpNfcLeaseAbort(ctx, l.vim, &req); err != nil {
-		return fmt.Errorf("abort lease: %w", err)
+		return fmt.Errorf("abort lease: %w", vsphere.Explain(err))
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func (o *opener) open(ctx context.Context, vm transport.Frozen) (*session, error
 	snapshot := types.ManagedObjectReference{Type: "VirtualMachineSnapshot", Value: vm.Snapshot}
 	res, err := methods.ExportSnapshot(ctx, o.vim, &types.ExportSnapshot{This: snapshot})
 	if err != nil {
-		return nil, fmt.Errorf("export %s: %w", vm.Snapshot, refusal(err))
+		return nil, fmt.Errorf("export %s: %w", vm.Snapshot, refusal(vsphere.Explain(err)))
 	}
 	l, err := takeLease(ctx, o.vim, res.Returnval)
 	if err != nil {
