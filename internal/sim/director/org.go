@@ -278,8 +278,7 @@ func (c *call) vdcNode(v *vdc, admin bool) *node {
 func (s *Server) netsOf(v *vdc) []*orgNet {
 	var out []*orgNet
 	for _, n := range s.nets {
-		nv := s.vdcs[n.vdc]
-		if n.vdc == v.id || n.shared && nv != nil && nv.org == v.org {
+		if s.serves(n, v) {
 			out = append(out, n)
 		}
 	}

@@ -74,7 +74,7 @@ func recordTypes() map[string]recordType {
 }
 
 func coreRecords() map[string]recordType {
-	slow := []string{"status", "guestOs", "numberOfCpus", "memoryMB", "hardwareVersion", "hostName", "datastoreName", "isDeleted", "ipAddress"}
+	slow := []string{"status", "guestOs", "numberOfCpus", "memoryMB", "hardwareVersion", "hostName", "datastoreName", "isDeleted", "ipAddress", "vmNameInVc"}
 	return map[string]recordType{
 		"vApp":                      {list: (*call).vappRecords, slow: []string{"status"}},
 		"adminVApp":                 {list: (*call).vappRecords, slow: []string{"status", "cpuAllocationMhz", "memoryAllocationMB", "storageKB"}, admin: true},

@@ -44,7 +44,7 @@ func (c *call) consolidate() (*answer, error) {
 		if err != nil {
 			return err
 		}
-		return object.NewTask(obj.Client(), res.Returnval).WaitEx(ctx)
+		return object.NewTask(obj.Client(), res.Returnval).Wait(ctx)
 	})
 }
 
