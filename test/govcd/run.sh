@@ -55,10 +55,11 @@ else
 	logs=$work
 fi
 cleanup() {
-	if [[ -n ${cloud:-} ]]; then
-		kill "$cloud" 2>/dev/null || true
-		wait "$cloud" 2>/dev/null || true
-	fi
+	local p
+	for p in ${cloud:-} ${web:-}; do
+		kill "$p" 2>/dev/null || true
+		wait "$p" 2>/dev/null || true
+	done
 	if [[ -n $keep ]]; then
 		echo "kept: $work" >&2
 	else
@@ -67,7 +68,9 @@ cleanup() {
 }
 trap cleanup EXIT
 
-(cd ../.. && go build -o "$work/vcdsim" ./cmd/vcdsim)
+(cd ../.. && go build -o "$work/" ./cmd/vcdsim ./test/govcd/web)
+"$work/web" "$cache/test-resources" >"$work/web.url" &
+web=$!
 record=()
 if [[ -n ${VAPPVAULT_VCD_API:-} ]]; then
 	record=(--record "$work/documents")
@@ -83,12 +86,15 @@ for _ in $(seq 300); do
 	sleep 0.1
 done
 url=$(sed -n 's/^ready.* lab=\([^ ]*\).*/\1/p' "$work/ready")
-sed "s|@URL@|$url/api|; s|@LOG@|$logs/requests.log|" config.yaml >"$work/config.yaml"
+sed "s|@URL@|$url/api|; s|@LOG@|$logs/requests.log|; s|@WEB@|$(<"$work/web.url")|" config.yaml >"$work/config.yaml"
 
 # The tests leave notes on what to clean up beside themselves: each run has its own folder.
 mkdir -p "$work/run"
 cp -rs "$cache/test-resources" "$work/run/test-resources"
 cp -rs "$cache/govcd" "$work/run/govcd"
+# One test uploads its own source, by the name that -trimpath has left it.
+mkdir -p "$work/run/govcd/${module%/v3}"
+ln -s "$cache" "$work/run/govcd/$module"
 cd "$work/run/govcd"
 status=0
 GOVCD_CONFIG=$work/config.yaml "$cache/govcd.test" -test.run '^Test$' -check.f "$wanted" -check.vv -test.timeout 60m \
