@@ -228,6 +228,12 @@ func (c *call) vdcNode(v *vdc, admin bool) *node {
 	}
 	if admin && c.provider() {
 		add(d, s.vdcAdminLinks(v)...)
+	} else if !v.enabled && c.provider() {
+		add(d, link("remove", href, ""))
+	}
+	if c.orgAdmin(v.org) {
+		at := s.href("/api/vdc/" + v.id)
+		add(d, link("down", at+"/controlAccess", mediaVCloud+"controlAccess+xml"), link("controlAccess", at+"/action/controlAccess", mediaVCloud+"controlAccess+xml"))
 	}
 	add(d, text("Description", v.desc), s.tasksFor(v.id), text("AllocationModel", v.model), s.vdcCapacity(v))
 	entities := el("ResourceEntities")
@@ -272,8 +278,7 @@ func (c *call) vdcNode(v *vdc, admin bool) *node {
 func (s *Server) netsOf(v *vdc) []*orgNet {
 	var out []*orgNet
 	for _, n := range s.nets {
-		nv := s.vdcs[n.vdc]
-		if n.vdc == v.id || n.shared && nv != nil && nv.org == v.org {
+		if s.serves(n, v) {
 			out = append(out, n)
 		}
 	}
