@@ -114,6 +114,7 @@ func addVDC(d *director.Server, org string, p place, morefs map[*VM]string) erro
 	spec := director.VDCSpec{
 		ID: p.uuid("vdc"), Org: org, Name: v.Name, Description: v.Description, VCenter: v.VCenter,
 		ResourcePool: v.ResourcePool, AllocationModel: v.AllocationModel, VMQuota: v.VMQuota,
+		Fast: v.FastProvisioning,
 	}
 	limits(&spec, v)
 	if len(v.VApps)+len(v.VMs) > 0 || p.hasTemplates() {

@@ -111,7 +111,7 @@ func vcenterVM(p place, vm *VM) vcenter.VMSpec {
 		GuestID:         vm.GuestID,
 		HardwareVersion: vm.HardwareVersion,
 		Firmware:        vm.Firmware,
-		Folder:          p.folder(),
+		Folder:          p.orgFolder() + "/" + p.folder(),
 		ResourcePool:    p.vdc.ResourcePool,
 		Datastore:       p.vdc.datastore(vm.StorageProfile),
 		NumCPU:          vm.CPUs,
@@ -193,11 +193,20 @@ func (v *VDC) portGroup(network string) string {
 	return ""
 }
 
-// folder is where vCD keeps the VDC's VMs, below the datacenter's VM folder.
+// folder is where vCD keeps the VDC's VMs, below orgFolder. vSphere writes the
+// slash in a name percent-encoded.
 func (p place) folder() string {
 	p.vapp, p.catalog = nil, nil
-	return fmt.Sprintf("%s (%s)", p.vdc.Name, p.uuid("vdc"))
+	return fmt.Sprintf("%s (%s)", slashless(p.vdc.Name), p.uuid("vdc"))
 }
+
+// orgFolder is where vCD keeps the organization's VDCs, below the datacenter's
+// VM folder.
+func (p place) orgFolder() string {
+	return fmt.Sprintf("%s (%s)", slashless(p.org.Name), uuid("org", p.site.ID, p.org.Name))
+}
+
+func slashless(name string) string { return strings.ReplaceAll(name, "/", "%2f") }
 
 // uuid is the UUID of something in this place.
 func (p place) uuid(kind string, names ...string) string {

@@ -180,6 +180,8 @@ type VDC struct {
 	MemoryGuarantee float64 `yaml:"memoryGuarantee"`
 	NetworkPool     string  `yaml:"networkPool"`
 	VMDiscovery     *bool   `yaml:"vmDiscovery"` // default: as the org has it, which is on
+
+	FastProvisioning bool `yaml:"fastProvisioning"` // copies of VMs are linked clones
 }
 
 // A StorageProfile of a VDC puts disks on one datastore.

@@ -2,6 +2,7 @@ package director
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -97,10 +98,14 @@ func scopeFrom(sc *node) ipScope {
 
 // prefixNode is the length of a subnet that has no netmask.
 func prefixNode(sc ipScope) *node {
-	if sc.bits == 0 {
+	bits := sc.bits
+	if ip := net.ParseIP(sc.netmask).To4(); bits == 0 && ip != nil {
+		bits, _ = net.IPMask(ip).Size()
+	}
+	if bits == 0 {
 		return nil
 	}
-	return number("SubnetPrefixLength", sc.bits)
+	return number("SubnetPrefixLength", bits)
 }
 
 // booked is the set of addresses in use where a vApp network has its own from.

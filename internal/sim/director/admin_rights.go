@@ -168,9 +168,9 @@ S Organization vDC Storage Policy: Edit
 S Organization vDC Storage Policy: Open in vSphere
 O Organization vDC Storage Policy: View Capabilities
 O Organization vDC Storage Profile: Set Default
-O VDC Group: Configure
-O VDC Group: Configure Logging
-O VDC Group: View
+O vDC Group: Configure
+O vDC Group: Configure Logging
+O vDC Group: View
 O VDC Template: Instantiate
 O VDC Template: View
 # Edge Gateway

@@ -323,8 +323,11 @@ func TestOrganizationsAndTheirSettings(t *testing.T) {
 		t.Errorf("got %v", made)
 	}
 	admin.want(200, http.MethodPut, path, "application/json", `{"name":"hooli","displayName":"Hooli XYZ","isEnabled":true}`)
-	admin.want(400, http.MethodDelete, path, "", "") // it is enabled
-	r := admin.want(202, http.MethodDelete, path+"?force=true", "", "")
+	r := admin.want(202, http.MethodDelete, path, "", "")
+	if done := admin.wait(r.header.Get("Location")); done.SelectAttrValue("status", "") != "error" {
+		t.Errorf("an enabled organization: %s", write(done))
+	}
+	r = admin.want(202, http.MethodDelete, path+"?force=true", "", "")
 	if done := admin.wait(r.header.Get("Location")); done.SelectAttrValue("status", "") != "success" {
 		t.Errorf("task: %s", write(done))
 	}

@@ -143,6 +143,7 @@ func (s *Server) AddVDC(v VDCSpec) (string, error) {
 		s.mu.Unlock()
 		return "", fmt.Errorf("VDC %s: %w", v.Name, err)
 	}
+	n.fast = v.Fast
 	n.pvdc, n.thin, n.cpuGuaranteed, n.memGuaranteed, n.discovery = pv.id, true, v.CPUGuaranteed, v.MemoryGuaranteed, v.Discovery
 	n.cpu, n.memory = capacityLimit{v.CPUMHz, v.CPUMHz}, capacityLimit{v.MemoryMB, v.MemoryMB}
 	n.elastic = n.model == "Flex"

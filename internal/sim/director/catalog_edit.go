@@ -123,7 +123,7 @@ func (c *call) deleteCatalog() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	recursive, force := c.query("recursive") == "true", c.query("force") == "true"
+	recursive, force := c.flag("recursive"), c.flag("force")
 	if len(k.items) > 0 && !recursive {
 		return nil, badRequest("The catalog %q cannot be deleted. You must remove all its items first.", k.name)
 	}

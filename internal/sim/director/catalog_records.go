@@ -10,6 +10,7 @@ func catalogRecords() map[string]recordType {
 		"adminVAppTemplate": {list: (*call).templateRecords, admin: true},
 		"media":             {list: (*call).mediaRecords},
 		"adminMedia":        {list: (*call).mediaRecords, admin: true},
+		"adminShadowVM":     {list: (*call).shadowRecords, admin: true},
 	}
 }
 

@@ -92,6 +92,7 @@ func templateRoutes() []route {
 		{pattern: "POST /api/vdc/{id}/action/cloneVApp", handle: (*call).cloneVApp, takes: mediaVCloud + "cloneVAppParams"},
 		{pattern: "POST /api/vdc/{id}/action/cloneVAppTemplate", handle: (*call).cloneTemplate, takes: mediaVCloud + "cloneVAppTemplateParams"},
 		{pattern: "POST /api/vdc/{id}/action/cloneMedia", handle: (*call).cloneMedia, takes: mediaVCloud + "cloneMediaParams"},
+		{pattern: "GET /api/vAppTemplate/{id}/shadowVms", handle: (*call).getShadows, provider: true},
 		section("owner", (*call).getOwner),
 		section("leaseSettingsSection", vappPart((*call).templateLease)),
 		section("networkSection", vappPart((*call).networkSection)),

@@ -20,6 +20,11 @@ const cloudPageMax = 128
 // page and pageSize ask for, of those that filter (FIQL) lets through, in the
 // order of sortAsc or sortDesc. Each item marshals to a JSON object.
 func (c *call) list(items []any) (*answer, error) {
+	return c.listWhere(items, c.query("filter"))
+}
+
+// listWhere is list with another filter than the request's.
+func (c *call) listWhere(items []any, raw string) (*answer, error) {
 	p, err := c.cloudPage()
 	if err != nil {
 		return nil, err
@@ -28,8 +33,8 @@ func (c *call) list(items []any) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if raw := c.query("filter"); raw != "" {
-		match, err := parseFilter(raw, c.query("filterEncoded") == "true")
+	if raw != "" {
+		match, err := parseFilter(raw, c.flag("filterEncoded"))
 		if err != nil {
 			return nil, err
 		}

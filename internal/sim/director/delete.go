@@ -12,7 +12,7 @@ func (c *call) deleteVApp() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	force := c.query("force") == "true"
+	force := c.flag("force")
 	if m != nil {
 		if m.deployed && !force {
 			return nil, badRequest("The requested operation could not be executed on VM %q. Stop the VM and try again.", m.name)
@@ -47,6 +47,9 @@ func (s *Server) destroy(ctx context.Context, m *vm) error {
 	err = setPower(ctx, obj, "powerOff")
 	if err == nil {
 		err = s.detachAll(ctx, m)
+	}
+	if err == nil {
+		err = s.dropShadows(ctx, m)
 	}
 	if err == nil {
 		t, derr := obj.Destroy(ctx)

@@ -8,9 +8,9 @@
 // installation refuses it, and that a VM's hardware is what its vCenter says
 // at that moment. Work happens in tasks that run in the background.
 //
-// It refuses to be a cloud: subscribed catalogs, external identity
-// providers and placement are absent. What it holds outlives the process where
-// it is given a directory for that; sessions do not.
+// It refuses to be a cloud: packets go nowhere, external identity providers
+// and placement are absent; doc/vcdsim.md has the list. What it holds outlives
+// the process where it is given a directory for that; sessions do not.
 package director
 
 import (
@@ -154,6 +154,7 @@ type Server struct {
 	inventory
 
 	ahead atomic.Int64 // nanoseconds that the clock was moved on
+	bases sync.Map     // VM id -> *sync.Mutex, see linking
 }
 
 // Start serves the installation that c describes: the one whose state is in

@@ -44,7 +44,11 @@ func (s *Server) downloadLinks(t *transfer, href string) []*node {
 		return out
 	}
 	for _, l := range [][2]string{{"download:default", descriptorName}, {"download:identity", identityName}, {"download:ovaDefault", ovaName}, {"download:ovaIdentity", identityOVA}} {
-		out = append(out, link(l[0], s.href("/transfer/"+t.id+"/"+l[1]), "text/xml"))
+		typ := "text/xml"
+		if strings.HasPrefix(l[0], "download:ova") {
+			typ = "application/binary" // what pyvcloud looks for
+		}
+		out = append(out, link(l[0], s.href("/transfer/"+t.id+"/"+l[1]), typ))
 	}
 	return out
 }

@@ -49,7 +49,14 @@ const (
 // networks and the vApp web-shop of two VMs.
 func newCloud(t *testing.T, change func(*director.Config)) *cloud {
 	t.Helper()
-	vc, err := vcenter.Start(vcenter.Config{Dir: t.TempDir(), ResourcePools: []string{"vdc1-pool"}, Users: map[string]string{"root": "pw"}})
+	return newCloudOn(t, vcenter.Config{}, change)
+}
+
+// newCloudOn is newCloud in front of a vCenter of one's own.
+func newCloudOn(t *testing.T, at vcenter.Config, change func(*director.Config)) *cloud {
+	t.Helper()
+	at.Dir, at.ResourcePools, at.Users = t.TempDir(), []string{"vdc1-pool"}, map[string]string{"root": "pw"}
+	vc, err := vcenter.Start(at)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -262,6 +262,10 @@ func (s *Server) href(path string) string { return s.base + path }
 
 func (c *call) path(name string) string { return c.r.PathValue(name) }
 
+// flag says whether a query parameter is true. Letters of either case are, as
+// Java reads them: Python's clients send True.
+func (c *call) flag(name string) bool { return strings.EqualFold(c.query(name), "true") }
+
 // query is a parameter of the query string, read without net/url's parser: it
 // drops parameters that hold a bare semicolon.
 func (c *call) query(name string) string {

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/view"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
@@ -31,7 +30,10 @@ func (c *call) getExtension() (*answer, error) {
 		link("down", href+"/vimServerReferences", mediaAdmin+"vmwVimServerReferences+xml"),
 		link("down", href+"/externalNetworkReferences", mediaAdmin+"vmwExternalNetworkReferences+xml"),
 		link("down", href+"/networkPoolReferences", mediaAdmin+"vmwNetworkPoolReferences+xml"),
-		link("add", href+"/externalnets", mediaAdmin+"vmwexternalnet+xml"))
+		link("add", href+"/externalnets", mediaAdmin+"vmwexternalnet+xml"),
+		link("down", href+"/providerVdcReferences", mediaAdmin+"vmwProviderVdcReferences+xml"),
+		link("add", href+"/providervdcsparams", mediaAdmin+"createProviderVdcParams+xml"),
+		link("down", href+"/hostReferences", mediaAdmin+"vmwHostReferences+xml"))
 	c.extensionLinks(d)
 	return ok(mediaAdmin+"vmwExtension", d), nil
 }
@@ -218,10 +220,6 @@ func (s *Server) clone(ctx context.Context, m *vm, source string) error {
 	s.mu.Lock()
 	v, p := s.vdcs[m.vapp.vdc], s.profiles[m.profile]
 	s.mu.Unlock()
-	obj, err := m.vc.vm(ctx, source)
-	if err != nil {
-		return err
-	}
 	where := types.VirtualMachineRelocateSpec{Pool: &v.pool, Folder: &v.folder}
 	if p != nil && len(p.datastores) > 0 {
 		ds, known := m.vc.datastore(ctx, p.datastores[0])
@@ -230,21 +228,13 @@ func (s *Server) clone(ctx context.Context, m *vm, source string) error {
 		}
 		where.Datastore = &ds
 	}
-	t, err := obj.Clone(ctx, object.NewFolder(obj.Client(), v.folder), marked(m.name, m.id), types.VirtualMachineCloneSpec{Location: where})
+	ref, err := m.vc.cloneVM(ctx, source, v.folder, marked(m.name, m.id), types.VirtualMachineCloneSpec{Location: where})
 	if err != nil {
-		return fmt.Errorf("clone: %w", err)
-	}
-	info, err := t.WaitForResult(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("clone: %w", err)
-	}
-	ref, is := info.Result.(types.ManagedObjectReference)
-	if !is {
-		return fmt.Errorf("clone: the task has no VM for a result")
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m.moref = ref.Value
+	m.moref = ref
 	return nil
 }
 

@@ -161,6 +161,14 @@ func TestImportOfAStandaloneVM(t *testing.T) {
 	if rec.SelectAttrValue("isAutoNature", "") != "true" || rec.SelectAttrValue("moref", "") != moref {
 		t.Errorf("got %s", write(rec))
 	}
+	name := rec.SelectAttrValue("vmNameInVc", "")
+	if !strings.HasPrefix(name, "solo (") || rec.SelectAttrValue("vappScopedLocalId", "") == "" || rec.SelectAttrValue("vdcName", "") != "vdc1" {
+		t.Errorf("got %s", write(rec))
+	}
+	found := u.get("/api/query?type=adminVM&filter=(isExpired==false;vmNameInVc==solo*)")
+	if got := found.SelectAttrValue("total", ""); got != "1" {
+		t.Errorf("%s VMs have that name in vCenter", got)
+	}
 }
 
 func TestVMsListHoldsWhatVCDDoesNotManage(t *testing.T) {

@@ -261,6 +261,8 @@ type vm struct {
 	customized   time.Time        // until when the guest customizes itself
 	checked      time.Time        // its compliance
 	inserted     map[int32]string // device key of a drive -> media id
+	frozen       string           // moref of the snapshot that linked clones are made of
+	shadows      []*shadowVM      // of a template's VM
 }
 
 // A nic is what vCD knows about a network device.

@@ -102,7 +102,7 @@ func (s *Server) vappNetDoc(n *vappNet) *node {
 	d := el("VAppNetwork", "deployed", yes(n.vapp.deployed), "name", n.name, "id", "urn:vcloud:network:"+n.id, "href", s.href("/api/network/"+n.id),
 		"type", mediaVCloud+"vAppNetwork+xml")
 	admin := s.href("/api/admin/network/" + n.id)
-	add(d, link("repair", admin+"/action/reset", ""))
+	add(d, link("edit", s.href("/api/network/"+n.id), mediaVCloud+"vAppNetwork+xml"), link("repair", admin+"/action/reset", ""))
 	if n.mode() == "natRouted" {
 		add(d, link("syncSyslogSettings", admin+"/action/syncSyslogServerSettings", mediaVCloud+"task+xml"))
 	}

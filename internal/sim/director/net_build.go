@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // An ExternalNetworkSpec describes an external network.
@@ -106,8 +107,22 @@ func (s *Server) addNSXT(name string) string {
 	return id
 }
 
-// addSystemProfiles makes the application port profiles that come with NSX-T.
+// applications are what network context profiles of NSX-T tell apart, by the
+// names that its APP_ID attribute gives them (NSX-T Data Center, Layer 7
+// Firewall Rule Workflow).
+const applications = "AMQP ACTIVDIR AD_BKUP AD_NSP AVAST AVG AVIRA BDEFNDER BLAST CA_CERT CIFS CLDAP CTRXCGP CTRXGOTO CTRXICA DCERPC DHCP DIAMETER DNS " +
+	"EPIC ESET FPROT FTP GITHUB HTTP HTTP2 IMAP ISCSI KASPRSKY KERBEROS LDAP MAXDB MCAFEE MSSQL MYSQL NFS NNTP NTP OCSP ORACLE PANDA PCOIP POP3 " +
+	"RADIUS RDP RTCP RTP RTSP SIP SMTP SNMP SSH SSL SYMUPDAT SYSLOG TELNET TFTP VNC WINS"
+
+// addSystemProfiles makes the application port profiles and the network context
+// profiles that come with NSX-T.
 func (s *Server) addSystemProfiles() {
+	for name := range strings.FieldsSeq(applications) {
+		id := uuidOf("network context profile", name)
+		s.netDocs[id] = &netDoc{thing: thing{id: id, name: name, seq: s.next()}, kind: "networkContextProfile", body: asText(map[string]any{
+			"name": name, "description": name, "scope": "SYSTEM", "orgRef": nil, "contextEntityId": nil, "networkProviderScope": nil,
+			"attributes": []any{map[string]any{"type": "APP_ID", "values": []any{name}, "subAttributes": nil}}})}
+	}
 	for _, p := range []struct{ name, protocol, port string }{{"HTTP", "TCP", "80"}, {"HTTPS", "TCP", "443"}, {"SSH", "TCP", "22"},
 		{"DNS", "UDP", "53"}, {"FTP", "TCP", "21"}, {"NTP", "UDP", "123"}, {"SMTP", "TCP", "25"}, {"LDAP", "TCP", "389"}, {"MySQL", "TCP", "3306"},
 		{"RDP", "TCP", "3389"}, {"IMAP", "TCP", "143"}, {"POP3", "TCP", "110"}, {"NFS", "TCP", "2049"}, {"SNMP", "UDP", "161"}, {"Syslog", "UDP", "514"},
@@ -246,4 +261,11 @@ func (s *Server) portgroupsOf(ctx context.Context, vc *vcenter) ([]portgroup, er
 	s.mu.Unlock()
 	defer s.mu.Lock()
 	return vc.listPortgroups(ctx)
+}
+
+// switchesOf is portgroupsOf for distributed switches.
+func (s *Server) switchesOf(ctx context.Context, vc *vcenter) ([]portgroup, error) {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	return vc.listSwitches(ctx)
 }

@@ -235,15 +235,8 @@ func (c *call) cloudPutNet() (*answer, error) {
 		return nil, err
 	}
 	n := *old
-	if b.OwnerRef != nil && b.OwnerRef.ID != "" {
-		v, group, err := c.ownerOfBody(b.OwnerRef, nil)
-		if err != nil {
-			return nil, err
-		}
-		n.group = group
-		if group == "" {
-			n.vdc = v.id
-		}
+	if n.vdc, n.group, err = c.moved(b.OwnerRef, n.vdc, n.group); err != nil {
+		return nil, err
 	}
 	if err := c.readCloudNet(&n, &b, extra); err != nil {
 		return nil, err

@@ -270,14 +270,14 @@ func (c *call) cloudPutEdge() (*answer, error) {
 		return nil, err
 	}
 	e := *old
-	if b.OwnerRef != nil && b.OwnerRef.ID != "" {
-		v, group, err := c.ownerOfBody(b.OwnerRef, nil)
-		if err != nil {
+	if e.vdc, e.group, err = c.moved(b.OwnerRef, e.vdc, e.group); err != nil {
+		return nil, err
+	}
+	for _, n := range c.s.netsOfEdge(old) {
+		there := *n
+		there.vdc, there.group = e.vdc, e.group
+		if err := c.s.mayUnshare(n, &there); err != nil {
 			return nil, err
-		}
-		e.group = group
-		if group == "" {
-			e.vdc = v.id
 		}
 	}
 	if err := c.readCloudEdge(&e, &b, extra); err != nil {
@@ -292,10 +292,7 @@ func (c *call) cloudPutEdge() (*answer, error) {
 		c.s.renameEdge(old, e.name, e.desc)
 		// The networks behind an edge go where it goes.
 		for _, n := range c.s.netsOfEdge(old) {
-			n.group = old.group
-			if old.group == "" {
-				n.vdc = old.vdc
-			}
+			n.vdc, n.group = old.vdc, old.group
 		}
 		return nil
 	})), nil

@@ -43,6 +43,7 @@ func netCloudRoutes() []route {
 		admin("GET", "/nsxTResources/importableTier0Routers", func(c *call) (*answer, error) { return c.importable("tier0") }),
 		admin("GET", "/nsxTResources/importableTransportZones", func(c *call) (*answer, error) { return c.importable("transportZone") }),
 		json("GET", "/nsxTResources/edgeClusters", func(c *call) (*answer, error) { return c.importable("edgeCluster") }),
+		json("GET", "/networkContextProfiles", contextProfiles.list), json("GET", "/networkContextProfiles/{doc}", contextProfiles.get),
 		json("GET", "/firewallGroups/summaries", fwGroups.list), json("GET", "/firewallGroups/{urn}/associatedVMs", (*call).associatedVMs),
 		admin("GET", "/networkPools/networkPoolSummaries", networkPools.list),
 		// An address from before the OpenAPI, which takes no API version.
@@ -130,7 +131,7 @@ func (c *call) checkEdgeRule(i int, rule map[string]any) error {
 	if textOf(rule, "name") == "" {
 		return badRequest("Firewall rule %d needs a name.", i)
 	}
-	for _, key := range []string{"sourceFirewallGroups", "destinationFirewallGroups", "applicationPortProfiles"} {
+	for _, key := range []string{"sourceFirewallGroups", "destinationFirewallGroups", "applicationPortProfiles", "networkContextProfiles"} {
 		refs, _ := rule[key].([]any)
 		for j, r := range refs {
 			ref, _ := r.(map[string]any)

@@ -326,7 +326,12 @@ func (k *single) later(c *call, parent string, do func()) *answer {
 	if e := c.s.edges[parent]; e != nil {
 		o = taskOwner{"edgeGateway", parent, e.name}
 	}
-	return c.cloudAccepted(c.start(k.kind+"Update", "Updating", o, func(context.Context) error {
+	return c.later(k.kind, o, do)
+}
+
+// later changes a document of a kind in a task on its owner.
+func (c *call) later(kind string, o taskOwner, do func()) *answer {
+	return c.cloudAccepted(c.start(kind+"Update", "Updating", o, func(context.Context) error {
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()
 		do()

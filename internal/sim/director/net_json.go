@@ -135,6 +135,26 @@ func (c *call) ownerOfBody(owner, vdcRef *refJSON) (*vdc, string, error) {
 	return v, "", nil
 }
 
+// moved is where something goes that belongs to a VDC, or to a VDC group that the
+// VDC keeps it for: from a VDC into a group that it is of, and back.
+func (c *call) moved(to *refJSON, vdc, group string) (string, string, error) {
+	if to == nil || to.ID == "" {
+		return vdc, group, nil
+	}
+	v, next, err := c.ownerOfBody(to, nil)
+	switch {
+	case err != nil:
+		return "", "", err
+	case next == group && (group != "" || v.id == vdc):
+		return vdc, group, nil
+	case next != "" && group == "" && c.s.inGroup(c.s.vdcs[vdc], next):
+		return vdc, next, nil
+	case next == "" && group != "" && c.s.inGroup(v, group):
+		return v.id, "", nil
+	}
+	return "", "", badRequest("The owner cannot become %q: things move from a VDC to a VDC group that it is of, and back.", to.ID)
+}
+
 // ownerJSON is the VDC or group that something belongs to.
 func (s *Server) ownerJSON(v *vdc, group string) map[string]any {
 	if g := s.netDocs[group]; g != nil {

@@ -13,17 +13,18 @@ var (
 	natRules = &docKind{kind: "natRule", versioned: true, check: checkNATRule, show: func(_ *call, _ *netDoc, out map[string]any) {
 		out["type"] = or(textOf(out, "type"), textOf(out, "ruleType"))
 	}}
-	staticRoutes  = &docKind{kind: "staticRoute", versioned: true, check: checkStaticRoute}
-	dhcpBindings  = &docKind{kind: "dhcpBinding", versioned: true, check: checkBinding}
-	fwGroups      = &docKind{kind: "firewallGroups", urn: "firewallGroup", check: checkFirewallGroup, show: showFirewallGroup, inUse: groupInUse}
-	appProfiles   = &docKind{kind: "applicationPortProfile", urn: "applicationPortProfile", check: checkAppProfile}
-	networkPools  = &docKind{kind: "networkPool", urn: "networkpool", provider: true, check: checkNetworkPool}
-	nsxtManagers  = &docKind{kind: "nsxtManager", urn: "nsxtmanager", provider: true, check: needsName}
-	bgpNeighbors  = &docKind{kind: "bgpNeighbor", versioned: true}
-	prefixLists   = &docKind{kind: "prefixList", versioned: true, check: needsName}
-	edgeDNS       = &single{kind: "edgeDNS", empty: map[string]any{"enabled": false, "listenerIp": nil, "defaultForwarderZone": nil, "conditionalForwarderZones": nil, "version": nil}}
-	dhcpForwarder = &single{kind: "dhcpForwarder", empty: map[string]any{"enabled": false, "dhcpServers": nil, "version": map[string]any{"version": 0}}}
-	slaacProfile  = &single{kind: "slaacProfile", empty: map[string]any{"enabled": false, "mode": "SLAAC", "dnsConfig": map[string]any{
+	staticRoutes    = &docKind{kind: "staticRoute", versioned: true, check: checkStaticRoute}
+	dhcpBindings    = &docKind{kind: "dhcpBinding", versioned: true, check: checkBinding}
+	fwGroups        = &docKind{kind: "firewallGroups", urn: "firewallGroup", check: checkFirewallGroup, show: showFirewallGroup, inUse: groupInUse}
+	appProfiles     = &docKind{kind: "applicationPortProfile", urn: "applicationPortProfile", check: checkAppProfile}
+	contextProfiles = &docKind{kind: "networkContextProfile", urn: "networkContextProfile"}
+	networkPools    = &docKind{kind: "networkPool", urn: "networkpool", provider: true, check: checkNetworkPool}
+	nsxtManagers    = &docKind{kind: "nsxtManager", urn: "nsxtmanager", provider: true, check: needsName}
+	bgpNeighbors    = &docKind{kind: "bgpNeighbor", versioned: true}
+	prefixLists     = &docKind{kind: "prefixList", versioned: true, check: needsName}
+	edgeDNS         = &single{kind: "edgeDNS", empty: map[string]any{"enabled": false, "listenerIp": nil, "defaultForwarderZone": nil, "conditionalForwarderZones": nil, "version": nil}}
+	dhcpForwarder   = &single{kind: "dhcpForwarder", empty: map[string]any{"enabled": false, "dhcpServers": nil, "version": map[string]any{"version": 0}}}
+	slaacProfile    = &single{kind: "slaacProfile", empty: map[string]any{"enabled": false, "mode": "SLAAC", "dnsConfig": map[string]any{
 		"dnsServerIpv6Addresses": []any{}, "domainNames": []any{}}}, check: completeSLAAC}
 	edgeQoS       = &single{kind: "edgeQoS", empty: map[string]any{"ingressProfile": nil, "egressProfile": nil}}
 	advertisement = &single{kind: "advertisement", empty: map[string]any{"enable": false, "subnets": []any{}}}
@@ -232,12 +233,19 @@ func checkFirewallGroup(c *call, d *netDoc, b map[string]any) error {
 			return badRequest("The IP address %v of the firewall group is not valid.", ip)
 		}
 	}
+	return c.checkMembers(d, b)
+}
+
+// checkMembers refuses networks that are not those of a security group's owner:
+// routed ones behind its edge gateway, or any of its VDC group.
+func (c *call) checkMembers(d *netDoc, b map[string]any) error {
 	members, _ := b["members"].([]any)
 	for i, m := range members {
 		r, _ := m.(map[string]any)
 		n := c.s.nets[uuidIn(textOf(r, "id"))]
-		if n == nil || n.mode != "natRouted" {
-			return badRequest("The member %q of the firewall group is not a routed network.", textOf(r, "id"))
+		switch {
+		case n == nil, c.s.edges[d.parent] != nil && (n.mode != "natRouted" || n.edID != d.parent), c.s.edges[d.parent] == nil && n.group != d.parent:
+			return badRequest("The member %q of the firewall group is not a network of its owner.", textOf(r, "id"))
 		}
 		members[i] = refTo(textOf(r, "id"), n.name)
 	}
@@ -267,7 +275,7 @@ func showFirewallGroup(c *call, d *netDoc, out map[string]any) {
 // groupInUse refuses to delete a group that a firewall rule names.
 func groupInUse(c *call, d *netDoc) error {
 	for _, o := range c.s.netDocs {
-		if o.kind == "firewall" && strings.Contains(o.body, d.id) {
+		if (o.kind == "firewall" || o.kind == dfwRules) && strings.Contains(o.body, d.id) {
 			return badRequest("The firewall group %q is in use by a firewall rule.", d.name)
 		}
 	}

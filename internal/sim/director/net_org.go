@@ -240,7 +240,8 @@ func (c *call) joinEdge(n *orgNet, id string) error {
 	if e == nil || e.vdc != n.vdc && (e.group == "" || e.group != n.group) {
 		return badRequest("The edge gateway %s of network %q does not exist in the VDC.", or(id, "without an id"), n.name)
 	}
-	n.edge, n.edID = e.name, e.id
+	// What is behind an edge belongs to whom the edge belongs to.
+	n.edge, n.edID, n.vdc, n.group = e.name, e.id, e.vdc, e.group
 	return nil
 }
 
@@ -250,13 +251,13 @@ func (s *Server) checkOrgNet(n *orgNet) error {
 	if err := checkNetName(n.name); err != nil {
 		return err
 	}
-	if s.nets[n.id] == nil {
+	if s.nets[n.id] == nil && n.group == "" {
 		if err := s.checkNetworkQuota(s.vdcs[n.vdc]); err != nil {
 			return err
 		}
 	}
 	for _, o := range s.nets {
-		if o.id != n.id && o.vdc == n.vdc && strings.EqualFold(o.name, n.name) {
+		if o.id != n.id && o.group == n.group && (o.vdc == n.vdc || n.group != "") && strings.EqualFold(o.name, n.name) {
 			return refuse(http.StatusBadRequest, "DUPLICATE_NAME", "The VMware Cloud Director entity %s already exists.", n.name)
 		}
 		if o.id != n.id && n.mode == "natRouted" && o.edID == n.edID && o.mode == n.mode && o.scope.overlaps(n.scope) {
@@ -318,14 +319,11 @@ func (c *call) writeNet(name, operation string, old, n *orgNet) *task {
 	})
 }
 
-// mayUnshare refuses to take a network from other VDCs whose vApps are on it.
+// mayUnshare refuses to take a network from VDCs whose vApps are on it.
 func (s *Server) mayUnshare(old, n *orgNet) error {
-	if !old.shared || n.shared {
-		return nil
-	}
 	for _, u := range s.usersOf(old) {
-		if u.vapp.vdc != old.vdc {
-			return badRequest("The network %q is in use by vApp %q of another VDC and has to stay shared.", old.name, u.vapp.name)
+		if !s.serves(n, s.vdcs[u.vapp.vdc]) {
+			return badRequest("The network %q cannot leave the VDC %q: its vApp %q is on it.", old.name, s.vdcs[u.vapp.vdc].name, u.vapp.name)
 		}
 	}
 	return nil

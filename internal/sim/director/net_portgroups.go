@@ -3,6 +3,7 @@ package director
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/find"
@@ -199,8 +200,29 @@ func (vc *vcenter) removePortgroup(ctx context.Context, name string) error {
 	return nil
 }
 
-// listPortgroups are the networks that port groups make, without switches.
+// isUplink says that vCenter has marked a port group as a switch's uplinks,
+// where no VM can be: vCD does not offer it as the backing of a network.
+func isUplink(tags []types.Tag) bool {
+	return slices.ContainsFunc(tags, func(t types.Tag) bool { return t.Key == "SYSTEM/DVS.UPLINKPG" })
+}
+
+// listPortgroups are the networks that port groups make.
 func (vc *vcenter) listPortgroups(ctx context.Context) ([]portgroup, error) {
+	all, err := vc.listNetworks(ctx)
+	return slices.DeleteFunc(all, func(p portgroup) bool { return p.typ == typeSwitch }), err
+}
+
+// listSwitches are the distributed switches.
+func (vc *vcenter) listSwitches(ctx context.Context) ([]portgroup, error) {
+	all, err := vc.listNetworks(ctx)
+	return slices.DeleteFunc(all, func(p portgroup) bool { return p.typ != typeSwitch }), err
+}
+
+// typeSwitch marks a switch among networks.
+const typeSwitch = "SWITCH"
+
+// listNetworks are the networks and the distributed switches.
+func (vc *vcenter) listNetworks(ctx context.Context) ([]portgroup, error) {
 	c, err := vc.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -220,7 +242,15 @@ func (vc *vcenter) listPortgroups(ctx context.Context) ([]portgroup, error) {
 		for _, n := range nets {
 			switch t := n.(type) {
 			case *object.DistributedVirtualPortgroup:
-				out = append(out, portgroup{t.Reference().Value, t.Name(), "DV_PORTGROUP"})
+				var pg mo.DistributedVirtualPortgroup
+				if err := t.Properties(ctx, t.Reference(), []string{"tag"}, &pg); err != nil {
+					return nil, err
+				}
+				if !isUplink(pg.Tag) {
+					out = append(out, portgroup{t.Reference().Value, t.Name(), "DV_PORTGROUP"})
+				}
+			case *object.DistributedVirtualSwitch:
+				out = append(out, portgroup{t.Reference().Value, t.Name(), typeSwitch})
 			case *object.Network:
 				out = append(out, portgroup{t.Reference().Value, t.Name(), "NETWORK"})
 			}

@@ -209,7 +209,8 @@ func (c *call) portgroupRecords() []*record {
 }
 
 // portgroupUser says which network a port group is the backing of: scope type
-// -1 is nobody's, 0 the provider's, 2 a vApp's.
+// -1 is nobody's, 0 the provider's, 2 a vApp's. Nobody's has the network name
+// "--": clients look for that (pyvcloud's portgroup_helper.py).
 func (s *Server) portgroupUser(vc *vcenter, p portgroup) []string {
 	for _, n := range s.extNets {
 		if len(n.backings) > 0 && n.backings[0].provider == vc.id && (n.backings[0].id == p.moref || n.backings[0].id == p.name) {
@@ -221,7 +222,7 @@ func (s *Server) portgroupUser(vc *vcenter, p portgroup) []string {
 			return []string{"network", s.href("/api/network/" + n.id), "networkName", n.name, "scopeType", "2"}
 		}
 	}
-	return []string{"scopeType", "-1"}
+	return []string{"networkName", "--", "scopeType", "-1"}
 }
 
 // poolTypes are the numbers of the pool types in query records.

@@ -38,7 +38,7 @@ func netRoutes() []route {
 var netGrammar = map[string]string{
 	"OrgVdcNetwork": "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any Configuration?=NetworkConfiguration ProviderInfo?=s " +
 		"EdgeGateway?=Reference ServiceConfig?=ServiceConfig IsShared?=b VimPortGroupRef?=any NetworkPoolRef^=any",
-	"ServiceConfig": "VCloudExtension*=any GatewayDhcpService^=GatewayDhcpService FirewallService^=any NatService^=any StaticRoutingService^=any " +
+	"ServiceConfig": "VCloudExtension*=any GatewayDhcpService^=GatewayDhcpService DhcpService^=DhcpService FirewallService^=any NatService^=any StaticRoutingService^=any " +
 		"LoadBalancerService^=any GatewayIpsecVpnService^=any NetworkService^=any",
 	"GatewayDhcpService": "VCloudExtension*=any IsEnabled?=b Pool*=DhcpPool",
 	"DhcpPool": "VCloudExtension*=any IsEnabled?=b Network?=any DefaultLeaseTime?=i MaxLeaseTime?=i LowIpAddress?=ip " +

@@ -2,6 +2,7 @@ package director
 
 import (
 	"context"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -38,6 +39,9 @@ func (s *Server) inherits(n *vappNet) bool {
 // it is bridged or fenced.
 func (s *Server) configuration(n *vappNet) *node {
 	conf := n.conf.Copy()
+	for _, scope := range childrenOf(child(conf, "IpScopes"), "IpScope") {
+		completeScope(scope)
+	}
 	before := []string{"FenceMode", "RetainNetInfoAcrossDeployments", "Features", "SyslogServerSettings", "RouterInfo", "AdvancedNetworkingEnabled", "SubInterface",
 		"DistributedInterface", "GuestVlanAllowed", "ConnectionType"}
 	if child(conf, "GuestVlanAllowed") == nil {
@@ -75,6 +79,17 @@ func (s *Server) configuration(n *vappNet) *node {
 		after(conf, add(el("RouterInfo"), text("ExternalIp", n.routerIP)), "FenceMode", "RetainNetInfoAcrossDeployments", "Features", "SyslogServerSettings")
 	}
 	return conf
+}
+
+// completeScope adds what a subnet always shows and a client may have left out.
+func completeScope(scope *node) {
+	before := []string{"IsInherited", "Gateway", "Netmask"}
+	if n := prefixNode(ipScope{netmask: value(scope, "Netmask")}); n != nil && child(scope, "SubnetPrefixLength") == nil {
+		after(scope, n, before...)
+	}
+	if child(scope, "IsEnabled") == nil {
+		after(scope, boolean("IsEnabled", true), append(before, "SubnetPrefixLength", "Dns1", "Dns2", "DnsSuffix")...)
+	}
 }
 
 // showPorts gives a firewall rule the numbers of its ports beside their ranges,
@@ -133,8 +148,14 @@ func (c *call) putNetworkConfig() (*answer, error) {
 	return c.accepted(t), nil
 }
 
+// cannotRemove is the answer to who takes a network that is in use out of a
+// vApp. That of a deployed one names it by its id (issue 989 and pull request
+// 1004 of the Terraform provider show it, from 10.4.1).
 func cannotRemove(n *vappNet) error {
-	return badRequest("The vApp network %q is in use by the deployed vApp %q or by one or more virtual machines and cannot be removed.", n.name, n.vapp.name)
+	if n.vapp.deployed {
+		return refuse(http.StatusConflict, "INVALID_STATE", "The requested operation could not be executed on vApp %q. Stop the vApp and try again.", n.vapp.id)
+	}
+	return badRequest("The vApp network %q is in use by one or more virtual machines and cannot be removed.", n.name)
 }
 
 // uses tells whether a NIC of the vApp is on a network.

@@ -2,6 +2,7 @@ package director
 
 import (
 	"net/netip"
+	"net/url"
 )
 
 // ref is a reference to an entity.
@@ -75,11 +76,26 @@ func (c *call) getOrg() (*answer, error) {
 			add(d, el("Link", "rel", "down", "href", s.href("/api/network/"+n.id), "name", n.name, "type", mediaVCloud+"orgNetwork+xml"))
 		}
 	}
+	c.orgQueries(d, o)
 	if c.orgAdmin(o.id) {
 		add(d, link("alternate", s.href("/api/admin/org/"+o.id), mediaAdmin+"organization+xml"))
 	}
 	add(d, text("Description", o.desc), text("FullName", o.fullName), boolean("IsEnabled", o.enabled))
 	return ok(mediaVCloud+"org", d), nil
+}
+
+// orgQueries are the links by which an organization's VDCs and catalogs are
+// found since API 33.0, as pyvcloud's client follows them
+// (get_resource_link_from_query_object). The provider's ask for every org's.
+func (c *call) orgQueries(d *node, o *org) {
+	types := []string{"orgVdc", "catalog"}
+	if c.provider() {
+		types = []string{"adminOrgVdc", "adminCatalog"}
+	}
+	for _, typ := range types {
+		q := url.Values{"type": {typ}, "format": {"records"}, "filter": {"(orgName==" + o.name + ")"}}
+		add(d, link("down", c.s.href("/api/query?"+q.Encode()), mediaVCloud+"query.records+xml"))
+	}
 }
 
 // getAdmin is /api/admin.
@@ -103,7 +119,25 @@ func (c *call) getAdmin() (*answer, error) {
 			add(roles, el("RoleReference", "href", s.href("/api/admin/role/"+r.id), "id", r.urn(), "name", r.name, "type", mediaAdmin+"role+xml"))
 		}
 	}
-	return ok(mediaAdmin+"vcloud", add(d, orgs, c.rightRefsOf("RightReferences", c.login.org), roles)), nil
+	d = add(d, orgs)
+	if c.provider() {
+		pvdcs := el("ProviderVdcReferences")
+		for _, p := range sorted(s.pvdcs) {
+			add(pvdcs, s.pvdcRef("ProviderVdcReference", p))
+		}
+		add(d, pvdcs)
+	}
+	add(d, c.rightRefsOf("RightReferences", c.login.org), roles)
+	if c.provider() {
+		nets := el("Networks")
+		for _, n := range sorted(s.extNets) {
+			if !n.nsxt() {
+				add(nets, s.ref("Network", "/api/admin/network/", n.id, n.name, mediaAdmin+"network+xml"))
+			}
+		}
+		add(d, nets)
+	}
+	return ok(mediaAdmin+"vcloud", d), nil
 }
 
 func (c *call) getAdminOrg() (*answer, error) {
@@ -194,6 +228,12 @@ func (c *call) vdcNode(v *vdc, admin bool) *node {
 	}
 	if admin && c.provider() {
 		add(d, s.vdcAdminLinks(v)...)
+	} else if !v.enabled && c.provider() {
+		add(d, link("remove", href, ""))
+	}
+	if c.orgAdmin(v.org) {
+		at := s.href("/api/vdc/" + v.id)
+		add(d, link("down", at+"/controlAccess", mediaVCloud+"controlAccess+xml"), link("controlAccess", at+"/action/controlAccess", mediaVCloud+"controlAccess+xml"))
 	}
 	add(d, text("Description", v.desc), s.tasksFor(v.id), text("AllocationModel", v.model), s.vdcCapacity(v))
 	entities := el("ResourceEntities")
@@ -238,8 +278,7 @@ func (c *call) vdcNode(v *vdc, admin bool) *node {
 func (s *Server) netsOf(v *vdc) []*orgNet {
 	var out []*orgNet
 	for _, n := range s.nets {
-		nv := s.vdcs[n.vdc]
-		if n.vdc == v.id || n.shared && nv != nil && nv.org == v.org {
+		if s.serves(n, v) {
 			out = append(out, n)
 		}
 	}

@@ -298,10 +298,11 @@ func (s *Server) checkNetworkQuota(v *vdc) error {
 	return nil
 }
 
+// networkCount counts the networks of a VDC: those of its groups are not its own.
 func (s *Server) networkCount(v *vdc) int {
 	n := 0
 	for _, net := range s.nets {
-		if net.vdc == v.id {
+		if net.vdc == v.id && net.group == "" {
 			n++
 		}
 	}

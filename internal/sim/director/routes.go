@@ -10,7 +10,7 @@ func (s *Server) routes() []route {
 		leaseRoutes(), quotaRoutes(), pvdcRoutes(), vdcRoutes(), policyRoutes(), tagRoutes(), estateRoutes(), extensibilityRoutes(), vdcMetadataRoutes(),
 		cloudRoutes(),
 		vmRoutes(),
-		netRoutes(), netCloudRoutes(),
+		netRoutes(), netCloudRoutes(), netGroupRoutes(),
 		catalogRoutes(), templateRoutes(),
 	} {
 		all = append(all, group...)

@@ -73,6 +73,7 @@ type VDCSpec struct {
 	CPUGuaranteed, MemoryGuaranteed float64 // parts of that, 0 to 1
 	NetworkPool                     NamedRef
 	Discovery                       string // of VMs: true, false; what the organization has when empty
+	Fast                            bool   // copies of VMs are linked clones
 	// StorageProfiles are made with the VDC; the first is the default
 	// unless another says so.
 	StorageProfiles []StorageProfileSpec

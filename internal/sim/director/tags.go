@@ -100,7 +100,7 @@ func (c *call) taggedEntities() (*answer, error) {
 	want, rest := "", c.r.URL.RawQuery
 	match := func(*call, *record) bool { return true }
 	if raw := c.query("filter"); raw != "" {
-		m, err := parseFilter(raw, c.query("filterEncoded") == "true")
+		m, err := parseFilter(raw, c.flag("filterEncoded"))
 		if err != nil {
 			return nil, err
 		}

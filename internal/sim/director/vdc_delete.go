@@ -12,7 +12,7 @@ func (c *call) deleteVDC() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	force, recursive := c.query("force") == "true", c.query("recursive") == "true"
+	force, recursive := c.flag("force"), c.flag("recursive")
 	if err := c.mayDeleteVDC(v, force, recursive); err != nil {
 		return nil, err
 	}
@@ -113,6 +113,7 @@ func (s *Server) destroyVDC(ctx context.Context, v *vdc) error {
 }
 
 // dropVDC forgets a VDC with its storage profiles, networks and edge gateways.
+// Those of a VDC group stay as long as it has another VDC.
 func (s *Server) dropVDC(v *vdc) {
 	for id, p := range s.profiles {
 		if p.vdc == v.id {
@@ -120,13 +121,21 @@ func (s *Server) dropVDC(v *vdc) {
 		}
 	}
 	for id, n := range s.nets {
-		if n.vdc == v.id {
+		if n.vdc != v.id {
+			continue
+		}
+		if n.vdc = s.rehome(v, n.group); n.vdc == v.id {
 			delete(s.nets, id)
+			s.dropDocs(id)
 		}
 	}
 	for id, e := range s.edges {
-		if e.vdc == v.id && e.group == "" {
+		if e.vdc != v.id {
+			continue
+		}
+		if e.vdc = s.rehome(v, e.group); e.vdc == v.id {
 			delete(s.edges, id)
+			s.dropDocs(id)
 		}
 	}
 	for _, k := range s.catalogs {

@@ -358,7 +358,9 @@ func gone(err error) bool {
 	return false
 }
 
-// await waits for a vCenter task. The first error is the call's own.
+// await waits for a vCenter task. The first error is the call's own. Each wait
+// has a property collector of its own (WaitEx has not): of two that share one,
+// each may be told what the other waits for.
 func await(ctx context.Context, t *object.Task, err error) error {
 	if err != nil {
 		return err
@@ -366,7 +368,7 @@ func await(ctx context.Context, t *object.Task, err error) error {
 	if t == nil {
 		return errors.New("no task")
 	}
-	return t.WaitEx(ctx)
+	return t.Wait(ctx)
 }
 
 func (vc *vcenter) version() string {

@@ -211,7 +211,23 @@ func (s *Server) buildNetworks(ctx *simulator.Context) error {
 			return fmt.Errorf("network %s: %w", name, err)
 		}
 	}
+	markUplinks(ctx, dvs)
 	return nil
+}
+
+// markUplinks tags the port group that a switch is born with, the one of its
+// uplinks, as vCenter does.
+func markUplinks(ctx *simulator.Context, dvs *simulator.DistributedVirtualSwitch) {
+	for _, ref := range dvs.Portgroup {
+		pg, ok := ctx.Map.Get(ref).(*simulator.DistributedVirtualPortgroup)
+		if !ok || !strings.HasPrefix(pg.Name, dvs.Name+"-DVUplinks") {
+			continue
+		}
+		ctx.WithLock(pg, func() {
+			pg.Tag = []types.Tag{{Key: "SYSTEM/DVS.UPLINKPG"}}
+			pg.Config.Uplink = types.NewBool(true)
+		})
+	}
 }
 
 func (s *Server) addPortgroup(ctx *simulator.Context, dvs *simulator.DistributedVirtualSwitch, name string) error {

@@ -202,13 +202,16 @@ func TestUnregisteredVMComesBack(t *testing.T) {
 func TestClonesHaveTheirOwnContent(t *testing.T) {
 	s := start(t)
 	c := dial(t, s)
-	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: 4 * mib, Thin: true}}, NICs: []vcenter.NICSpec{{}}})
+	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", CDDrive: true, Disks: []vcenter.DiskSpec{{Size: 4 * mib, Thin: true}}, NICs: []vcenter.NICSpec{{}}})
 	content := random(3000)
 	write(t, guest(t, s, vm, 0), 77, content)
 	snapshot(t, vm, "x")
 	at := where(t, c)
 	res := done2(t)(vm.Clone(context.Background(), at.folder, "copy", types.VirtualMachineCloneSpec{}))
 	copied := object.NewVirtualMachine(c.Client, res.(types.ManagedObjectReference))
+	if drives := object.VirtualDeviceList(props(t, copied).Config.Hardware.Device).SelectByType((*types.VirtualCdrom)(nil)); len(drives) != 1 {
+		t.Errorf("%d CD drives", len(drives))
+	}
 	write(t, guest(t, s, vm, 0), 77, random(10))
 	reads(t, guest(t, s, copied, 0), 77, content)
 	if d := disks(props(t, copied).Config.Hardware.Device)[0]; flat(d).FileName != "[ds1] copy/copy.vmdk" || flat(d).Parent != nil {
