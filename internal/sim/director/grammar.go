@@ -42,7 +42,7 @@ var coreGrammar = map[string]string{
 	"VApp": "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any Files?=any VAppParent?=Reference ~Section DateCreated?=d " +
 		"Owner?=Owner autoNature?=b InMaintenanceMode?=b Children?=any LeaseSettingsSection^=any",
 	"Vm": "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any Files?=any VAppParent?=Reference ~Section DateCreated?=d " +
-		"VAppScopedLocalId?=s Environment^=any VmCapabilities?=VmCapabilities StorageProfile?=Reference BootOptions?=BootOptions Media?=any " +
+		"VAppScopedLocalId?=s e:Environment^=any VmCapabilities?=VmCapabilities StorageProfile?=Reference BootOptions?=BootOptions Media?=any " +
 		"ComputePolicy^=ComputePolicy TrustedPlatformModule^=TrustedPlatformModule BootImage^=any",
 	"VmCapabilities": "VCloudExtension*=any Link*=any MemoryHotAddEnabled?=b CpuHotAddEnabled?=b",
 	"BootOptions": "VCloudExtension*=any Link*=any BootDelay?=l EnterBIOSSetup?=b EnterBiosSetup^=b BootRetryEnabled^=b " +
@@ -177,7 +177,7 @@ func parseField(s string) field {
 	s, f.typ, _ = strings.Cut(s, "=")
 	if p, rest, found := strings.Cut(s, ":"); found {
 		s = rest
-		f.ns = map[string][]string{"o": {nsOVF}, "x": {nsExt}, "w": {nsExt, nsVCloud}}[p]
+		f.ns = map[string][]string{"o": {nsOVF}, "e": {nsEnv, nsVCloud}, "x": {nsExt}, "w": {nsExt, nsVCloud}}[p]
 	}
 	switch s[len(s)-1] {
 	case '?':

@@ -177,11 +177,13 @@ func (c *call) orgRecords() []*record {
 	return out
 }
 
+// userRecords are the users of the organization, whoever asks (reference: query
+// user, visible to User and OrgAdmin).
 func (c *call) userRecords() []*record {
 	s := c.s
 	var out []*record
 	for _, u := range sorted(s.users) {
-		if !c.orgAdmin(u.org) && c.login.user != u {
+		if !c.orgAdmin(u.org) && c.login.org.id != u.org {
 			continue
 		}
 		r := &record{tag: "UserRecord", attrs: []string{"href", s.href("/api/admin/user/" + u.id), "name", u.name, "fullName", u.fullName,

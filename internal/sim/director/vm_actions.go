@@ -230,7 +230,7 @@ func (c *call) customizationStatus(m *vm) (string, *node) {
 
 // environment is the OVF environment that the guest of a running VM sees.
 func (c *call) environment(m *vm) *node {
-	const env, xsi = "http://schemas.dmtf.org/ovf/environment/1", nsXSI
+	const env, xsi = nsEnv, nsXSI
 	d := el("Environment", "xmlns:ns2", env, "xmlns", env, "xmlns:ve", "http://www.vmware.com/schema/ovfenv", "xmlns:xsi", xsi, "ns2:id", "",
 		"ve:vCenterId", m.moref)
 	add(d, add(el("PlatformSection"), text("Kind", "VMware ESXi"), text("Version", "8.0.0"), text("Vendor", "VMware, Inc."), text("Locale", "en")))
