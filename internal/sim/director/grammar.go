@@ -246,6 +246,9 @@ func (c *call) parseAs(ns, typ string, names ...string) (*node, error) {
 		return nil, badRequest("Bad request\n - Unexpected JAXB exception\n - The document is not well-formed.")
 	}
 	root := doc.Root()
+	if err := bound(root); err != nil {
+		return nil, err
+	}
 	for _, n := range names {
 		if root.Tag == n && root.NamespaceURI() == ns {
 			if err := check(root, or(typ, n)); err != nil {
@@ -256,6 +259,25 @@ func (c *call) parseAs(ns, typ string, names ...string) (*node, error) {
 	}
 	return nil, badRequest("Bad request\n - Unexpected JAXB exception\n - cvc-elt.1: Cannot find the declaration of element '%s'; '%s' in %s is expected.",
 		root.FullTag(), names[0], ns)
+}
+
+// bound refuses prefixes that nothing declares: to vCD, which reads with
+// namespaces, such a document is not well-formed.
+func bound(e *node) error {
+	if e.Space != "" && lookup(e, e.Space) == "" {
+		return invalid("The prefix %q for element %q is not bound.", e.Space, e.FullTag())
+	}
+	for _, a := range e.Attr {
+		if a.Space != "" && a.Space != "xmlns" && lookup(e, a.Space) == "" {
+			return invalid("The prefix %q for attribute %q associated with an element type %q is not bound.", a.Space, a.FullKey(), e.FullTag())
+		}
+	}
+	for _, k := range e.ChildElements() {
+		if err := bound(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func invalid(format string, args ...any) *apiError {
