@@ -202,6 +202,40 @@ func (s *Server) AddEdge(spec EdgeSpec) (string, error) {
 	return e.id, nil
 }
 
+// A VDCGroupSpec describes a VDC group of an organization.
+type VDCGroupSpec struct {
+	Org               string // name or UUID
+	Name, Description string
+	VDCs              []string // names or UUIDs
+}
+
+// AddVDCGroup makes a VDC group and returns its UUID.
+func (s *Server) AddVDCGroup(spec VDCGroupSpec) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.orgNamed(spec.Org)
+	if o == nil {
+		return "", fmt.Errorf("VDC group %s: no org %s", spec.Name, spec.Org)
+	}
+	var members []any
+	for _, name := range spec.VDCs {
+		i := slices.IndexFunc(sorted(s.vdcs), func(v *vdc) bool { return v.org == o.id && (v.name == name || v.id == name) })
+		if i < 0 {
+			return "", fmt.Errorf("VDC group %s: no VDC %s", spec.Name, name)
+		}
+		v := sorted(s.vdcs)[i]
+		if !v.nsxt() {
+			return "", fmt.Errorf("VDC group %s: the networks of VDC %s are not of NSX-T", spec.Name, name)
+		}
+		members = append(members, map[string]any{"vdcRef": refTo("urn:vcloud:vdc:"+v.id, v.name)})
+	}
+	id := uuidOf("VDC group", o.id, spec.Name)
+	s.netDocs[id] = &netDoc{thing: thing{id: id, name: spec.Name, desc: spec.Description, seq: s.next()}, kind: vdcGroups.kind, parent: o.id, body: asText(map[string]any{
+		"name": spec.Name, "description": spec.Description, "orgId": "urn:vcloud:org:" + o.id, "type": "LOCAL", "networkProviderType": "NSX_T",
+		"participatingOrgVdcs": members})}
+	return id, nil
+}
+
 // AddOrgNetwork makes an organization VDC network and returns its UUID. The
 // external network or edge that it names is made where there is none: older
 // inventories only name them.

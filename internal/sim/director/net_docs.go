@@ -85,12 +85,27 @@ func (k *docKind) list(c *call) (*answer, error) {
 		return nil, err
 	}
 	var out []any
+	of, rest := c.contexts()
 	for _, d := range sorted(c.s.netDocs) {
-		if d.kind == k.kind && (parent == "" || d.parent == parent) && c.seesDoc(d) {
+		if d.kind == k.kind && (parent == "" || d.parent == parent) && c.seesDoc(d) && c.s.usedIn(d, of) {
 			out = append(out, k.json(c, d))
 		}
 	}
-	return c.list(out)
+	return c.listWhere(out, rest)
+}
+
+// usedIn tells whether a document can be used in all of those: it belongs to
+// them, to an edge gateway of theirs, or to everybody.
+func (s *Server) usedIn(d *netDoc, of []string) bool {
+	e := s.edges[d.parent]
+	for _, id := range of {
+		id = uuidIn(id)
+		system := d.parent == "" && textOf(d.fields(), "scope") == "SYSTEM"
+		if id != "" && d.parent != id && !system && (e == nil || e.vdc != id && e.group != id) {
+			return false
+		}
+	}
+	return true
 }
 
 // seesDoc tells whether the caller may see a document: the provider sees all,

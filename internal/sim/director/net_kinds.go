@@ -16,7 +16,7 @@ var (
 	staticRoutes    = &docKind{kind: "staticRoute", versioned: true, check: checkStaticRoute}
 	dhcpBindings    = &docKind{kind: "dhcpBinding", versioned: true, check: checkBinding}
 	fwGroups        = &docKind{kind: "firewallGroups", urn: "firewallGroup", check: checkFirewallGroup, show: showFirewallGroup, inUse: groupInUse}
-	appProfiles     = &docKind{kind: "applicationPortProfile", urn: "applicationPortProfile", check: checkAppProfile}
+	appProfiles     = &docKind{kind: "applicationPortProfile", urn: "applicationPortProfile", check: checkAppProfile, show: showAppProfile}
 	contextProfiles = &docKind{kind: "networkContextProfile", urn: "networkContextProfile"}
 	networkPools    = &docKind{kind: "networkPool", urn: "networkpool", provider: true, check: checkNetworkPool}
 	nsxtManagers    = &docKind{kind: "nsxtManager", urn: "nsxtmanager", provider: true, check: needsName}
@@ -282,6 +282,20 @@ func groupInUse(c *call, d *netDoc) error {
 	return nil
 }
 
+// attachedTo are the VMs with a NIC on an org network, whether it has an address or
+// not.
+func (s *Server) attachedTo(n *orgNet) []*vm {
+	var out []*vm
+	for _, v := range s.usersOf(n) {
+		for _, m := range v.vapp.vms {
+			if v.mode() == "bridged" && slices.ContainsFunc(m.nics, func(k *nic) bool { return k.network == v.name }) {
+				out = append(out, m)
+			}
+		}
+	}
+	return out
+}
+
 // associatedVMs lists the VMs on the networks of a security group.
 func (c *call) associatedVMs() (*answer, error) {
 	d, err := fwGroups.find(c, false)
@@ -300,13 +314,15 @@ func (c *call) associatedVMs() (*answer, error) {
 		if n == nil {
 			continue
 		}
-		for _, a := range c.s.allocations(n) {
-			if a.vm == nil {
-				continue
+		for _, m := range c.s.attachedTo(n) {
+			a := m.vapp
+			v := c.s.vdcs[a.vdc]
+			row := map[string]any{"id": "urn:vcloud:vm:" + m.id, "name": m.name, "vmRef": refTo("urn:vcloud:vm:"+m.id, m.name), "vappRef": nil,
+				"vdcRef": refTo("urn:vcloud:vdc:"+v.id, v.name), "orgRef": refTo("urn:vcloud:org:"+v.org, c.s.orgs[v.org].name)}
+			if !a.auto {
+				row["vappRef"] = refTo("urn:vcloud:vapp:"+a.id, a.name)
 			}
-			v := c.s.vdcs[a.vm.vapp.vdc]
-			out = append(out, map[string]any{"id": "urn:vcloud:vm:" + a.vm.id, "name": a.vm.name, "vappRef": refTo("urn:vcloud:vapp:"+a.vm.vapp.id, a.vm.vapp.name),
-				"vdcRef": refTo("urn:vcloud:vdc:"+v.id, v.name), "orgRef": refTo("urn:vcloud:org:"+v.org, c.s.orgs[v.org].name)})
+			out = append(out, row)
 		}
 	}
 	return c.list(out)
@@ -328,6 +344,10 @@ func checkAppProfile(c *call, d *netDoc, b map[string]any) error {
 	}
 	return needsName(c, d, b)
 }
+
+// showAppProfile leaves out where a profile can be used: it is said when the
+// profile is written, and not answered.
+func showAppProfile(_ *call, _ *netDoc, out map[string]any) { delete(out, "contextEntityId") }
 
 func checkNetworkPool(c *call, d *netDoc, b map[string]any) error {
 	if !slices.Contains([]string{"GENEVE", "VLAN", "PORTGROUP_BACKED", "VXLAN"}, textOf(b, "poolType")) {

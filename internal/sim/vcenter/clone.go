@@ -155,6 +155,8 @@ func (c *cloning) spec() (*types.VirtualMachineConfigSpec, error) {
 		case types.BaseVirtualEthernetCard:
 			x.GetVirtualEthernetCard().MacAddress = ""
 			addDevice(spec, d, "")
+		case *types.VirtualCdrom:
+			addDevice(spec, d, "") // with what is in it
 		default:
 			if _, ok := slots(d); ok && deviceKey(d) >= 1000 {
 				addDevice(spec, d, "")

@@ -202,7 +202,7 @@ func TestUnregisteredVMComesBack(t *testing.T) {
 func TestClonesHaveTheirOwnContent(t *testing.T) {
 	s := start(t)
 	c := dial(t, s)
-	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: 4 * mib, Thin: true}}, NICs: []vcenter.NICSpec{{}}})
+	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: 4 * mib, Thin: true}}, NICs: []vcenter.NICSpec{{}}, CDDrive: true})
 	content := random(3000)
 	write(t, guest(t, s, vm, 0), 77, content)
 	snapshot(t, vm, "x")
@@ -213,6 +213,12 @@ func TestClonesHaveTheirOwnContent(t *testing.T) {
 	reads(t, guest(t, s, copied, 0), 77, content)
 	if d := disks(props(t, copied).Config.Hardware.Device)[0]; flat(d).FileName != "[ds1] copy/copy.vmdk" || flat(d).Parent != nil {
 		t.Errorf("got file %s", flat(d).FileName)
+	}
+	for _, m := range []*object.VirtualMachine{vm, copied} {
+		if cds := object.VirtualDeviceList(props(t, m).Config.Hardware.Device).SelectByType((*types.VirtualCdrom)(nil)); len(cds) != 1 ||
+			cds[0].GetVirtualDevice().Key != 3002 {
+			t.Errorf("%s: got the CD drives %v, want the first of the second IDE controller", m.Reference().Value, cds)
+		}
 	}
 }
 
