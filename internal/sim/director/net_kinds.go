@@ -13,7 +13,10 @@ var (
 	natRules = &docKind{kind: "natRule", versioned: true, check: checkNATRule, show: func(_ *call, _ *netDoc, out map[string]any) {
 		out["type"] = or(textOf(out, "type"), textOf(out, "ruleType"))
 	}}
-	staticRoutes    = &docKind{kind: "staticRoute", versioned: true, check: checkStaticRoute}
+	// The version of static routes is optional (EdgeStaticRoute), and clients
+	// that are in use read it as a text and write routes without one: it is
+	// not answered.
+	staticRoutes    = &docKind{kind: "staticRoute", check: checkStaticRoute}
 	dhcpBindings    = &docKind{kind: "dhcpBinding", versioned: true, check: checkBinding}
 	fwGroups        = &docKind{kind: "firewallGroups", urn: "firewallGroup", check: checkFirewallGroup, show: showFirewallGroup, inUse: groupInUse}
 	appProfiles     = &docKind{kind: "applicationPortProfile", urn: "applicationPortProfile", check: checkAppProfile, show: showAppProfile}
@@ -172,8 +175,17 @@ func checkStaticRoute(c *call, d *netDoc, b map[string]any) error {
 		return badRequest("The static route leads to %q, which is not a network in CIDR notation.", textOf(b, "networkCidr"))
 	}
 	hops, _ := b["nextHops"].([]any)
-	if len(hops) == 0 {
-		return badRequest("The static route needs a next hop.")
+	if len(hops) == 0 || len(hops) > 5 {
+		return badRequest("The static route has %d next hops, and may have 1 to 5.", len(hops))
+	}
+	for _, h := range hops {
+		hop, _ := h.(map[string]any)
+		if n, _ := hop["adminDistance"].(float64); n < 1 || n > 255 {
+			return badRequest("The admin distance of a next hop has to be 1 to 255.")
+		}
+		if ip := textOf(hop, "ipAddress"); ip != "" && !addressSet(ip) {
+			return badRequest("The next hop %q is not an address.", ip)
+		}
 	}
 	return nil
 }
@@ -223,7 +235,11 @@ func checkFirewallGroup(c *call, d *netDoc, b map[string]any) error {
 	if err := needsName(c, d, b); err != nil {
 		return err
 	}
-	kind := or(textOf(b, "typeValue"), textOf(b, "type"))
+	kind := or(textOf(b, "typeValue"), textOf(b, "type"), "IP_SET")
+	criteria, _ := b["vmCriteria"].([]any)
+	if kind == "VM_CRITERIA" && e != nil || len(criteria) > 3 {
+		return badRequest("Criteria of VMs are for firewall groups of VDC groups, up to three of them.")
+	}
 	if !slices.Contains([]string{"IP_SET", "SECURITY_GROUP", "STATIC_MEMBERS", "VM_CRITERIA"}, kind) {
 		return badRequest("The type %q of the firewall group is not valid.", kind)
 	}
@@ -270,6 +286,14 @@ func showFirewallGroup(c *call, d *netDoc, out map[string]any) {
 	if vms, is := out["vmCriteria"].([]any); is && len(vms) == 0 {
 		delete(out, "vmCriteria")
 	}
+}
+
+// listFirewallGroups takes the type that security groups had before there were
+// two kinds of them, as clients go on to ask for it.
+func listFirewallGroups(c *call) (*answer, error) {
+	return fwGroups.listOf(c, func(filter string) string {
+		return strings.ReplaceAll(filter, "typeValue==SECURITY_GROUP", "typeValue==STATIC_MEMBERS")
+	})
 }
 
 // groupInUse refuses to delete a group that a firewall rule names.
