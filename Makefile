@@ -51,11 +51,11 @@ e2e: ## whole programs against the simulated cloud, and foreign tools against ou
 	$(WITH_KOPIA) $(GO) test -timeout 45m ./test/...
 	cd test/conformance && $(GO) test -count=1 -timeout 15m ./... # what it drives is no input that go test knows of
 	cd test/govc && $(GO) test -count=1 -timeout 15m ./...
-	test/govcd/run.sh @sample.txt
+	test/govcd/run.sh -j 6 @sample.txt
 
 .PHONY: test-conformance
-test-conformance: ## all of go-vcloud-director's own tests that are about what is simulated (an hour)
-	test/govcd/run.sh @all.txt
+test-conformance: ## all of go-vcloud-director's own tests that are about what is simulated (half an hour)
+	test/govcd/run.sh -j 8 @all.txt
 
 .PHONY: e2e-long
 e2e-long: ## kills and power cuts after every step, not after a sample of them

@@ -41,17 +41,23 @@ func (l located) item() selection.Item {
 	return selection.Item{Org: l.OrgName, VDC: l.VDCName, VApp: l.Name, URN: l.ID}
 }
 
-// vapps lists the vApps of all sites.
-func (a *App) vapps(ctx context.Context) ([]located, error) {
+// vapps lists the vApps of all sites. An error that is vcd.ErrShort comes with
+// those that vCD shows: there is no reason not to protect them.
+func (a *App) vapps(ctx context.Context) (out []located, short error) {
 	sites, err := a.allSites(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var out []located
 	for _, s := range sites {
 		refs, err := s.vcd.VApps(ctx, "")
 		if err != nil {
-			return nil, fmt.Errorf("site %s: list vApps: %w", s.ID, err)
+			err = fmt.Errorf("site %s: list vApps: %w", s.ID, err)
+		}
+		switch {
+		case errors.Is(err, vcd.ErrShort):
+			short = errors.Join(short, err)
+		case err != nil:
+			return nil, err
 		}
 		for _, r := range refs {
 			out = append(out, located{r, s})
@@ -60,7 +66,7 @@ func (a *App) vapps(ctx context.Context) ([]located, error) {
 	slices.SortStableFunc(out, func(x, y located) int {
 		return strings.Compare(x.item().String(), y.item().String())
 	})
-	return out, nil
+	return out, short
 }
 
 func items(vapps []located) []selection.Item {
@@ -97,25 +103,34 @@ func pick(vapps []located, words []string) ([]located, error) {
 	if err != nil {
 		return nil, err
 	}
+	return among(vapps, picked), nil
+}
+
+// among keeps the vApps that are among items.
+func among(vapps []located, items []selection.Item) []located {
+	wanted := make(map[string]bool, len(items))
+	for _, i := range items {
+		wanted[i.URN] = true
+	}
 	var out []located
 	for _, v := range vapps {
-		if slices.ContainsFunc(picked, func(i selection.Item) bool { return i.URN == v.ID }) {
+		if wanted[v.ID] {
 			out = append(out, v)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // List returns the vApps and VMs that the selectors pick; all of them where
-// there is no selector.
+// there is no selector. With ErrPartial vCD does not show all that it has.
 func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error) {
 	selectors, err := parseSelectors(words)
 	if err != nil {
 		return nil, err
 	}
-	vapps, err := a.vapps(ctx)
-	if err != nil {
-		return nil, err
+	vapps, short := a.vapps(ctx)
+	if short != nil && !errors.Is(short, vcd.ErrShort) {
+		return nil, short
 	}
 	last, err := a.lastPoints(ctx)
 	if err != nil {
@@ -125,7 +140,13 @@ func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error)
 	for _, s := range a.sites {
 		refs, err := s.vcd.VMs(ctx, "")
 		if err != nil {
-			return nil, fmt.Errorf("site %s: list VMs: %w", s.ID, err)
+			err = fmt.Errorf("site %s: list VMs: %w", s.ID, err)
+		}
+		switch {
+		case errors.Is(err, vcd.ErrShort):
+			short = errors.Join(short, err)
+		case err != nil:
+			return nil, err
 		}
 		for _, vm := range refs {
 			vms[vm.VAppID] = append(vms[vm.VAppID], vm)
@@ -151,25 +172,31 @@ func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error)
 			names = append(names, selection.Item{Org: v.OrgName, VDC: v.VDCName, VApp: v.Name, VM: vm.Name, URN: vm.ID})
 		}
 	}
-	if len(words) == 0 {
-		return all, nil
-	}
-	picked, err := selection.Pick(names, selectors)
-	if err != nil {
-		return nil, err
-	}
-	var out []InventoryItem
-	for i, name := range names {
-		if slices.Contains(picked, name) {
-			out = append(out, all[i])
+	out := all
+	if len(words) > 0 {
+		picked, err := selection.Pick(names, selectors)
+		if err != nil {
+			return nil, orShort(err, short)
 		}
+		wanted := make(map[selection.Item]bool, len(picked))
+		for _, name := range picked {
+			wanted[name] = true
+		}
+		out = nil
+		for i, name := range names {
+			if wanted[name] {
+				out = append(out, all[i])
+			}
+		}
+	}
+	if short != nil {
+		return out, fmt.Errorf("%w: %w", ErrPartial, short)
 	}
 	return out, nil
 }
 
 // lastPoints returns the newest restore point of each vApp, by its id and by
-// its path. Without a
-// repository there are none: an inventory can be listed all the same.
+// its path. Without a repository there are none: an inventory can be listed all the same.
 func (a *App) lastPoints(ctx context.Context) (map[string]restorepoint.Summary, error) {
 	out := map[string]restorepoint.Summary{}
 	points, err := a.allPoints(ctx)

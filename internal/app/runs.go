@@ -45,11 +45,12 @@ type BackupResult struct {
 
 // Backup backs up every vApp that the request picks, one after the other.
 // One that fails does not stop the others: the error is then ErrPartial, or
-// the failure itself where nothing was made at all.
+// the failure itself where nothing was made at all. It is ErrPartial, too,
+// where vCD does not show all vApps that it has.
 func (a *App) Backup(ctx context.Context, q BackupRequest) ([]BackupResult, error) {
-	vapps, err := a.picked(ctx, q)
-	if err != nil {
-		return nil, err
+	vapps, short := a.picked(ctx, q)
+	if short != nil && !errors.Is(short, vcd.ErrShort) {
+		return nil, short
 	}
 	if _, _, err := a.open(ctx); err != nil {
 		return nil, err
@@ -63,7 +64,11 @@ func (a *App) Backup(ctx context.Context, q BackupRequest) ([]BackupResult, erro
 		point, err := a.backup(ctx, v, q)
 		out = append(out, BackupResult{VApp: v.item().String(), Point: point, Err: err, Duration: time.Since(began)})
 	}
-	return out, outcome(ctx, out)
+	err := outcome(ctx, out)
+	if short != nil && err == nil {
+		return out, fmt.Errorf("%w: %w", ErrPartial, short)
+	}
+	return out, errors.Join(err, short)
 }
 
 // outcome is the error of many backups.
@@ -91,36 +96,42 @@ func outcome(ctx context.Context, results []BackupResult) error {
 	return nil
 }
 
-// picked returns the vApps that a request means.
-func (a *App) picked(ctx context.Context, q BackupRequest) ([]located, error) {
+// picked returns the vApps that a request means; with vcd.ErrShort those of
+// them that vCD shows.
+func (a *App) picked(ctx context.Context, q BackupRequest) (vapps []located, short error) {
 	if len(q.Selectors) == 0 && !q.All && len(q.Metadata) == 0 {
 		return nil, errors.New("no vApp named: give selectors, --metadata or --all")
 	}
-	vapps, err := a.vapps(ctx)
-	if err != nil {
-		return nil, err
+	vapps, short = a.vapps(ctx)
+	if short != nil && !errors.Is(short, vcd.ErrShort) {
+		return nil, short
 	}
-	vapps, err = pick(vapps, q.Selectors)
+	vapps, err := pick(vapps, q.Selectors)
 	if err != nil {
-		return nil, err
+		return nil, orShort(err, short)
 	}
 	exclude, err := parseSelectors(q.Exclude)
 	if err != nil {
 		return nil, err
 	}
-	keep := selection.Drop(items(vapps), exclude)
-	vapps = slices.DeleteFunc(vapps, func(v located) bool {
-		return !slices.ContainsFunc(keep, func(i selection.Item) bool { return i.URN == v.ID })
-	})
+	vapps = among(vapps, selection.Drop(items(vapps), exclude))
 	for key, value := range q.Metadata {
 		if vapps, err = withMetadata(ctx, vapps, key, value); err != nil {
 			return nil, err
 		}
 	}
 	if len(vapps) == 0 {
-		return nil, fmt.Errorf("%w: no vApp is left to back up", selection.ErrNoMatch)
+		return nil, orShort(fmt.Errorf("%w: no vApp is left to back up", selection.ErrNoMatch), short)
 	}
-	return vapps, nil
+	return vapps, short
+}
+
+// orShort adds to an error about a list why the list may be to blame.
+func orShort(err, short error) error {
+	if short == nil {
+		return err
+	}
+	return fmt.Errorf("%w; %v", err, short) //nolint:errorlint // nothing comes with it
 }
 
 // withMetadata keeps the vApps that have a metadata entry.
@@ -311,11 +322,15 @@ func (a *App) suspects(ctx context.Context, s *site) ([]string, error) {
 	for _, i := range intents {
 		add(i.VApp)
 	}
-	vapps, err := s.vcd.VApps(ctx, "")
-	if err != nil {
-		return nil, fmt.Errorf("site %s: list vApps: %w", s.ID, err)
+	vapps, short := s.vcd.VApps(ctx, "")
+	if short != nil {
+		short = fmt.Errorf("site %s: list vApps: %w", s.ID, short)
+	}
+	if short != nil && !errors.Is(short, vcd.ErrShort) {
+		return nil, short
 	}
 	marked, unseen := a.marked(ctx, s)
+	unseen = errors.Join(unseen, short)
 	for _, v := range vapps {
 		if v.InMaintenance || marked[v.ID] {
 			add(v.ID)
@@ -323,8 +338,12 @@ func (a *App) suspects(ctx context.Context, s *site) ([]string, error) {
 	}
 	withMark, err := s.vcd.VApps(ctx, "metadata@SYSTEM:"+mark.RunKey+"==STRING:*")
 	if err != nil {
-		return nil, fmt.Errorf("site %s: list vApps that bear the mark of a run: %w", s.ID, err)
+		err = fmt.Errorf("site %s: list vApps that bear the mark of a run: %w", s.ID, err)
 	}
+	if err != nil && !errors.Is(err, vcd.ErrShort) {
+		return nil, err
+	}
+	unseen = errors.Join(unseen, err)
 	for _, v := range withMark {
 		add(v.ID)
 	}
@@ -334,9 +353,12 @@ func (a *App) suspects(ctx context.Context, s *site) ([]string, error) {
 // marked returns the vApps with VMs in vSphere that bear marks of ours. What
 // could not be looked at is in the error, beside what was found.
 func (a *App) marked(ctx context.Context, s *site) (map[string]bool, error) {
-	vms, err := s.vcd.VMs(ctx, "")
-	if err != nil {
-		return nil, fmt.Errorf("site %s: list VMs: %w", s.ID, err)
+	vms, short := s.vcd.VMs(ctx, "")
+	if short != nil {
+		short = fmt.Errorf("site %s: list VMs: %w", s.ID, short)
+	}
+	if short != nil && !errors.Is(short, vcd.ErrShort) {
+		return nil, short
 	}
 	out, unseen := map[string]bool{}, map[string]error{}
 	for _, vm := range vms {
@@ -358,7 +380,7 @@ func (a *App) marked(ctx context.Context, s *site) (map[string]bool, error) {
 			}
 		}
 	}
-	var errs []error
+	errs := []error{short}
 	for _, err := range unseen {
 		errs = append(errs, fmt.Errorf("site %s: %w", s.ID, err))
 	}

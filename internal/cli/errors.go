@@ -104,6 +104,7 @@ func advice(err error) string {
 		{restore.ErrConflict, "See the whole plan with --dry-run; --overwrite and --as NAME are other ways."},
 		{selection.ErrNoMatch, "See what there is with vappvault ls, or vappvault points."},
 		{backup.ErrLeft, "The next backup of that vApp, or vappvault reconcile, undoes it."},
+		{vcd.ErrShort, "Ask those who run vCD to mend its inventory: what it does not show is not protected."},
 		{app.ErrPartial, "See what is missing, and why, with vappvault show POINT."},
 	} {
 		if errors.Is(err, known.err) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -29,10 +30,10 @@ func (e *env) lsCommand() *cobra.Command {
 				items, err = a.List(ctx, args)
 				return err
 			})
-			if err != nil {
-				return err
+			if err == nil || errors.Is(err, app.ErrPartial) {
+				err = errors.Join(err, e.print("inventory", viewInventory(items), func(w io.Writer) { drawInventory(w, items) }))
 			}
-			return e.print("inventory", viewInventory(items), func(w io.Writer) { drawInventory(w, items) })
+			return err
 		}),
 	}
 }

@@ -215,7 +215,10 @@ func planPlace(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point)
 	}
 	vdcs, err := d.VCD.VDCs(ctx)
 	if err != nil {
-		return fmt.Errorf("list VDCs: %w", err)
+		err = fmt.Errorf("list VDCs: %w", err)
+	}
+	if err != nil && !errors.Is(err, vcd.ErrShort) {
+		return err
 	}
 	var named *vcd.VDCRef
 	for i, v := range vdcs {
@@ -227,6 +230,9 @@ func planPlace(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point)
 		if v.Name == point.VDC.Name && v.OrgName == point.Org.Name {
 			named = &vdcs[i]
 		}
+	}
+	if named == nil && err != nil {
+		return err // it may be one that vCD does not show
 	}
 	if named == nil {
 		p.conflict("VDC "+point.Org.Name+"/"+point.VDC.Name, "", "is gone")
@@ -251,7 +257,8 @@ func planVApp(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) 
 		return nil
 	}
 	vapps, err := d.VCD.VApps(ctx, "")
-	if err != nil {
+	// vCD itself refuses a name that is taken by a vApp which it does not show.
+	if err != nil && !errors.Is(err, vcd.ErrShort) {
 		return fmt.Errorf("list vApps: %w", err)
 	}
 	for _, v := range vapps {

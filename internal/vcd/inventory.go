@@ -8,10 +8,13 @@ import (
 )
 
 // collect runs a query and turns each record into a T; convert tells with
-// false to leave one out.
+// false to leave one out. With ErrShort it returns what there is.
 func collect[T any](ctx context.Context, c *Client, typ, filter string, convert func(Record) (T, bool)) ([]T, error) {
 	var all []T
 	for r, err := range c.Query(ctx, typ, filter) {
+		if errors.Is(err, ErrShort) {
+			return all, err
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -61,6 +64,7 @@ func (c *Client) orgURN(r Record) string {
 }
 
 // VApps lists vApps; filter is in the query service's language, "" is all.
+// With ErrShort it lists those that the server shows.
 func (c *Client) VApps(ctx context.Context, filter string) ([]VAppRef, error) {
 	vapps, err := collect(ctx, c, c.byRole("adminVApp", "vApp"), filter, func(r Record) (VAppRef, bool) {
 		return VAppRef{
@@ -72,12 +76,15 @@ func (c *Client) VApps(ctx context.Context, filter string) ([]VAppRef, error) {
 			VMCount: int(r.int("numberOfVMs")), StorageKB: r.int("storageKB"),
 		}, true
 	})
-	if err != nil || len(vapps) == 0 {
+	if err != nil && !errors.Is(err, ErrShort) || len(vapps) == 0 {
 		return vapps, err
 	}
+	short := err
 	// The records know their org by reference alone.
 	orgs, err := c.Orgs(ctx)
-	if err != nil {
+	if errors.Is(err, ErrShort) {
+		short = errors.Join(short, err)
+	} else if err != nil {
 		return nil, err
 	}
 	names := make(map[string]string, len(orgs))
@@ -89,7 +96,7 @@ func (c *Client) VApps(ctx context.Context, filter string) ([]VAppRef, error) {
 			vapps[i].OrgName = name
 		}
 	}
-	return vapps, nil
+	return vapps, short
 }
 
 // VMs lists VMs, those of vApp templates left out; filter as with VApps.
@@ -152,13 +159,13 @@ func (c *Client) OrgUsers(ctx context.Context, orgID string) ([]UserRef, error) 
 // the server does; ErrNoUser if there is none.
 func (c *Client) UserByName(ctx context.Context, orgID, name string) (UserRef, error) {
 	users, err := c.users(ctx, orgID, Filter("name==", name), name)
-	if err != nil {
+	switch {
+	case len(users) > 0:
+		return users[0], nil
+	case err != nil:
 		return UserRef{}, err
 	}
-	if len(users) == 0 {
-		return UserRef{}, fmt.Errorf("user %s: %w", name, ErrNoUser)
-	}
-	return users[0], nil
+	return UserRef{}, fmt.Errorf("user %s: %w", name, ErrNoUser)
 }
 
 func (c *Client) users(ctx context.Context, orgID, filter, name string) ([]UserRef, error) {

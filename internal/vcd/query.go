@@ -73,39 +73,59 @@ func FilterMetadata(key, value string) string {
 // maxPasses bounds how often a query starts over.
 const maxPasses = 3
 
+// ErrShort says that the server counts more records than it shows, however
+// often it is asked. What it does show was yielded.
+var ErrShort = errors.New("the server shows less than it counts")
+
 // Query runs a typed query (type=adminVApp, …) and yields each record once.
 // filter is in the filter language, not percent-encoded; "" is all.
 //
 // Records that vanish while pages are read move later ones onto earlier
-// pages. When the total shrinks on the way, the query is run again and yields
-// what it had missed.
+// pages, and new ones move others onto later pages. When the total shrinks on
+// the way, or is more than what was seen, the query is run again and yields
+// what it had missed. The last error is ErrShort where that did not help
+// although nothing came or went; where something always does, none.
 func (c *Client) Query(ctx context.Context, typ, filter string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		seen := make(map[string]bool)
+		var last pass
 		for range maxPasses {
-			again, more := c.pass(ctx, typ, filter, seen, yield)
-			if !again || !more {
+			var more bool
+			if last, more = c.pass(ctx, typ, filter, seen, yield); !more {
 				return
 			}
+			if !last.shrank && int64(len(seen)) >= last.total {
+				return
+			}
+		}
+		if last.steady && int64(len(seen)) < last.total {
+			yield(Record{}, fmt.Errorf("query %s: %w: %d of %d", typ, ErrShort, len(seen), last.total))
 		}
 	}
 }
 
-// pass reads all pages once. again tells that the total shrank meanwhile;
-// more, that the consumer still listens.
+// pass is what reading all pages once tells about their total.
+type pass struct {
+	total  int64 // on the last page
+	steady bool  // the same on all of them
+	shrank bool  // was more on an earlier one
+}
+
+// pass reads all pages once; more tells that the consumer still listens.
 func (c *Client) pass(ctx context.Context, typ, filter string, seen map[string]bool,
 	yield func(Record, error) bool,
-) (again, more bool) {
-	before := int64(-1)
+) (p pass, more bool) {
+	p = pass{total: -1, steady: true}
 	here := make(map[string]bool) // what this pass has seen
 	for number := 1; ; number++ {
 		page, err := c.queryPage(ctx, typ, filter, number)
 		if err != nil {
 			yield(Record{}, fmt.Errorf("query %s: %w", typ, err))
-			return false, false
+			return p, false
 		}
-		again = again || page.total < before
-		before = page.total
+		p.shrank = p.shrank || page.total < p.total
+		p.steady = p.steady && (number == 1 || page.total == p.total)
+		p.total = page.total
 		fresh := false
 		for _, r := range page.records {
 			key := r.key()
@@ -116,13 +136,13 @@ func (c *Client) pass(ctx context.Context, typ, filter string, seen map[string]b
 			}
 			seen[key] = true
 			if !yield(r, nil) {
-				return false, false
+				return p, false
 			}
 		}
 		// Neither the total nor a link is trusted alone: servers have been
 		// seen to count records that they never show.
 		if !fresh || !page.next {
-			return again, true
+			return p, true
 		}
 	}
 }

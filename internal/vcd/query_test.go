@@ -1,6 +1,7 @@
 package vcd
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -72,45 +73,78 @@ func TestPaging(t *testing.T) {
 		answer   func(page, request int) (int, bool, []int)
 		want     []string
 		requests int
+		short    bool
 	}{
 		{"links lead from page to page", func(page, _ int) (int, bool, []int) {
 			return 5, page < 3, [][]int{{1, 2}, {3, 4}, {5}}[page-1]
-		}, []string{"1", "2", "3", "4", "5"}, 3},
+		}, []string{"1", "2", "3", "4", "5"}, 3, false},
 		{"a total alone does too, over full pages", func(page, _ int) (int, bool, []int) {
 			return 3, false, [][]int{{1, 2}, {3}}[page-1]
-		}, []string{"1", "2", "3"}, 2},
+		}, []string{"1", "2", "3"}, 2, false},
 		{"a total that counts too much ends on an empty page", func(page, _ int) (int, bool, []int) {
 			return 99, false, [][]int{{1, 2}, nil}[page-1]
-		}, []string{"1", "2"}, 2},
+		}, []string{"1", "2"}, 6, true},
 		{"a total that counts too much ends on a short page", func(page, _ int) (int, bool, []int) {
 			return 99, false, [][]int{{1, 2}, {3}}[page-1]
-		}, []string{"1", "2", "3"}, 2},
+		}, []string{"1", "2", "3"}, 6, true},
 		{"a link that leads in circles ends", func(_, _ int) (int, bool, []int) {
 			return 99, true, []int{1, 2}
-		}, []string{"1", "2"}, 2},
+		}, []string{"1", "2"}, 6, true},
+		{"a page that was short is read again", func(page, request int) (int, bool, []int) {
+			if request == 1 {
+				return 4, true, []int{1}
+			}
+			return 4, page < 2, [][]int{{1, 2}, {3, 4}}[page-1]
+		}, []string{"1", "3", "4", "2"}, 4, false},
 		{"a record on two pages comes once", func(page, _ int) (int, bool, []int) {
-			return 4, page < 2, [][]int{{1, 2}, {2, 3}}[page-1]
-		}, []string{"1", "2", "3"}, 2},
+			return 3, page < 2, [][]int{{1, 2}, {2, 3}}[page-1]
+		}, []string{"1", "2", "3"}, 2, false},
 		{"a record that slipped past is found when the total shrank", func(page, request int) (int, bool, []int) {
 			if request == 1 {
 				return 4, true, []int{1, 2}
 			} // 1 is deleted now, 3 slips onto page 1
 			return 3, page < 2, [][]int{{2, 3}, {4}}[page-1]
-		}, []string{"1", "2", "4", "3"}, 4},
+		}, []string{"1", "2", "4", "3"}, 4, false},
+		{"a record that was made on a page already read is found", func(page, request int) (int, bool, []int) {
+			switch request {
+			case 1:
+				return 3, true, []int{2, 3}
+			case 2: // 1 was made
+				return 4, false, []int{3, 4}
+			}
+			return 4, page < 2, [][]int{{1, 2}, {3, 4}}[page-1]
+		}, []string{"2", "3", "4", "1"}, 4, false},
+		{"one that is made while another goes is found", func(page, request int) (int, bool, []int) {
+			switch request {
+			case 1:
+				return 4, true, []int{2, 3}
+			case 2: // 1 was made, 5 deleted
+				return 4, false, []int{3, 4}
+			}
+			return 4, page < 2, [][]int{{1, 2}, {3, 4}}[page-1]
+		}, []string{"2", "3", "4", "1"}, 4, false},
+		{"where records always come and go, nobody complains", func(page, request int) (int, bool, []int) {
+			return 10 + request, page < 2, [][]int{{1, 2}, {3}}[page-1]
+		}, []string{"1", "2", "3"}, 6, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFakeSite(t)
 			pages(f, test.answer)
 			c := f.connect(t)
 			var got []string
+			short := false
 			for r, err := range c.Query(t.Context(), "task", "") {
+				if errors.Is(err, ErrShort) {
+					short = true
+					continue
+				}
 				if err != nil {
 					t.Fatal(err)
 				}
 				got = append(got, r.Attrs["name"])
 			}
-			if !slices.Equal(got, test.want) || len(f.seen()) != test.requests {
-				t.Errorf("%v in %d requests, want %v in %d", got, len(f.seen()), test.want, test.requests)
+			if !slices.Equal(got, test.want) || len(f.seen()) != test.requests || short != test.short {
+				t.Errorf("%v in %d requests, short %t, want %v in %d, %t", got, len(f.seen()), short, test.want, test.requests, test.short)
 			}
 		})
 	}

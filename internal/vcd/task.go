@@ -239,6 +239,9 @@ func (c *Client) RunningTasks(ctx context.Context, objectIDs ...string) ([]Task,
 	}
 	var tasks []Task
 	for r, err := range c.Query(ctx, typ, "status==queued,status==preRunning,status==running") {
+		if errors.Is(err, ErrShort) {
+			break // tasks end while they are counted
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -149,12 +149,11 @@ func (e *env) garbling(t *testing.T, suffix, from, to string) (address, ca strin
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(e.cloud.CA())
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableCompression: true}
-	forward := proxy.Director
-	proxy.Director = func(r *http.Request) {
-		forward(r)
-		r.Header.Del("Accept-Encoding") // what is compressed cannot be altered
+	proxy := &httputil.ReverseProxy{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableCompression: true}}
+	proxy.Rewrite = func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host
+		r.Out.Header.Del("Accept-Encoding") // what is compressed cannot be altered
 	}
 	proxy.ModifyResponse = func(r *http.Response) error {
 		if r.Request.Method != http.MethodGet || !strings.HasSuffix(r.Request.URL.Path, suffix) {

@@ -1,35 +1,34 @@
 #!/usr/bin/env bash
-# run.sh runs go-vcloud-director's own functional tests, unmodified, against a
-# simulated cloud.
+# run.sh runs go-vcloud-director's own functional tests, unmodified, against
+# simulated clouds.
 #
-#	test/govcd/run.sh [-k] [-v] [-l DIR] [REGEXP | @FILE]
+#	test/govcd/run.sh [-k] [-v] [-j N] [-l DIR] [REGEXP | @FILE]
 #
 # REGEXP picks tests by name (default: the sample in sample.txt); @FILE reads
-# names, one a line, what follows them is a comment. -k keeps the cloud's
-# folder and the client's log of requests and answers, and says where. -v shows
-# what the tests print. -l DIR puts the results and the log there.
+# names, one a line, what follows them is a comment. -j N deals the tests out to
+# so many clouds that run side by side: they spend most of their time asleep
+# between two looks at a task. -k keeps the clouds' folders and the client's logs
+# of requests and answers, and says where. -v shows what the tests print. -l DIR
+# puts the results and the logs there; those of the second cloud, and so on, are
+# in DIR/2, ….
 #
 # Exits with 0 when every test that ran passed or was skipped by itself.
 set -euo pipefail
 cd "$(dirname "$0")"
 here=$PWD
 
-keep='' verbose='' logs=''
-while getopts kvl: flag; do
+keep='' verbose='' logs='' jobs=1
+while getopts kvj:l: flag; do
 	case $flag in
 	k) keep=1 ;;
 	v) verbose=1 ;;
+	j) jobs=$OPTARG ;;
 	l) logs=$OPTARG ;;
 	*) exit 2 ;;
 	esac
 done
 shift $((OPTIND - 1))
 wanted=${1:-@sample.txt}
-
-names() { sed 's/[[:space:]].*//; s/#.*//; /^$/d' "$1"; }
-if [[ $wanted == @* ]]; then
-	wanted="^TestVCD\\.($(names "${wanted#@}" | paste -sd'|'))\$"
-fi
 
 # The module as it was published, copied because its tests want to write
 # beside themselves, and built once for each release and Go.
@@ -52,13 +51,12 @@ if [[ -n $logs ]]; then
 	mkdir -p "$logs"
 	logs=$(cd "$logs" && pwd)
 else
-	logs=$work
+	logs=$work/logs
 fi
 cleanup() {
-	if [[ -n ${cloud:-} ]]; then
-		kill "$cloud" 2>/dev/null || true
-		wait "$cloud" 2>/dev/null || true
-	fi
+	# All that is still running is ours: tests and clouds.
+	pkill -P $$ 2>/dev/null || true
+	wait 2>/dev/null || true
 	if [[ -n $keep ]]; then
 		echo "kept: $work" >&2
 	else
@@ -66,46 +64,96 @@ cleanup() {
 	fi
 }
 trap cleanup EXIT
+trap 'exit 130' INT TERM
 
-(cd ../.. && go build -o "$work/vcdsim" ./cmd/vcdsim)
-record=()
-if [[ -n ${VAPPVAULT_VCD_API:-} ]]; then
-	record=(--record "$work/documents")
+(cd ../.. && go build -o "$work/" ./cmd/vcdsim ./test/govcd/web)
+"$work/web" "$cache/test-resources" >"$work/web.url" &
+
+if [[ $wanted == @* ]]; then
+	sed 's/[[:space:]].*//; s/#.*//; /^$/d' "${wanted#@}" >"$work/names"
+else
+	# The suite lists its tests only when it has a cloud's configuration.
+	sed "s|@URL@|https://127.0.0.1:1/api|; s|@LOG@|$work/none.log|" config.yaml >"$work/config.yaml"
+	(cd "$cache/govcd" && GOVCD_CONFIG=$work/config.yaml ../govcd.test -test.run '^Test$' -check.list) |
+		sed -n 's/^TestVCD\.//p' | grep -E -- "$wanted" >"$work/names" || { echo "no test is named like that: $wanted" >&2; exit 2; }
 fi
-"$work/vcdsim" serve --dir "$work/cloud" --inventory inventory.yaml "${record[@]}" >"$work/ready" 2>"$work/vcdsim.log" &
-cloud=$!
-for _ in $(seq 300); do
-	grep -q '^ready' "$work/ready" && break
-	if ! kill -0 $cloud 2>/dev/null; then
-		cat "$work/vcdsim.log" >&2
-		exit 1
-	fi
-	sleep 0.1
-done
-url=$(sed -n 's/^ready.* lab=\([^ ]*\).*/\1/p' "$work/ready")
-sed "s|@URL@|$url/api|; s|@LOG@|$logs/requests.log|" config.yaml >"$work/config.yaml"
 
-# The tests leave notes on what to clean up beside themselves: each run has its own folder.
-mkdir -p "$work/run"
-cp -rs "$cache/test-resources" "$work/run/test-resources"
-cp -rs "$cache/govcd" "$work/run/govcd"
-cd "$work/run/govcd"
+# run N runs its share of the tests on a cloud of its own.
+run() {
+	local n=$1 dir=$work/$1 out=$logs status=0 url
+	[[ $n == 1 ]] || out=$logs/$n
+	mkdir -p "$dir/run" "$out"
+	local record=()
+	if [[ -n ${VAPPVAULT_VCD_API:-} ]]; then
+		record=(--record "$dir/documents")
+	fi
+	"$work/vcdsim" serve --dir "$dir/cloud" --inventory "$here/inventory.yaml" "${record[@]}" >"$dir/ready" 2>"$out/vcdsim.log" &
+	cloud=$!
+	trap 'kill $cloud 2>/dev/null || true; wait' EXIT
+	for _ in $(seq 600); do
+		grep -q '^ready' "$dir/ready" && break
+		if ! kill -0 $cloud 2>/dev/null; then
+			cat "$out/vcdsim.log" >&2
+			return 1
+		fi
+		sleep 0.1
+	done
+	url=$(sed -n 's/^ready.* lab=\([^ ]*\).*/\1/p' "$dir/ready")
+	sed "s|@URL@|$url/api|; s|@LOG@|$out/requests.log|; s|@WEB@|$(<"$work/web.url")|" "$here/config.yaml" >"$dir/config.yaml"
+	# The tests leave notes on what to clean up beside themselves.
+	cp -rs "$cache/test-resources" "$dir/run/test-resources"
+	cp -rs "$cache/govcd" "$dir/run/govcd"
+	# One test uploads its own source, by the name that -trimpath has left it.
+	mkdir -p "$dir/run/govcd/${module%/v3}"
+	ln -s "$cache" "$dir/run/govcd/$module"
+	cd "$dir/run/govcd"
+	local share
+	share=$(awk -v n="$n" -v jobs="$jobs" 'NR % jobs == n % jobs' "$work/names" | paste -sd'|')
+	GOVCD_CONFIG=$dir/config.yaml "$cache/govcd.test" -test.run '^Test$' -check.f "^TestVCD\\.($share)\$" -check.vv -test.timeout 180m \
+		>"$out/output.txt" 2>&1 || status=$?
+	kill $cloud 2>/dev/null || true
+	wait $cloud 2>/dev/null || true # what it recorded is complete now
+	return $status
+}
+
+count=$(wc -l <"$work/names")
+((jobs <= count)) || jobs=$count
+running=()
+for n in $(seq "$jobs"); do
+	(run "$n") &
+	running+=($!)
+done
 status=0
-GOVCD_CONFIG=$work/config.yaml "$cache/govcd.test" -test.run '^Test$' -check.f "$wanted" -check.vv -test.timeout 60m \
-	>"$logs/output.txt" 2>&1 || status=$?
+for pid in "${running[@]}"; do
+	wait "$pid" || status=1
+done
+
+outputs=("$logs/output.txt")
+for n in $(seq 2 "$jobs"); do
+	outputs+=("$logs/$n/output.txt")
+done
 if [[ -n $verbose ]]; then
-	cat "$logs/output.txt"
+	cat "${outputs[@]}"
 fi
 # "PASS: FILE:LINE: TestVCD.NAME	SECONDS", or a reason in parentheses instead.
-sed -nE 's/^(PASS|FAIL|SKIP|PANIC|MISS): [^ ]*: TestVCD\.([A-Za-z0-9_]+)(\t[0-9.]+s)?(.*)/\1 \2\4/p' "$logs/output.txt" |
+cat "${outputs[@]}" | sed -nE 's/^(PASS|FAIL|SKIP|PANIC|MISS): [^ ]*: TestVCD\.([A-Za-z0-9_]+)(\t[0-9.]+s)?(.*)/\1 \2\4/p' |
 	grep -vE ' (SetUp|TearDown)(Suite|Test)$' | sort -u >"$logs/results.txt" || true
 cat "$logs/results.txt"
-if ! grep -qE '^(PASS|SKIP) ' "$logs/results.txt"; then
-	tail -30 "$logs/output.txt"
-	exit 1
+# A test that is not there, or that died with its cloud, is no success.
+missing=$(grep -vxFf <(cut -d' ' -f2 "$logs/results.txt") "$work/names" || true)
+if [[ -n $missing ]]; then
+	status=1
+	for out in "${outputs[@]}"; do tail -n 15 "$out"; done
+	printf 'did not run: %s\n' $missing
 fi
 if [[ -n ${VAPPVAULT_VCD_API:-} ]]; then
 	# Whatever was asked for: what was answered must be valid.
+	mkdir -p "$work/documents"
+	for n in $(seq "$jobs"); do
+		if [[ -d $work/$n/documents ]]; then
+			ln -f "$work/$n/documents"/* "$work/documents/" # equal shapes have equal names
+		fi
+	done
 	(cd "$here/../.." && go run ./test/validate "$work/documents") >"$logs/validation.txt" 2>&1 || {
 		status=1
 		head -c 4000 "$logs/validation.txt"

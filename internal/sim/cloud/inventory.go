@@ -122,6 +122,9 @@ type Org struct {
 	Roles    []Role `yaml:"roles"`    // beyond the predefined ones
 	Disabled bool   `yaml:"disabled"` // nobody of the org can log in
 
+	CanPublishExternally bool `yaml:"canPublishExternally"` // its catalogs
+	CanSubscribe         bool `yaml:"canSubscribe"`         // to other organizations' catalogs
+
 	VDCGroups []VDCGroup `yaml:"vdcGroups"`
 }
 

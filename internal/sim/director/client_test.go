@@ -44,6 +44,7 @@ func TestQueriesAnswerReferences(t *testing.T) {
 		})
 	}
 	u.want(http.StatusBadRequest, http.MethodGet, "/api/query?type=adminVApp&format=poems", "", "")
+	u.want(http.StatusBadRequest, http.MethodGet, "/api/query?type=cell&format=references", "", "") // has records only
 	formats := 0
 	for _, l := range u.get("/api/query").FindElements("./Link[@name='vm']") {
 		if typ := l.SelectAttrValue("type", ""); strings.HasSuffix(typ, "records+xml") || strings.HasSuffix(typ, "references+xml") {
@@ -53,6 +54,39 @@ func TestQueriesAnswerReferences(t *testing.T) {
 	if formats != 3 {
 		t.Errorf("VMs can be asked for in %d formats", formats)
 	}
+}
+
+func TestQueriesOfTheRest(t *testing.T) {
+	if e := switched(t).login(adminName).get("/api/query?type=dvSwitch"); e.FindElement("./DvSwitchRecord") == nil {
+		t.Errorf("no switch: %s", write(e))
+	}
+	c := newCloud(t, nil)
+	u, bob := c.login(adminName), c.login("bob@acme")
+	for typ, want := range map[string]string{
+		"adminEvent": "AdminEventRecord", "vAppOrgVdcNetworkRelation": "VAppOrgVdcNetworkRelationRecord",
+		"blockingTask": "", "adminService": "", "strandedItem": "",
+	} {
+		e := u.get("/api/query?type=" + typ)
+		if got := e.FindElement("./" + or(want, "*Record")); (got == nil) != (want == "") {
+			t.Errorf("%s: %s", typ, write(e))
+		}
+		if want != "" && want != "VAppOrgVdcNetworkRelationRecord" {
+			bob.want(http.StatusForbidden, http.MethodGet, "/api/query?type="+typ, "", "")
+		}
+	}
+	for who, want := range map[*user]int{u: 200, c.login("ada@acme"): 200, bob: 403} {
+		who.want(want, http.MethodGet, "/api/query?type=organization", "", "")
+	}
+	if bob.get("/api/query").FindElement("./Link[@name='organization']") != nil {
+		t.Error("a user is offered organizations")
+	}
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
 }
 
 func TestFlagsOfEitherCase(t *testing.T) {
@@ -109,8 +143,42 @@ func TestLinksThatClientsFollow(t *testing.T) {
 			t.Errorf("%s does not link to its own change", href)
 		}
 	}
-	if l := u.get(c.vappPath() + "/metadata").FindElement("./Link[@rel='add']"); l == nil {
-		t.Error("metadata cannot be added to")
+	vdc := ada.get("/api/vdc/" + c.vdc)
+	for _, rel := range []string{"down", "controlAccess"} {
+		if vdc.FindElement("./Link[@rel='"+rel+"'][@type='application/vnd.vmware.vcloud.controlAccess+xml']") == nil {
+			t.Errorf("the VDC has no link %s to its access control", rel)
+		}
+	}
+	dan := c.login("dan@acme")
+	if dan.get("/api/vdc/"+c.vdc).FindElement("./Link[@type='application/vnd.vmware.vcloud.controlAccess+xml']") != nil {
+		t.Error("an author is offered the VDC's access control")
+	}
+}
+
+// TestLinksToChangeMetadata: only who may is offered to add to metadata, and
+// where it can be done.
+func TestLinksToChangeMetadata(t *testing.T) {
+	c := newCloud(t, nil)
+	u, ada, eve := c.login(adminName), c.login("ada@acme"), c.login("eve@acme")
+	for _, tc := range []struct {
+		who  *user
+		path string
+		want bool
+	}{
+		{u, c.vappPath(), true},
+		{ada, c.vappPath(), true},
+		{eve, c.vappPath(), false}, // reads it
+		{u, "/api/vdc/" + c.vdc, false},
+		{u, "/api/admin/vdc/" + c.vdc, true},
+		{u, "/api/admin/org/" + c.acme, true},
+		{u, "/api/org/" + c.acme, false},
+	} {
+		l := tc.who.get(tc.path + "/metadata").FindElement("./Link[@rel='add']")
+		if (l != nil) != tc.want {
+			t.Errorf("%s: %v", tc.path, l)
+		} else if l != nil {
+			tc.who.run(http.MethodPost, l.SelectAttrValue("href", ""), vcloud+"metadata+xml", `<Metadata `+xmlns+`/>`)
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ func (c *call) attachDisk() (*answer, error) {
 		return nil, invalidState("The disk %q cannot be attached to VM %q while it is running.", d.name, m.name)
 	}
 	change, adds, err := m.planAttach(d, value(doc, "BusNumber"), value(doc, "UnitNumber"))
-	if err == nil && adds {
+	if err == nil && adds && d.sharing == "ControllerSharing" { // others can be added to a running VM
 		err = m.cold("controllers")
 	}
 	if err != nil {

@@ -42,7 +42,7 @@ var coreGrammar = map[string]string{
 	"VApp": "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any Files?=any VAppParent?=Reference ~Section DateCreated?=d " +
 		"Owner?=Owner autoNature?=b InMaintenanceMode?=b Children?=any LeaseSettingsSection^=any",
 	"Vm": "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any Files?=any VAppParent?=Reference ~Section DateCreated?=d " +
-		"VAppScopedLocalId?=s Environment^=any VmCapabilities?=VmCapabilities StorageProfile?=Reference BootOptions?=BootOptions Media?=any " +
+		"VAppScopedLocalId?=s e:Environment^=any VmCapabilities?=VmCapabilities StorageProfile?=Reference BootOptions?=BootOptions Media?=any " +
 		"ComputePolicy^=ComputePolicy TrustedPlatformModule^=TrustedPlatformModule BootImage^=any",
 	"VmCapabilities": "VCloudExtension*=any Link*=any MemoryHotAddEnabled?=b CpuHotAddEnabled?=b",
 	"BootOptions": "VCloudExtension*=any Link*=any BootDelay?=l EnterBIOSSetup?=b EnterBiosSetup^=b BootRetryEnabled^=b " +
@@ -177,7 +177,7 @@ func parseField(s string) field {
 	s, f.typ, _ = strings.Cut(s, "=")
 	if p, rest, found := strings.Cut(s, ":"); found {
 		s = rest
-		f.ns = map[string][]string{"o": {nsOVF}, "x": {nsExt}, "w": {nsExt, nsVCloud}}[p]
+		f.ns = map[string][]string{"o": {nsOVF}, "e": {nsEnv, nsVCloud}, "x": {nsExt}, "w": {nsExt, nsVCloud}}[p]
 	}
 	switch s[len(s)-1] {
 	case '?':
@@ -241,6 +241,9 @@ func (c *call) parseAs(ns, typ string, names ...string) (*node, error) {
 		return nil, badRequest("Bad request\n - Unexpected JAXB exception\n - The document is not well-formed.")
 	}
 	root := doc.Root()
+	if err := bound(root); err != nil {
+		return nil, err
+	}
 	for _, n := range names {
 		if root.Tag == n && root.NamespaceURI() == ns {
 			if err := check(root, or(typ, n)); err != nil {
@@ -251,6 +254,25 @@ func (c *call) parseAs(ns, typ string, names ...string) (*node, error) {
 	}
 	return nil, badRequest("Bad request\n - Unexpected JAXB exception\n - cvc-elt.1: Cannot find the declaration of element '%s'; '%s' in %s is expected.",
 		root.FullTag(), names[0], ns)
+}
+
+// bound refuses prefixes that nothing declares: to vCD, which reads with
+// namespaces, such a document is not well-formed.
+func bound(e *node) error {
+	if e.Space != "" && lookup(e, e.Space) == "" {
+		return invalid("The prefix %q for element %q is not bound.", e.Space, e.FullTag())
+	}
+	for _, a := range e.Attr {
+		if a.Space != "" && a.Space != "xmlns" && lookup(e, a.Space) == "" {
+			return invalid("The prefix %q for attribute %q associated with an element type %q is not bound.", a.Space, a.FullKey(), e.FullTag())
+		}
+	}
+	for _, k := range e.ChildElements() {
+		if err := bound(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func invalid(format string, args ...any) *apiError {

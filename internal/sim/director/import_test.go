@@ -128,6 +128,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 		"a VDC that does not exist": strings.Replace(good, c.vdc, "00000000-0000-4000-8000-000000000000", 1),
 		"a name that is taken":      strings.Replace(good, `name="x"`, `name="web-shop"`, 1),
 		"not well-formed":           good[:len(good)-5],
+		"an undeclared prefix":      strings.Replace(good, "<VmName>", `<VmName x:nil="false">`, 1),
 		"another root":              `<ImportVmParams ` + ext + `/>`,
 	} {
 		if r := u.do(http.MethodPost, path, typ, body); r.status != http.StatusBadRequest {
@@ -160,6 +161,14 @@ func TestImportOfAStandaloneVM(t *testing.T) {
 	rec := u.get("/api/query?type=adminVM&filter=name==solo").FindElement("./AdminVMRecord")
 	if rec.SelectAttrValue("isAutoNature", "") != "true" || rec.SelectAttrValue("moref", "") != moref {
 		t.Errorf("got %s", write(rec))
+	}
+	name := rec.SelectAttrValue("vmNameInVc", "")
+	if !strings.HasPrefix(name, "solo (") || rec.SelectAttrValue("vappScopedLocalId", "") == "" || rec.SelectAttrValue("vdcName", "") != "vdc1" {
+		t.Errorf("got %s", write(rec))
+	}
+	found := u.get("/api/query?type=adminVM&filter=(isExpired==false;vmNameInVc==solo*)")
+	if got := found.SelectAttrValue("total", ""); got != "1" {
+		t.Errorf("%s VMs have that name in vCenter", got)
 	}
 }
 

@@ -131,15 +131,45 @@ func (c *call) getMetadata() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := add(el("Metadata", "href", href+"/metadata", "type", mediaVCloud+"metadata+xml"), link("up", href, ""), link("add", href+"/metadata", mediaVCloud+"metadata+xml"))
+	href, may := c.metadataHref(href), c.mayWriteMetadata()
+	d := add(el("Metadata", "href", href+"/metadata", "type", mediaVCloud+"metadata+xml"), link("up", href, ""))
+	if may {
+		add(d, link("add", href+"/metadata", mediaVCloud+"metadata+xml"))
+	}
 	for _, e := range *meta {
-		if c.visible(e) {
-			at := href + e.path()
-			add(d, add(el("MetadataEntry", "href", at, "type", mediaVCloud+"metadata.value+xml"), link("up", href+"/metadata", mediaVCloud+"metadata+xml"),
-				link("edit", at, mediaVCloud+"metadata.value+xml"), link("remove", at, ""), domainNode(e), text("Key", e.key), typedNode(e)))
+		if !c.visible(e) {
+			continue
 		}
+		at := href + e.path()
+		k := add(el("MetadataEntry", "href", at, "type", mediaVCloud+"metadata.value+xml"), link("up", href+"/metadata", mediaVCloud+"metadata+xml"))
+		if may && (e.domain != "SYSTEM" || c.provider()) {
+			add(k, link("edit", at, mediaVCloud+"metadata.value+xml"), link("remove", at, ""))
+		}
+		add(d, add(k, domainNode(e), text("Key", e.key), typedNode(e)))
 	}
 	return ok(mediaVCloud+"metadata", d), nil
+}
+
+// metadataHref is the address of the entity as it was asked for: administrators'
+// views have addresses of their own.
+func (c *call) metadataHref(href string) string {
+	path, is := strings.CutPrefix(c.r.URL.Path, "/api/admin/")
+	if !is {
+		return href
+	}
+	kind, _, _ := strings.Cut(path, "/")
+	return c.s.href("/api/admin/" + kind + "/" + uuidIn(c.path("id")))
+}
+
+// mayWriteMetadata says whether the path's metadata can be changed by the
+// caller: those of what administrators own only under /api/admin.
+func (c *call) mayWriteMetadata() bool {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(c.r.URL.Path, "/api/"), "/")
+	if slices.Contains([]string{"org", "vdc", "network", "vdcStorageProfile"}, kind) {
+		return false
+	}
+	_, _, err := c.changedMetadata()
+	return err == nil
 }
 
 // domain is the one of the path.
@@ -167,9 +197,12 @@ func (c *call) getMetadataValue() (*answer, error) {
 	if i < 0 || !c.visible((*meta)[i]) {
 		return nil, notFound("The metadata entry %q does not exist in domain %s.", c.path("key"), domain)
 	}
-	e := (*meta)[i]
-	return ok(mediaVCloud+"metadata.value", add(el("MetadataValue", "href", href+e.path(), "type", mediaVCloud+"metadata.value+xml"),
-		link("up", href+"/metadata", mediaVCloud+"metadata+xml"), domainNode(e), typedNode(e))), nil
+	e, href := (*meta)[i], c.metadataHref(href)
+	d := add(el("MetadataValue", "href", href+e.path(), "type", mediaVCloud+"metadata.value+xml"), link("up", href+"/metadata", mediaVCloud+"metadata+xml"))
+	if c.mayWriteMetadata() && (e.domain != "SYSTEM" || c.provider()) {
+		add(d, link("edit", href+e.path(), mediaVCloud+"metadata.value+xml"), link("remove", href+e.path(), ""))
+	}
+	return ok(mediaVCloud+"metadata.value", add(d, domainNode(e), typedNode(e))), nil
 }
 
 // readEntry reads an entry of a body.

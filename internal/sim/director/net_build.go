@@ -303,3 +303,10 @@ func (s *Server) portgroupsOf(ctx context.Context, vc *vcenter) ([]portgroup, er
 	defer s.mu.Lock()
 	return vc.listPortgroups(ctx)
 }
+
+// switchesOf is portgroupsOf for distributed switches.
+func (s *Server) switchesOf(ctx context.Context, vc *vcenter) ([]portgroup, error) {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	return vc.listSwitches(ctx)
+}

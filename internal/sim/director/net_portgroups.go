@@ -206,8 +206,23 @@ func isUplink(tags []types.Tag) bool {
 	return slices.ContainsFunc(tags, func(t types.Tag) bool { return t.Key == "SYSTEM/DVS.UPLINKPG" })
 }
 
-// listPortgroups are the networks that port groups make, without switches.
+// listPortgroups are the networks that port groups make.
 func (vc *vcenter) listPortgroups(ctx context.Context) ([]portgroup, error) {
+	all, err := vc.listNetworks(ctx)
+	return slices.DeleteFunc(all, func(p portgroup) bool { return p.typ == typeSwitch }), err
+}
+
+// listSwitches are the distributed switches.
+func (vc *vcenter) listSwitches(ctx context.Context) ([]portgroup, error) {
+	all, err := vc.listNetworks(ctx)
+	return slices.DeleteFunc(all, func(p portgroup) bool { return p.typ != typeSwitch }), err
+}
+
+// typeSwitch marks a switch among networks.
+const typeSwitch = "SWITCH"
+
+// listNetworks are the networks and the distributed switches.
+func (vc *vcenter) listNetworks(ctx context.Context) ([]portgroup, error) {
 	c, err := vc.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -234,6 +249,8 @@ func (vc *vcenter) listPortgroups(ctx context.Context) ([]portgroup, error) {
 				if !isUplink(pg.Tag) {
 					out = append(out, portgroup{t.Reference().Value, t.Name(), "DV_PORTGROUP"})
 				}
+			case *object.DistributedVirtualSwitch:
+				out = append(out, portgroup{t.Reference().Value, t.Name(), typeSwitch})
 			case *object.Network:
 				out = append(out, portgroup{t.Reference().Value, t.Name(), "NETWORK"})
 			}

@@ -92,9 +92,10 @@ func TestVAppNetworksFollowTheDeployment(t *testing.T) {
 	}
 	u.run(http.MethodPost, "/api/admin/network/"+u.netID("dmz")+"/action/reset", "", "")
 	u.run(http.MethodPost, "/api/admin/network/"+u.netID("dmz")+"/action/syncSyslogServerSettings", "", "")
-	u.want(http.StatusBadRequest, http.MethodPut, p+"/networkConfigSection/", vcloud+"networkConfigSection+xml", without(u.get(p+"/networkConfigSection/"), "lan"))
-	u.want(http.StatusBadRequest, http.MethodDelete, "/api/network/"+u.netID("lan"), "", "")
+	u.want(http.StatusConflict, http.MethodPut, p+"/networkConfigSection/", vcloud+"networkConfigSection+xml", without(u.get(p+"/networkConfigSection/"), "lan"))
+	u.want(http.StatusConflict, http.MethodDelete, "/api/network/"+u.netID("lan"), "", "")
 	u.run(http.MethodPost, p+"/action/undeploy", vcloud+"undeployVAppParams+xml", `<UndeployVAppParams `+xmlns+`/>`)
+	u.want(http.StatusBadRequest, http.MethodDelete, "/api/network/"+u.netID("dmz"), "", "") // a NIC is on it
 	if e := conf(); e.FindElement("./RouterInfo") != nil || e.FindElement(".//ExternalIpAddress") != nil {
 		t.Errorf("undeployed: the network keeps addresses outside: %s", write(e))
 	}

@@ -2,6 +2,7 @@ package director
 
 import (
 	"context"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -147,8 +148,14 @@ func (c *call) putNetworkConfig() (*answer, error) {
 	return c.accepted(t), nil
 }
 
+// cannotRemove is the answer to who takes a network that is in use out of a
+// vApp. That of a deployed one names it by its id (issue 989 and pull request
+// 1004 of the Terraform provider show it, from 10.4.1).
 func cannotRemove(n *vappNet) error {
-	return badRequest("The vApp network %q is in use by the deployed vApp %q or by one or more virtual machines and cannot be removed.", n.name, n.vapp.name)
+	if n.vapp.deployed {
+		return refuse(http.StatusConflict, "INVALID_STATE", "The requested operation could not be executed on vApp %q. Stop the vApp and try again.", n.vapp.id)
+	}
+	return badRequest("The vApp network %q is in use by one or more virtual machines and cannot be removed.", n.name)
 }
 
 // uses tells whether a NIC of the vApp is on a network.

@@ -228,6 +228,12 @@ func (c *call) vdcNode(v *vdc, admin bool) *node {
 	}
 	if admin && c.provider() {
 		add(d, s.vdcAdminLinks(v)...)
+	} else if !v.enabled && c.provider() {
+		add(d, link("remove", href, ""))
+	}
+	if c.orgAdmin(v.org) {
+		at := s.href("/api/vdc/" + v.id)
+		add(d, link("down", at+"/controlAccess", mediaVCloud+"controlAccess+xml"), link("controlAccess", at+"/action/controlAccess", mediaVCloud+"controlAccess+xml"))
 	}
 	add(d, text("Description", v.desc), s.tasksFor(v.id), text("AllocationModel", v.model), s.vdcCapacity(v))
 	entities := el("ResourceEntities")

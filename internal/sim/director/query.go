@@ -3,6 +3,7 @@ package director
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,22 +52,29 @@ func (r *record) get(name string) (string, bool) {
 
 // A recordType is what a query type answers.
 type recordType struct {
-	admin bool // refused to tenants
-	list  func(c *call) []*record
-	slow  []string // attributes that come from vCenter
+	admin    bool // refused to tenants
+	orgAdmin bool // refused to those who do not administer their organization
+	list     func(c *call) []*record
+	slow     []string // attributes that come from vCenter
+}
+
+// open says whether the caller may ask for a type of records at all (the
+// reference's pages of queries: "Visible To").
+func (t recordType) open(c *call) bool {
+	return c.provider() || !t.admin && (!t.orgAdmin || c.orgAdmin(c.login.org.id))
 }
 
 // recordTypes are the types by their names, those of each area together.
 func recordTypes() map[string]recordType {
 	all := map[string]recordType{}
-	for _, area := range []map[string]recordType{coreRecords(), netRecords(), catalogRecords(), adminRecords(), vmAreaRecords(), estateRecords()} {
+	for _, area := range []map[string]recordType{coreRecords(), netRecords(), catalogRecords(), adminRecords(), vmAreaRecords(), estateRecords(), restRecords()} {
 		maps.Copy(all, area)
 	}
 	return all
 }
 
 func coreRecords() map[string]recordType {
-	slow := []string{"status", "guestOs", "numberOfCpus", "memoryMB", "hardwareVersion", "hostName", "datastoreName", "isDeleted", "ipAddress"}
+	slow := []string{"status", "guestOs", "numberOfCpus", "memoryMB", "hardwareVersion", "hostName", "datastoreName", "isDeleted", "ipAddress", "vmNameInVc"}
 	return map[string]recordType{
 		"vApp":                      {list: (*call).vappRecords, slow: []string{"status"}},
 		"adminVApp":                 {list: (*call).vappRecords, slow: []string{"status", "cpuAllocationMhz", "memoryAllocationMB", "storageKB"}, admin: true},
@@ -74,7 +82,7 @@ func coreRecords() map[string]recordType {
 		"adminVM":                   {list: (*call).vmRecords, slow: slow, admin: true},
 		"orgVdc":                    {list: (*call).vdcRecords},
 		"adminOrgVdc":               {list: (*call).vdcRecords, admin: true},
-		"organization":              {list: (*call).orgRecords},
+		"organization":              {list: (*call).orgRecords, orgAdmin: true},
 		"user":                      {list: (*call).userRecords},
 		"adminUser":                 {list: (*call).userRecords, admin: true},
 		"orgVdcStorageProfile":      {list: (*call).profileRecords},
@@ -99,8 +107,8 @@ func (c *call) runQuery() (*answer, error) {
 func (c *call) queryList() (*answer, error) {
 	d := el("QueryList", "href", c.s.href("/api/query"), "type", mediaVCloud+"query.queryList+xml")
 	for _, name := range keys(recordTypes()) {
-		if c.provider() || !recordTypes()[name].admin {
-			for _, format := range []string{"references", "records", "idrecords"} {
+		if recordTypes()[name].open(c) {
+			for _, format := range formats(name) {
 				add(d, el("Link", "rel", "down", "href", c.s.href("/api/query?type="+name+"&format="+format), "name", name,
 					"type", mediaVCloud+"query."+format+"+xml"))
 			}
@@ -141,11 +149,11 @@ func (c *call) queryType(name string) (*answer, error) {
 	if !found {
 		return nil, badRequest("The query type %q does not exist.", name)
 	}
-	if typ.admin && !c.provider() {
+	if !typ.open(c) {
 		return nil, refuse(http.StatusForbidden, "ACCESS_TO_RESOURCE_IS_FORBIDDEN", "The query type %q is for administrators.", name)
 	}
 	format := or(c.query("format"), "records")
-	if format != "records" && format != "idrecords" && format != "references" {
+	if !slices.Contains(formats(name), format) {
 		return nil, badRequest("The format %q is not supported.", format)
 	}
 	p, err := c.page()
@@ -165,7 +173,7 @@ func (c *call) queryType(name string) (*answer, error) {
 	}
 	d := c.queryResult(name, format, p, recs)
 	if format == "references" {
-		toReferences(d)
+		toReferences(d, refKind(name))
 	}
 	return ok(mediaVCloud+"query."+format, d), nil
 }

@@ -86,7 +86,8 @@ func (c *call) fillVM(r *record, m *vm) {
 	}
 	r.attrs = []string{"href", s.vmHref(m), "name", m.name, "containerName", a.name, "container", s.vappHref(a), "vdc", s.href("/api/vdc/" + v.id),
 		"isVAppTemplate", yes(a.template != nil), "isDeployed", yes(m.deployed), "isPublished", "false", "isAutoNature", yes(a.auto),
-		"storageProfileName", profileName, "gcStatus", m.customization()}
+		"storageProfileName", profileName, "gcStatus", m.customization(), "vdcName", v.name, "description", m.desc,
+		"vappScopedLocalId", m.scopedID, "dateCreated", stamp(m.created), "isExpired", yes(a.expired)}
 	if t := a.template; t != nil && t.item != nil {
 		r.attrs = append(r.attrs, "catalogName", t.item.catalog.name)
 	}
@@ -112,15 +113,12 @@ func (c *call) loadVM(r *record, m *vm) {
 		r.attrs = append(r.attrs, "guestOs", name, "numberOfCpus", num(f.cpus), "memoryMB", num(f.memoryMB),
 			"hardwareVersion", strings.TrimLeft(strings.TrimPrefix(f.version, "vmx-"), "0"))
 		if r.tag == "AdminVMRecord" {
-			r.attrs = append(r.attrs, "hostName", m.vc.nameOf(f.host), "datastoreName", f.home)
+			r.attrs = append(r.attrs, "hostName", m.vc.nameOf(f.host), "datastoreName", f.home, "vmNameInVc", f.name)
 		}
 	}
 	for _, n := range m.nics {
 		if n.index == m.primary && n.network != noNetwork {
-			r.attrs = append(r.attrs, "networkName", n.network)
-			if r.tag == "VMRecord" {
-				r.attrs = append(r.attrs, "ipAddress", n.ip)
-			}
+			r.attrs = append(r.attrs, "networkName", n.network, "ipAddress", n.ip)
 		}
 	}
 }
@@ -179,11 +177,13 @@ func (c *call) orgRecords() []*record {
 	return out
 }
 
+// userRecords are the users of the organization, whoever asks (reference: query
+// user, visible to User and OrgAdmin).
 func (c *call) userRecords() []*record {
 	s := c.s
 	var out []*record
 	for _, u := range sorted(s.users) {
-		if !c.orgAdmin(u.org) && c.login.user != u {
+		if !c.orgAdmin(u.org) && c.login.org.id != u.org {
 			continue
 		}
 		r := &record{tag: "UserRecord", attrs: []string{"href", s.href("/api/admin/user/" + u.id), "name", u.name, "fullName", u.fullName,

@@ -24,6 +24,7 @@ type sight struct {
 	host           types.ManagedObjectReference
 	cpus, memoryMB int32
 	disks          []diskSight
+	name           string // in vCenter
 }
 
 // A diskSight is the size of a disk, by the key of its device and its path.
@@ -63,7 +64,7 @@ func (m *vm) diskProfile(i int) string {
 func (f *facts) sight() sight {
 	s := sight{
 		known: true, power: f.power, guest: f.config.GuestId, version: f.config.Version, home: f.homeName, host: f.host,
-		cpus: f.config.Hardware.NumCPU, memoryMB: f.config.Hardware.MemoryMB,
+		cpus: f.config.Hardware.NumCPU, memoryMB: f.config.Hardware.MemoryMB, name: f.name,
 	}
 	for _, d := range f.disks() {
 		s.disks = append(s.disks, diskSight{d.Key, capacity(d), pathOf(d)})
@@ -117,7 +118,7 @@ func (s *Server) revisit(vms []*vm, age time.Duration) (strangers []*vm) {
 // glanceProps is what lists show and what changes without vCD's doing it. Disks
 // are not among it: their devices would be most of what is sent.
 var glanceProps = []string{"runtime.powerState", "runtime.host", "config.guestId", "config.version", "config.hardware.numCPU",
-	"config.hardware.memoryMB", "config.files.vmPathName"}
+	"config.hardware.memoryMB", "config.files.vmPathName", "name"}
 
 // glance reads what lists show of VMs. The server's mutex is held when it is
 // called and when it returns, but not while a vCenter is asked.
@@ -202,7 +203,7 @@ func glanceAll(ctx context.Context, c *vim25.Client, refs []types.ManagedObjectR
 			continue // being made, or inaccessible
 		}
 		s := sight{known: true, power: m.Runtime.PowerState, guest: m.Config.GuestId, version: m.Config.Version,
-			cpus: m.Config.Hardware.NumCPU, memoryMB: m.Config.Hardware.MemoryMB}
+			cpus: m.Config.Hardware.NumCPU, memoryMB: m.Config.Hardware.MemoryMB, name: m.Name}
 		if m.Runtime.Host != nil {
 			s.host = *m.Runtime.Host
 		}

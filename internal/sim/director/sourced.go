@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vmware/govmomi/vim25/types"
@@ -231,6 +232,9 @@ func (c *call) readVMParams(it *sourced, params *node) error {
 	if ps := childrenOf(params, "ProductSection"); len(ps) > 0 {
 		it.vm.products = copies(ps)
 	}
+	if err := it.readSection(child(params, "VirtualHardwareSection")); err != nil {
+		return err
+	}
 	for _, n := range childrenOf(it.nics, "NetworkConnection") {
 		name := attr(n, "network")
 		if to := it.assign[name]; to != "" {
@@ -238,6 +242,31 @@ func (c *call) readVMParams(it *sourced, params *node) error {
 		}
 		if name != noNetwork && it.vm.vapp.netNamed(name) == nil {
 			return badRequest("The network %q does not exist in vApp %q.", name, it.vm.vapp.name)
+		}
+	}
+	return nil
+}
+
+// readSection reads CPUs, memory and the sizes of the source's disks from a
+// VirtualHardwareSection.
+func (it *sourced) readSection(d *node) error {
+	for _, item := range childrenOf(d, "Item") {
+		q := atoi(value(item, "VirtualQuantity"))
+		switch value(item, "ResourceType") {
+		case "3":
+			it.cpus, it.cores = int32(q), int32(atoi(value(item, "CoresPerSocket"))) //nolint:gosec // vCenter refuses what is too much
+		case "4":
+			it.memory = int64(q)
+		case "17":
+			size := int64(q)
+			if mb := atoi(attr(child(item, "HostResource"), "capacity")); mb > 0 {
+				size = int64(mb) << 20
+			}
+			key, err := strconv.ParseInt(or(value(item, "InstanceID"), "x"), 10, 32)
+			if err != nil || size <= 0 {
+				return badRequest("The disk %q of VM %q has no such size.", value(item, "InstanceID"), it.from.name)
+			}
+			it.sizes[int32(key)] = size
 		}
 	}
 	return nil

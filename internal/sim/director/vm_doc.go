@@ -109,7 +109,13 @@ func (c *call) vmLinks(m *vm) []*node {
 		link("media:ejectMedia", href+"/media/action/ejectMedia", mediaVCloud+"mediaInsertOrEjectParams+xml"),
 		link("down", href+"/metrics/current", mediaVCloud+"metrics.currentUsageSpec+xml"),
 		link("down", href+"/metrics/historic", mediaVCloud+"metrics.historicUsageSpec+xml"),
-		link("metrics", href+"/metrics/historic", mediaVCloud+"metrics.historicUsageSpec+xml"), link("checkCompliance", href+"/action/checkCompliance", ""))
+		link("metrics", href+"/metrics/historic", mediaVCloud+"metrics.historicUsageSpec+xml"), link("consolidate", href+"/action/consolidate", ""), link("checkCompliance", href+"/action/checkCompliance", ""))
+	if m.state() == stateOn {
+		out = append(out, link("metrics", href+"/metrics/current", mediaVCloud+"metrics.currentUsageSpec+xml"))
+	}
+	if c.provider() {
+		out = append(out, link("reloadFromVc", href+"/action/reloadFromVc", ""), link("relocate", href+"/action/relocate", mediaVCloud+"relocateVmParams+xml"))
+	}
 	return append(out, link("edit", href, mediaVCloud+"vm+xml"), link("remove", href, ""),
 		link("down", href+"/metadata", mediaVCloud+"metadata+xml"),
 		link("down", href+"/productSections/", mediaVCloud+"productSections+xml"),

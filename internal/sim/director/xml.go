@@ -15,6 +15,7 @@ const (
 	nsRASD   = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"
 	nsVSSD   = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData"
 	nsVMW    = "http://www.vmware.com/schema/ovf"
+	nsEnv    = "http://schemas.dmtf.org/ovf/environment/1"
 	nsXSI    = "http://www.w3.org/2001/XMLSchema-instance"
 	nsXML    = "http://www.w3.org/XML/1998/namespace"
 )

@@ -21,9 +21,13 @@ var newerElements []byte
 // What else versions after the schemas' brought:
 var (
 	// attributes (QueryResultVAppNetworkRecordType; DiskType, since 33.0 and
-	// 36.0, of which the first had another name before),
+	// 36.0, of which the first had another name before; QueryResultVMRecordType
+	// and QueryResultAdminVMRecordType of the reference of 38.0 and 39.1),
 	newerAttributes = regexp.MustCompile(` isLinked="[a-z]+"`)
 	disk            = regexp.MustCompile(`<Disk [^>]*>`)
+	vmRecord        = regexp.MustCompile(`<(Admin)?VMRecord [^>]*>`)
+	ofVMRecord      = regexp.MustCompile(` (vdcName|description|vappScopedLocalId|dateCreated|isExpired|vmNameInVc)="[^"]*"`)
+	ipOfAdminRecord = regexp.MustCompile(`(<AdminVMRecord [^>]*?) ipAddress="[^"]*"`)
 	ofDisk          = regexp.MustCompile(` (encrypted|shareable|sharingType|uuid)="[^"]*"`)
 	// and whole documents.
 	newerRoots = regexp.MustCompile(`<(VdcComputePolicyReferences)[ >]`)
@@ -46,6 +50,8 @@ func today(doc []byte) []byte {
 		return nil
 	}
 	doc = newerAttributes.ReplaceAll(doc, nil)
+	doc = vmRecord.ReplaceAllFunc(doc, func(tag []byte) []byte { return ofVMRecord.ReplaceAll(tag, nil) })
+	doc = ipOfAdminRecord.ReplaceAll(doc, []byte("$1"))
 	doc = disk.ReplaceAllFunc(doc, func(tag []byte) []byte {
 		return bytes.Replace(ofDisk.ReplaceAll(tag, nil), []byte(` sizeMb="`), []byte(` size="`), 1)
 	})

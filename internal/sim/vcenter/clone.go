@@ -26,6 +26,8 @@ type cloning struct {
 const (
 	moveNewChild  = string(types.VirtualMachineRelocateDiskMoveOptionsCreateNewChildDiskBacking)
 	moveChildMost = string(types.VirtualMachineRelocateDiskMoveOptionsMoveChildMostDiskBacking)
+
+	moveConsolidate = string(types.VirtualMachineRelocateDiskMoveOptionsMoveAllDiskBackingsAndConsolidate)
 )
 
 // clone makes a copy of a VM: with flat disks of its own, or, as a linked
@@ -156,7 +158,7 @@ func (c *cloning) spec() (*types.VirtualMachineConfigSpec, error) {
 			x.GetVirtualEthernetCard().MacAddress = ""
 			addDevice(spec, d, "")
 		case *types.VirtualCdrom:
-			addDevice(spec, d, "") // with what is in it
+			addDevice(spec, d, "")
 		default:
 			if _, ok := slots(d); ok && deviceKey(d) >= 1000 {
 				addDevice(spec, d, "")

@@ -202,7 +202,7 @@ func TestUnregisteredVMComesBack(t *testing.T) {
 func TestClonesHaveTheirOwnContent(t *testing.T) {
 	s := start(t)
 	c := dial(t, s)
-	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: 4 * mib, Thin: true}}, NICs: []vcenter.NICSpec{{}}, CDDrive: true})
+	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", CDDrive: true, Disks: []vcenter.DiskSpec{{Size: 4 * mib, Thin: true}}, NICs: []vcenter.NICSpec{{}}})
 	content := random(3000)
 	write(t, guest(t, s, vm, 0), 77, content)
 	snapshot(t, vm, "x")
