@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/beevik/etree"
+
+	"github.com/vappvault/vappvault/internal/sim/wellformed"
 )
 
 // grammar says which elements a request's body may hold, in which order: the
@@ -235,8 +237,11 @@ func (c *call) parse(ns string, names ...string) (*node, error) {
 // parseAs is parse for a root whose type has another name than the element; ""
 // is the element's.
 func (c *call) parseAs(ns, typ string, names ...string) (*node, error) {
+	if err := wellformed.Check(c.body); err != nil {
+		return nil, badRequest("Bad request\n - Unexpected JAXB exception\n - The document is not well-formed: %v.", err)
+	}
 	doc := etree.NewDocument()
-	doc.ReadSettings.Entity = map[string]string{}
+	doc.ReadSettings.Entity, doc.ReadSettings.CharsetReader = map[string]string{}, wellformed.Charset
 	if err := doc.ReadFromBytes(c.body); err != nil || doc.Root() == nil {
 		return nil, badRequest("Bad request\n - Unexpected JAXB exception\n - The document is not well-formed.")
 	}

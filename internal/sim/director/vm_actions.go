@@ -137,7 +137,7 @@ func (c *call) checkCompliance() (*answer, error) {
 
 func (c *call) compliance(m *vm) (string, *node) {
 	d := add(el("ComplianceResult"), text("ComplianceStatus", "COMPLIANT"))
-	return mediaVCloud + "vm.complianceResult", add(d, opt("ComplianceCheckTime", stamp(m.checked)))
+	return "application/vnd.vmware.vm.complianceResult", add(d, opt("ComplianceCheckTime", stamp(m.checked)))
 }
 
 // reload reads a VM from vCenter anew, as every request does here.
