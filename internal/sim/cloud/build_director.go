@@ -106,6 +106,11 @@ func addOrg(d *director.Server, p place, morefs map[*VM]string) error {
 			return fmt.Errorf("VDC %s: %w", p.vdc.Name, err)
 		}
 	}
+	for _, g := range o.VDCGroups {
+		if _, err := d.AddVDCGroup(director.VDCGroupSpec{Org: org, Name: g.Name, Description: g.Description, VDCs: g.VDCs}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

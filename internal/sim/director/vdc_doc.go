@@ -51,7 +51,7 @@ func (c *call) addAdminPart(d *node, v *vdc) {
 	if c.provider() && v.status == vdcReady {
 		add(d, add(el("ResourcePoolRefs"), s.vimObject("vmext:VimObjectRef", v.vc, v.pool.Value, "RESOURCE_POOL")))
 	}
-	add(d, boolean("UsesFastProvisioning", v.fast), boolean("OverCommitAllowed", v.overCommit), boolean("VmDiscoveryEnabled", s.discovers(v)))
+	add(d, boolean("UsesFastProvisioning", v.fast), boolean("OverCommitAllowed", v.overCommit), opt("VmDiscoveryEnabled", v.discovery))
 	if v.model == "Flex" {
 		add(d, boolean("IsElastic", v.elastic), boolean("IncludeMemoryOverhead", v.overhead))
 	}
