@@ -66,7 +66,8 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-(cd ../.. && go build -o "$work/vcdsim" ./cmd/vcdsim)
+(cd ../.. && go build -o "$work/" ./cmd/vcdsim ./test/govcd/web)
+"$work/web" "$cache/test-resources" >"$work/web.url" &
 
 if [[ $wanted == @* ]]; then
 	sed 's/[[:space:]].*//; s/#.*//; /^$/d' "${wanted#@}" >"$work/names"
@@ -98,10 +99,13 @@ run() {
 		sleep 0.1
 	done
 	url=$(sed -n 's/^ready.* lab=\([^ ]*\).*/\1/p' "$dir/ready")
-	sed "s|@URL@|$url/api|; s|@LOG@|$out/requests.log|" "$here/config.yaml" >"$dir/config.yaml"
+	sed "s|@URL@|$url/api|; s|@LOG@|$out/requests.log|; s|@WEB@|$(<"$work/web.url")|" "$here/config.yaml" >"$dir/config.yaml"
 	# The tests leave notes on what to clean up beside themselves.
 	cp -rs "$cache/test-resources" "$dir/run/test-resources"
 	cp -rs "$cache/govcd" "$dir/run/govcd"
+	# One test uploads its own source, by the name that -trimpath has left it.
+	mkdir -p "$dir/run/govcd/${module%/v3}"
+	ln -s "$cache" "$dir/run/govcd/$module"
 	cd "$dir/run/govcd"
 	local share
 	share=$(awk -v n="$n" -v jobs="$jobs" 'NR % jobs == n % jobs' "$work/names" | paste -sd'|')

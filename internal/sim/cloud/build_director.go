@@ -77,7 +77,7 @@ func addOrg(d *director.Server, p place, morefs map[*VM]string) error {
 	o := p.org
 	org, err := d.AddOrg(director.OrgSpec{
 		ID: uuid("org", p.site.ID, o.Name), Name: o.Name, FullName: o.FullName, Description: o.Description, Disabled: o.Disabled,
-		DeployedVMQuota: o.DeployedVMQuota, StoredVMQuota: o.StoredVMQuota,
+		DeployedVMQuota: o.DeployedVMQuota, StoredVMQuota: o.StoredVMQuota, PublishExternally: o.CanPublishExternally, Subscribe: o.CanSubscribe,
 		Lease: director.OrgLease{
 			DeploymentSeconds: o.Lease.Deployment.Seconds(), StorageSeconds: o.Lease.Storage.Seconds(),
 			PowerOffOnExpiration: o.Lease.PowerOffAtEnd, DeleteOnStorageExpiration: o.Lease.DeleteAtExpiry,
@@ -104,6 +104,11 @@ func addOrg(d *director.Server, p place, morefs map[*VM]string) error {
 		p.vdc = &o.VDCs[i]
 		if err := addVDC(d, org, p, morefs); err != nil {
 			return fmt.Errorf("VDC %s: %w", p.vdc.Name, err)
+		}
+	}
+	for _, g := range o.VDCGroups {
+		if _, err := d.AddVDCGroup(director.VDCGroupSpec{Org: org, Name: g.Name, Description: g.Description, VDCs: g.VDCs}); err != nil {
+			return err
 		}
 	}
 	return nil

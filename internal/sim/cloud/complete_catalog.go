@@ -7,6 +7,13 @@ import (
 )
 
 func (c *checker) catalogs(thing string, s *Site, o *Org) {
+	unique(c, thing, "VDC group", o.VDCGroups, func(g *VDCGroup) string { return g.Name })
+	for _, g := range o.VDCGroups {
+		c.some(thing+": VDC group "+g.Name, "vdcs", len(g.VDCs))
+		for _, v := range g.VDCs {
+			known(c, thing+": VDC group "+g.Name, "VDC", v, o.VDCs, func(v *VDC) string { return v.Name })
+		}
+	}
 	unique(c, thing, "catalog", o.Catalogs, func(k *Catalog) string { return k.Name })
 	for i := range o.Catalogs {
 		c.catalog(thing, s, o, &o.Catalogs[i])

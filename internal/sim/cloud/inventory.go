@@ -121,6 +121,18 @@ type Org struct {
 
 	Roles    []Role `yaml:"roles"`    // beyond the predefined ones
 	Disabled bool   `yaml:"disabled"` // nobody of the org can log in
+
+	CanPublishExternally bool `yaml:"canPublishExternally"` // its catalogs
+	CanSubscribe         bool `yaml:"canSubscribe"`         // to other organizations' catalogs
+
+	VDCGroups []VDCGroup `yaml:"vdcGroups"`
+}
+
+// A VDCGroup is made of VDCs of the org that share networks.
+type VDCGroup struct {
+	Name        string   `yaml:"name"`
+	Description string   `yaml:"description"`
+	VDCs        []string `yaml:"vdcs"`
 }
 
 // A Role of an org has rights by vCD's names.

@@ -173,15 +173,22 @@ func (c *Cloud) FindVM(ctx context.Context, name string) (RunningVM, error) {
 	return RunningVM{}, fmt.Errorf("vm %s: %w: %s", name, ErrManyVMs, paths(found))
 }
 
-// paths lists VMs, with their sites where these are several.
+// paths lists VMs, with their sites where these are several: the first of them.
 func paths(vms []RunningVM) string {
+	const most = 20
+	if len(vms) == 0 {
+		return "none"
+	}
 	several := slices.ContainsFunc(vms, func(vm RunningVM) bool { return vm.Site != vms[0].Site })
-	list := make([]string, len(vms))
-	for i, vm := range vms {
+	list := make([]string, min(len(vms), most))
+	for i, vm := range vms[:len(list)] {
 		list[i] = fmt.Sprintf("%q", vm.Path)
 		if several {
 			list[i] = fmt.Sprintf("%q", vm.Site+"/"+vm.Path)
 		}
+	}
+	if more := len(vms) - len(list); more > 0 {
+		list = append(list, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(list, ", ")
 }

@@ -34,6 +34,7 @@ PUT /api/vApp/*/networkConnectionSection = vApp: Edit VM Network
 PUT /api/vApp/*/guestCustomizationSection = vApp: Manage VM Password Settings | vApp: Edit VM Properties
 PUT /api/vApp/*/vmCapabilities = vApp: Edit VM Properties
 POST /api/vApp/*/bootOptions = vApp: VM Boot Options
+POST /api/vApp/*/action/bootOptions = vApp: VM Boot Options
 PUT /api/vApp/*/bootOptions = vApp: VM Boot Options
 PUT /api/vApp/*/virtualHardwareSection/disks = vApp: Edit VM Hard Disk
 PUT /api/vApp/*/virtualHardwareSection/cpu = vApp: Edit VM CPU

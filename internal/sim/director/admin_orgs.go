@@ -28,7 +28,6 @@ func orgAdminRoutes() []route {
 	for _, key := range []string{"/{key}", "/{domain}/{key}"} {
 		at := " /api/admin/org/{id}/metadata" + key
 		routes = append(routes, route{pattern: "GET" + at, handle: (*call).getMetadataValue},
-			route{pattern: "GET /api/org/{id}/metadata" + key, handle: (*call).getMetadataValue},
 			route{pattern: "PUT" + at, handle: (*call).putMetadataValue, takes: mediaVCloud + "metadata.value"},
 			route{pattern: "DELETE" + at, handle: (*call).deleteMetadata})
 	}

@@ -75,6 +75,7 @@ func (s *Server) AddOrg(o OrgSpec) (string, error) {
 		enabled: !o.Disabled, deployedQuota: o.DeployedVMQuota, stored: o.StoredVMQuota, lease: o.Lease,
 	}
 	n.settings = s.defaultSettings()
+	n.settings.publishExternally, n.settings.subscribe = o.PublishExternally, o.Subscribe
 	s.orgs[n.id] = n
 	s.syncRoles(n)
 	return n.id, nil

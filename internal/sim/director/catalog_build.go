@@ -138,7 +138,11 @@ func (s *Server) AddTemplate(spec TemplateSpec) (string, error) {
 		return "", fmt.Errorf("template %s: no catalog %s, or the name is taken in it", spec.Name, spec.Catalog)
 	}
 	t := &vappTemplate{content: a, gold: spec.GoldMaster, customize: !spec.NoCustomization, eulas: spec.EULAs}
-	a.template = t
+	if a.template = t; spec.Lease == nil {
+		s.mu.Lock()
+		a.lease = Lease{StorageSeconds: s.orgOf(a).settings.templateSeconds}
+		s.mu.Unlock()
+	}
 	for i := range spec.VMs {
 		if err := s.addVM(a, spec.VMs[i]); err != nil {
 			return "", fmt.Errorf("template %s: VM %s: %w", spec.Name, spec.VMs[i].Name, err)

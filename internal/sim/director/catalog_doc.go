@@ -73,6 +73,9 @@ func (c *call) catalogNode(k *catalog, admin bool) *node {
 		add(list, s.profileRef("VdcStorageProfile", id))
 	}
 	add(d, list)
+	if k.subscription != nil {
+		add(d, k.subscription.node())
+	}
 	if k.external != nil {
 		add(d, k.externalNode())
 	}
@@ -83,10 +86,17 @@ func (c *call) catalogLinks(k *catalog, admin bool) []*node {
 	s, href, adm := c.s, c.s.catalogHref(k), c.s.href("/api/admin/catalog/"+k.id)
 	level := c.catalogLevel(k)
 	var out []*node
+	// Nothing leads to another organization, which a tenant may not read.
+	reads := c.provider() || c.login.org.id == k.org
 	if admin {
-		out = append(out, link("up", s.href("/api/admin/org/"+k.org), mediaAdmin+"organization+xml"), link("alternate", href, mediaVCloud+"catalog+xml"))
+		if reads {
+			out = append(out, link("up", s.href("/api/admin/org/"+k.org), mediaAdmin+"organization+xml"))
+		}
+		out = append(out, link("alternate", href, mediaVCloud+"catalog+xml"))
 	} else {
-		out = append(out, link("up", s.href("/api/org/"+k.org), mediaVCloud+"org+xml"))
+		if reads {
+			out = append(out, link("up", s.href("/api/org/"+k.org), mediaVCloud+"org+xml"))
+		}
 		if c.orgAdmin(k.org) {
 			out = append(out, link("alternate", adm, mediaAdmin+"catalog+xml"))
 		}
@@ -96,7 +106,7 @@ func (c *call) catalogLinks(k *catalog, admin bool) []*node {
 	if admin {
 		at = adm
 	}
-	if level >= accessChange {
+	if level >= accessChange && k.subscription == nil {
 		out = append(out, link("add", at+"/metadata", mediaVCloud+"metadata+xml"), link("add", href+"/catalogItems", mediaVCloud+"catalogItem+xml"),
 			link("add", href+"/action/upload", mediaVCloud+"media+xml"),
 			link("add", href+"/action/upload", mediaVCloud+"uploadVAppTemplateParams+xml"),
@@ -105,6 +115,12 @@ func (c *call) catalogLinks(k *catalog, admin bool) []*node {
 			link("add", href+"/action/captureVApp", mediaVCloud+"captureVAppParams+xml"))
 	}
 	if level == accessFull {
+		if k.subscription != nil {
+			out = append(out, link("sync", href+"/action/sync", ""))
+			if admin {
+				out = append(out, link("subscribeToExternalCatalog", adm+"/action/subscribeToExternalCatalog", mediaAdmin+"externalCatalogSubscriptionParams+xml"))
+			}
+		}
 		path := s.href("/api/org/" + k.org + "/catalog/" + k.id)
 		out = append(out, link("down", path+"/controlAccess/", mediaVCloud+"controlAccess+xml"),
 			link("controlAccess", path+"/action/controlAccess", mediaVCloud+"controlAccess+xml"))
@@ -321,7 +337,7 @@ func (c *call) mediaNode(m *media) *node {
 func (c *call) filesNode(all ...*transfer) *node {
 	d := el("Files")
 	for _, t := range all {
-		if t == nil {
+		if t == nil || t.fetched {
 			continue
 		}
 		for _, f := range t.files {

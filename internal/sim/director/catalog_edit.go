@@ -43,25 +43,26 @@ func (c *call) createCatalog() (*answer, error) {
 	if c.s.catalogNamed(o.id, name) != nil {
 		return nil, nameTaken("The organization %q has a catalog named %q already.", o.name, name)
 	}
-	if child(doc, "ExternalCatalogSubscriptionParams") != nil {
-		return nil, noSubscription()
-	}
 	profiles, err := c.catalogProfiles(o.id, doc)
+	if err != nil {
+		return nil, err
+	}
+	sub, err := c.readSubscription(o, child(doc, "ExternalCatalogSubscriptionParams"), nil)
 	if err != nil {
 		return nil, err
 	}
 	k := &catalog{
 		thing: thing{id: newID(), name: name, desc: raw(doc, "Description"), seq: c.s.next()}, org: o.id, owner: c.login.user.id,
-		created: time.Now(), version: 1, profiles: profiles,
+		created: time.Now(), version: 1, profiles: profiles, subscription: sub,
 	}
 	c.s.catalogs[k.id] = k
-	c.start("catalogCreateCatalog", "Creating Catalog", catalogOwner(k), func(context.Context) error { return nil })
+	if sub != nil {
+		c.synchronize(k)
+	} else {
+		c.start("catalogCreateCatalog", "Creating Catalog", catalogOwner(k), func(context.Context) error { return nil })
+	}
 	return &answer{status: http.StatusCreated, typ: mediaAdmin + "catalog", doc: c.catalogNode(k, true),
 		header: map[string]string{"Location": c.s.href("/api/admin/catalog/" + k.id)}}, nil
-}
-
-func noSubscription() *apiError {
-	return refuse(http.StatusNotImplemented, "NOT_IMPLEMENTED", "This simulated cloud cannot reach other catalogs: it has no subscribed ones.")
 }
 
 // catalogProfiles are the storage profiles that a body names, which are of any
@@ -213,8 +214,7 @@ func (c *call) publishCatalog() (*answer, error) {
 // hiddenPassword stands for a password that is set.
 const hiddenPassword = "******"
 
-// publishExternally lets other installations subscribe to a catalog. Here are
-// none: it is kept, and shown as it was set.
+// publishExternally lets others subscribe to a catalog.
 func (c *call) publishExternally() (*answer, error) {
 	k, err := c.changeCatalog(accessFull)
 	if err != nil {
@@ -224,9 +224,16 @@ func (c *call) publishExternally() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := add(el("PublishExternalCatalogParams"), boolean("IsPublishedExternally", truth(value(doc, "IsPublishedExternally"))))
-	if truth(value(doc, "IsPublishedExternally")) {
-		add(d, text("catalogPublishedUrl", "/vcsp/lib/"+k.id))
+	if err := k.follows(); err != nil {
+		return nil, err
+	}
+	publish := truth(value(doc, "IsPublishedExternally"))
+	if o := c.s.orgs[k.org]; publish && !o.settings.publishExternally {
+		return nil, badRequest("The organization %q may not publish catalogs to external organizations.", o.name)
+	}
+	d := add(el("PublishExternalCatalogParams"), boolean("IsPublishedExternally", publish))
+	if publish {
+		add(d, text("catalogPublishedUrl", publishedAt+k.id))
 	}
 	if raw(doc, "Password") != "" {
 		add(d, text("Password", hiddenPassword))

@@ -17,6 +17,8 @@ type catalog struct {
 	meta      metadata
 	external  *node // PublishExternalCatalogParams; nil while it is not published so
 	password  string
+
+	subscription *subscription // to another catalog; nil for one that has its own content
 }
 
 // A catalogGrant is one access setting of a catalog. Kind is user or org.
@@ -32,6 +34,9 @@ type catalogItem struct {
 	version    int64
 	meta       metadata
 	properties []*node
+
+	source  string // id of the item that it follows, in a catalog with a subscription
+	content string // id of the entity there that it has a copy of
 }
 
 // A vappTemplate is a vApp that cannot run. Its content is not in the
@@ -77,6 +82,7 @@ type transfer struct {
 	touched  time.Time
 	deadline time.Duration // without progress
 	manifest bool          // one must come
+	fetched  bool          // by the server itself: nobody else brings anything
 }
 
 // A transferFile is one file of a transfer.

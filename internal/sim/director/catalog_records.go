@@ -50,7 +50,10 @@ func (c *call) catalogRecords() []*record {
 			r.attrs = append(r.attrs, "org", s.href("/api/org/"+k.org), "numberOfTemplates", num(templates))
 		} else {
 			kind := "UNPUBLISHED"
-			if k.external != nil {
+			switch {
+			case k.subscription != nil:
+				kind = "SUBSCRIBED"
+			case k.external != nil:
 				kind = "PUBLISHED"
 			}
 			r.attrs = append(r.attrs, "description", k.desc, "numberOfVAppTemplates", num(templates), "publishSubscriptionType", kind,

@@ -19,6 +19,10 @@ func catalogRoutes() []route {
 		{pattern: "POST /api/catalog/{id}/action/move", handle: func(c *call) (*answer, error) { return c.copyItem(true) },
 			takes: mediaVCloud + "copyOrMoveCatalogItemParams"},
 		{pattern: "POST /api/catalog/{id}/action/captureVApp", handle: (*call).captureInCatalog, takes: mediaVCloud + "captureVAppParams"},
+		{pattern: "POST /api/catalog/{id}/action/sync", handle: (*call).syncCatalog},
+		{pattern: "POST /api/catalogItem/{id}/action/sync", handle: (*call).syncItem},
+		{pattern: "POST /api/admin/catalog/{id}/action/subscribeToExternalCatalog", handle: (*call).subscribe,
+			takes: mediaAdmin + "externalCatalogSubscriptionParams"},
 		{pattern: "PUT /api/catalogItem/{id}", handle: (*call).putItem, takes: mediaVCloud + "catalogItem"},
 		{pattern: "DELETE /api/catalogItem/{id}", handle: (*call).deleteItem},
 		{pattern: "PUT /api/media/{id}", handle: (*call).putMedia, takes: mediaVCloud + "media"},
@@ -111,10 +115,11 @@ func templateRoutes() []route {
 
 var catalogGrammar = map[string]string{
 	"AdminCatalog": "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any Owner^=any CatalogItems^=any IsPublished^=b DateCreated^=d " +
-		"VersionNumber^=l CatalogStorageProfiles^=CatalogStorageProfiles ExternalCatalogSubscriptionParams^=any PublishExternalCatalogParams^=any",
-	"Catalog":                "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any Owner?=any CatalogItems?=any IsPublished?=b DateCreated?=d VersionNumber?=l",
-	"CatalogStorageProfiles": "VCloudExtension*=any VdcStorageProfile*=Reference",
-	"PublishCatalogParams":   "VCloudExtension*=any IsPublished=b",
+		"VersionNumber^=l CatalogStorageProfiles^=CatalogStorageProfiles ExternalCatalogSubscriptionParams^=ExternalCatalogSubscriptionParams PublishExternalCatalogParams^=any",
+	"Catalog":                           "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any Owner?=any CatalogItems?=any IsPublished?=b DateCreated?=d VersionNumber?=l",
+	"CatalogStorageProfiles":            "VCloudExtension*=any VdcStorageProfile*=Reference",
+	"ExternalCatalogSubscriptionParams": "VCloudExtension*=any SubscribeToExternalFeeds^=b Location^=s Password^=s ExpectedSslThumbprint^=s LocalCopy^=b LibraryId^=s",
+	"PublishCatalogParams":              "VCloudExtension*=any IsPublished=b",
 	"PublishExternalCatalogParams": "VCloudExtension*=any IsCacheEnabled^=b IsPublishedExternally^=b Password^=s PreserveIdentityInfoFlag^=b " +
 		"catalogPublishedUrl^=s",
 	"CatalogItem":                 "@name VCloudExtension*=any Link*=any Description?=s Tasks?=any Entity=Reference Property*=any DateCreated?=d VersionNumber?=l",

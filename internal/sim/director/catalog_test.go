@@ -284,10 +284,19 @@ func TestCatalogChanges(t *testing.T) {
 	})
 	t.Run("templates and media are changed", func(t *testing.T) {
 		ada.run(http.MethodPut, s.path(), cloudType+"vAppTemplate+xml", `<VAppTemplate `+vcd+` name="gold" goldMaster="true"><Description>new</Description></VAppTemplate>`)
-		ada.run(http.MethodPut, s.path()+"/leaseSettingsSection", cloudType+"leaseSettingsSection+xml",
-			`<LeaseSettingsSection `+vcd+`><ovf:Info>x</ovf:Info><StorageLeaseInSeconds>3600</StorageLeaseInSeconds></LeaseSettingsSection>`)
-		ada.want(http.StatusBadRequest, http.MethodPut, s.path()+"/leaseSettingsSection", cloudType+"leaseSettingsSection+xml",
-			`<LeaseSettingsSection `+vcd+`><ovf:Info>x</ovf:Info><StorageLeaseInSeconds>0</StorageLeaseInSeconds></LeaseSettingsSection>`)
+		lease := func(seconds string) string {
+			return `<LeaseSettingsSection ` + vcd + `><ovf:Info>x</ovf:Info><StorageLeaseInSeconds>` + seconds + `</StorageLeaseInSeconds></LeaseSettingsSection>`
+		}
+		at, typ := s.path()+"/leaseSettingsSection", cloudType+"leaseSettingsSection+xml"
+		// The organization's templates live for 90 days, which never cannot exceed.
+		ada.run(http.MethodPut, at, typ, lease("0"))
+		if v := textAt(ada.get(at), "./StorageLeaseInSeconds"); v != "7776000" {
+			t.Errorf("never is %s", v)
+		}
+		ada.run(http.MethodPut, at, typ, lease("3600"))
+		for _, u := range []*user{ada, sys} {
+			u.want(http.StatusBadRequest, http.MethodPut, at, typ, lease("7776001"))
+		}
 		ada.run(http.MethodPut, s.path()+"/customizationSection", cloudType+"customizationSection+xml",
 			`<CustomizationSection `+vcd+`><ovf:Info>x</ovf:Info><CustomizeOnInstantiate>false</CustomizeOnInstantiate></CustomizationSection>`)
 		d := ada.get(s.path())

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,24 @@ const cloudPageMax = 128
 // order of sortAsc or sortDesc. Each item marshals to a JSON object.
 func (c *call) list(items []any) (*answer, error) {
 	return c.listWhere(items, c.query("filter"))
+}
+
+// contexts are what conditions on _context of the filter name, and the filter
+// without them: they say where something can be used, and are no field of it.
+func (c *call) contexts() (of []string, rest string) {
+	var keep []string
+	for part := range strings.SplitSeq(c.query("filter"), ";") {
+		name, value, _ := strings.Cut(strings.Trim(part, "()"), "==")
+		if name != "_context" {
+			keep = append(keep, part)
+			continue
+		}
+		if plain, err := url.PathUnescape(value); err == nil && c.flag("filterEncoded") {
+			value = plain
+		}
+		of = append(of, value)
+	}
+	return of, strings.Join(keep, ";")
 }
 
 // listWhere is list with another filter than the request's.

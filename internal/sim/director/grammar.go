@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/beevik/etree"
+
+	"github.com/vappvault/vappvault/internal/sim/wellformed"
 )
 
 // grammar says which elements a request's body may hold, in which order: the
@@ -235,12 +237,18 @@ func (c *call) parse(ns string, names ...string) (*node, error) {
 // parseAs is parse for a root whose type has another name than the element; ""
 // is the element's.
 func (c *call) parseAs(ns, typ string, names ...string) (*node, error) {
+	if err := wellformed.Check(c.body); err != nil {
+		return nil, badRequest("Bad request\n - Unexpected JAXB exception\n - The document is not well-formed: %v.", err)
+	}
 	doc := etree.NewDocument()
-	doc.ReadSettings.Entity = map[string]string{}
+	doc.ReadSettings.Entity, doc.ReadSettings.CharsetReader = map[string]string{}, wellformed.Charset
 	if err := doc.ReadFromBytes(c.body); err != nil || doc.Root() == nil {
 		return nil, badRequest("Bad request\n - Unexpected JAXB exception\n - The document is not well-formed.")
 	}
 	root := doc.Root()
+	if err := bound(root); err != nil {
+		return nil, err
+	}
 	for _, n := range names {
 		if root.Tag == n && root.NamespaceURI() == ns {
 			if err := check(root, or(typ, n)); err != nil {
@@ -251,6 +259,25 @@ func (c *call) parseAs(ns, typ string, names ...string) (*node, error) {
 	}
 	return nil, badRequest("Bad request\n - Unexpected JAXB exception\n - cvc-elt.1: Cannot find the declaration of element '%s'; '%s' in %s is expected.",
 		root.FullTag(), names[0], ns)
+}
+
+// bound refuses prefixes that nothing declares: to vCD, which reads with
+// namespaces, such a document is not well-formed.
+func bound(e *node) error {
+	if e.Space != "" && lookup(e, e.Space) == "" {
+		return invalid("The prefix %q for element %q is not bound.", e.Space, e.FullTag())
+	}
+	for _, a := range e.Attr {
+		if a.Space != "" && a.Space != "xmlns" && lookup(e, a.Space) == "" {
+			return invalid("The prefix %q for attribute %q associated with an element type %q is not bound.", a.Space, a.FullKey(), e.FullTag())
+		}
+	}
+	for _, k := range e.ChildElements() {
+		if err := bound(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func invalid(format string, args ...any) *apiError {

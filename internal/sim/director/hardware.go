@@ -37,7 +37,7 @@ func item(values map[string]string, nodes ...*node) *node {
 		case has:
 			add(it, text("rasd:"+name, v))
 		case !fewer[name]:
-			add(it, el("rasd:"+name, "xsi:nil", "true"))
+			add(it, nilled("rasd:"+name))
 		}
 	}
 	return it
@@ -129,6 +129,11 @@ var systemParts = []string{"AutomaticRecoveryAction", "AutomaticShutdownAction",
 
 // systemNode is a VM's ovf:System, in which vCD says of every part that it does
 // not know that it is nil.
+// nilled is an element without a value. It declares its prefix itself, as vCD's
+// does (recorded documents of 9.0): there are clients that send hardware back
+// as the text that they found (ExtraConfig of go-vcloud-director).
+func nilled(tag string) *node { return el(tag, "xmlns:xsi", nsXSI, "xsi:nil", "true") }
+
 func systemNode(m *vm) *node {
 	known := map[string]string{"ElementName": "Virtual Hardware Family", "InstanceID": "0", "VirtualSystemIdentifier": m.name,
 		"VirtualSystemType": m.facts.config.Version}
@@ -138,7 +143,7 @@ func systemNode(m *vm) *node {
 			add(d, text("vssd:"+part, v))
 			continue
 		}
-		add(d, el("vssd:"+part, "xsi:nil", "true"))
+		add(d, nilled("vssd:"+part))
 	}
 	return d
 }
@@ -165,7 +170,7 @@ func (c *call) items(m *vm, part string) []*node {
 	}
 	for _, dev := range m.facts.devices() {
 		if t, is := dev.(*types.VirtualFloppy); is {
-			media = append(media, driveItem(t.Key, t.UnitNumber, "Floppy Drive", "14", "", ""))
+			media = append(media, driveItem(t.Key, t.UnitNumber, "Floppy Drive", "14", "vmware.floppy.device", "", ""))
 		}
 	}
 	cpu, mem := c.cpuItem(m, next()), c.memoryItem(m, next())
@@ -189,7 +194,7 @@ func (c *call) items(m *vm, part string) []*node {
 func (c *call) cardItems(m *vm, next func() string) []*node {
 	var out []*node
 	for _, n := range m.nics {
-		conn := el("rasd:Connection", "vcloud:ipAddress", n.ip, "vcloud:ipAddressingMode", n.mode, "vcloud:primaryNetworkConnection", yes(n.index == m.primary))
+		conn := el("rasd:Connection", "xmlns:vcloud", nsVCloud, "vcloud:ipAddress", n.ip, "vcloud:ipAddressingMode", n.mode, "vcloud:primaryNetworkConnection", yes(n.index == m.primary))
 		conn.SetText(n.network)
 		out = append(out, item(map[string]string{
 			"Address": n.mac, "AddressOnParent": num(n.index), "AutomaticAllocation": yes(n.connected),
@@ -219,7 +224,7 @@ func (c *call) diskItem(m *vm, d *types.VirtualDisk, b bus, parent string) *node
 	if named != nil {
 		own, href = named.profile, c.s.diskHref(named)
 	}
-	host := el("rasd:HostResource", "vcloud:storageProfileHref", c.s.href("/api/vdcStorageProfile/"+or(own, m.profile)), "vcloud:busType", num(b.kind),
+	host := el("rasd:HostResource", "xmlns:vcloud", nsVCloud, "vcloud:storageProfileHref", c.s.href("/api/vdcStorageProfile/"+or(own, m.profile)), "vcloud:busType", num(b.kind),
 		"vcloud:busSubType", b.subType, "vcloud:capacity", num(size>>20), "vcloud:iops", num(iopsOf(d)), "vcloud:storageProfileOverrideVmDefault", yes(own != ""),
 		"vcloud:disk", href)
 	name := fmt.Sprintf("Hard disk %d", d.Key-1999)
@@ -234,24 +239,27 @@ func (c *call) diskItem(m *vm, d *types.VirtualDisk, b bus, parent string) *node
 
 // driveItem is a CD drive with what is in it.
 func (c *call) driveItem(m *vm, d *types.VirtualCdrom, parent string) *node {
-	in := ""
-	if b, is := d.Backing.(*types.VirtualCdromIsoBackingInfo); is {
-		in = b.FileName
+	in, kind := "", "vmware.cdrom.remoteatapi"
+	switch b := d.Backing.(type) {
+	case *types.VirtualCdromIsoBackingInfo:
+		in, kind = b.FileName, "vmware.cdrom.iso"
 		if id := m.inserted[d.Key]; id != "" {
 			in = c.s.href("/api/media/" + id)
 		}
+	case *types.VirtualCdromRemotePassthroughBackingInfo:
+		kind = "vmware.cdrom.remotepassthrough"
 	}
-	return driveItem(d.Key, d.UnitNumber, "CD/DVD Drive", "15", parent, in)
+	return driveItem(d.Key, d.UnitNumber, "CD/DVD Drive", "15", kind, parent, in)
 }
 
-func driveItem(key int32, unit *int32, what, typ, parent, in string) *node {
+func driveItem(key int32, unit *int32, what, typ, kind, parent, in string) *node {
 	u := int32(0)
 	if unit != nil {
 		u = *unit
 	}
 	v := map[string]string{
 		"AddressOnParent": num(u), "AutomaticAllocation": yes(in != ""), "Description": what, "ElementName": what + " 1", "HostResource": in,
-		"InstanceID": num(key), "ResourceType": typ,
+		"InstanceID": num(key), "ResourceType": typ, "ResourceSubType": kind,
 	}
 	if parent != "" {
 		v["Parent"] = parent

@@ -130,7 +130,7 @@ func (c *cloud) take() string {
 
 func (c *cloud) fill() {
 	t, d := c.t, c.dir
-	c.acme = must(d.AddOrg(director.OrgSpec{Name: "acme", FullName: "Acme Inc.", Description: "first tenant", DeployedVMQuota: 20, StoredVMQuota: 40,
+	c.acme = must(d.AddOrg(director.OrgSpec{Name: "acme", PublishExternally: true, FullName: "Acme Inc.", Description: "first tenant", DeployedVMQuota: 20, StoredVMQuota: 40,
 		Lease: director.OrgLease{DeploymentSeconds: 604800, StorageSeconds: 2592000}}))(t)
 	must(d.AddOrg(director.OrgSpec{Name: "globex"}))(t)
 	for _, u := range []director.UserSpec{

@@ -33,7 +33,8 @@ func (c *call) getExtension() (*answer, error) {
 		link("add", href+"/externalnets", mediaAdmin+"vmwexternalnet+xml"),
 		link("down", href+"/providerVdcReferences", mediaAdmin+"vmwProviderVdcReferences+xml"),
 		link("add", href+"/providervdcsparams", mediaAdmin+"createProviderVdcParams+xml"),
-		link("down", href+"/hostReferences", mediaAdmin+"vmwHostReferences+xml"))
+		link("down", href+"/hostReferences", mediaAdmin+"vmwHostReferences+xml"),
+		link("down", href+"/datastores", mediaAdmin+"datastoreList+xml"))
 	c.extensionLinks(d)
 	return ok(mediaAdmin+"vmwExtension", d), nil
 }

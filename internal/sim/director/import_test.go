@@ -128,6 +128,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 		"a VDC that does not exist": strings.Replace(good, c.vdc, "00000000-0000-4000-8000-000000000000", 1),
 		"a name that is taken":      strings.Replace(good, `name="x"`, `name="web-shop"`, 1),
 		"not well-formed":           good[:len(good)-5],
+		"an undeclared prefix":      strings.Replace(good, "<VmName>", `<VmName x:nil="false">`, 1),
 		"another root":              `<ImportVmParams ` + ext + `/>`,
 	} {
 		if r := u.do(http.MethodPost, path, typ, body); r.status != http.StatusBadRequest {

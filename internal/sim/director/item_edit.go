@@ -16,7 +16,7 @@ import (
 // every medium here is in one already (API reference, POST-CreateCatalogItem:
 // an entity is in one catalog only).
 func (c *call) createItem() (*answer, error) {
-	k, err := c.changeCatalog(accessChange)
+	k, err := c.ownCatalog()
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +72,9 @@ func (c *call) putItem() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := it.follows(); err != nil {
+		return nil, err
+	}
 	doc, err := c.parse(nsVCloud, "CatalogItem")
 	if err != nil {
 		return nil, err
@@ -119,6 +122,9 @@ func (c *call) deleteItem() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := it.follows(); err != nil {
+		return nil, err
+	}
 	if it.media != nil {
 		if err := c.s.ejected(it.media); err != nil {
 			return nil, err
@@ -135,7 +141,7 @@ func (c *call) deleteItem() (*answer, error) {
 
 // copyItem copies or moves an item into the catalog of the path.
 func (c *call) copyItem(move bool) (*answer, error) {
-	k, err := c.changeCatalog(accessChange)
+	k, err := c.ownCatalog()
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +172,9 @@ func (c *call) copyItem(move bool) (*answer, error) {
 func (c *call) moveItem(k *catalog, it *catalogItem, name string, desc *node) (*answer, error) {
 	if c.catalogLevel(it.catalog) < accessChange {
 		return nil, noRight("Catalog: Edit Properties", it.catalog.id)
+	}
+	if err := it.follows(); err != nil {
+		return nil, err
 	}
 	if k.org != it.catalog.org {
 		return nil, badRequest("The catalog %q is another organization's.", k.name)

@@ -146,6 +146,27 @@ func TestFastProvisioning(t *testing.T) {
 	})
 }
 
+func TestALinkedCloneGrowsWhenItIsConsolidated(t *testing.T) {
+	f := newFastCloud(t, nil)
+	m := f.instantiateIn("fast", "linked")
+	href := m.SelectAttrValue("href", "")
+	disk := m.FindElement("./VmSpecSection/DiskSection/DiskSettings")
+	id, mb := textAt(disk, "./DiskId"), 0
+	_, _ = fmt.Sscan(textAt(disk, "./SizeMb"), &mb)
+	grown := specAt(textAt(m, "./VmSpecSection/HardwareVersion"), `<DiskSection>`+diskSettings(id, mb+4, textAt(disk, "./AdapterType"), 0, 0)+`</DiskSection>`)
+	r := f.sys.reconfigure(http.StatusBadRequest, href, "tiny", grown)
+	if !strings.Contains(string(r.body), "cannot be modified while the virtual machine has snapshots") {
+		t.Errorf("got %s", r.body)
+	}
+	f.sys.run(http.MethodPost, href+"/action/consolidate", "", "")
+	m = f.sys.get(href)
+	if file, parent := f.disk(m); parent != "" || textAt(m, chainPath) != "1" || !strings.HasPrefix(file, "[near]") {
+		t.Errorf("consolidated, it is %s on %q", file, parent)
+	}
+	f.sys.reconfigure(http.StatusAccepted, href, "tiny", grown)
+	f.sys.run(http.MethodPost, href+"/action/consolidate", "", "") // which there is nothing left to do for
+}
+
 func TestLinkedClonesAtTheSameTime(t *testing.T) {
 	f := newFastCloud(t, nil)
 	var made []*reply

@@ -50,6 +50,9 @@ func (c *call) deleteMedia() (*answer, error) {
 	if c.mediaLevel(m) < accessChange {
 		return nil, noRight("vApp Template / Media: Edit", m.id)
 	}
+	if err := m.item.follows(); err != nil {
+		return nil, err
+	}
 	if err := c.s.ejected(m); err != nil {
 		return nil, err
 	}

@@ -126,7 +126,14 @@ func (s *Server) addSystemProfiles() {
 	for _, p := range []struct{ name, protocol, port string }{{"HTTP", "TCP", "80"}, {"HTTPS", "TCP", "443"}, {"SSH", "TCP", "22"},
 		{"DNS", "UDP", "53"}, {"FTP", "TCP", "21"}, {"NTP", "UDP", "123"}, {"SMTP", "TCP", "25"}, {"LDAP", "TCP", "389"}, {"MySQL", "TCP", "3306"},
 		{"RDP", "TCP", "3389"}, {"IMAP", "TCP", "143"}, {"POP3", "TCP", "110"}, {"NFS", "TCP", "2049"}, {"SNMP", "UDP", "161"}, {"Syslog", "UDP", "514"},
-		{"Telnet", "TCP", "23"}, {"PostgreSQL", "TCP", "5432"}, {"Kerberos", "TCP", "88"}, {"SIP", "TCP", "5060"}, {"TFTP", "UDP", "69"}} {
+		{"Telnet", "TCP", "23"}, {"PostgreSQL", "TCP", "5432"}, {"Kerberos", "TCP", "88"}, {"SIP", "TCP", "5060"}, {"TFTP", "UDP", "69"},
+		{"AMQP", "TCP", "5672"}, {"BGP", "TCP", "179"}, {"CIM-HTTP", "TCP", "5988"}, {"CIM-HTTPS", "TCP", "5989"}, {"DNS-TCP", "TCP", "53"},
+		{"IMAP_SSL", "TCP", "993"}, {"IKE (Key Exchange)", "UDP", "500"}, {"IKE (NAT Traversal)", "UDP", "4500"}, {"KERBEROS-TCP", "TCP", "88"},
+		{"LDAP Global Catalog", "TCP", "3268"}, {"LDAP-over-SSL", "TCP", "636"}, {"LDAP-UDP", "UDP", "389"}, {"MS-DS-TCP", "TCP", "445"},
+		{"MS-SQL-M-TCP", "TCP", "1434"}, {"MS-SQL-S", "TCP", "1433"}, {"NBDG-Unicast", "UDP", "138"}, {"NBNS-Unicast", "UDP", "137"},
+		{"NBSS", "TCP", "139"}, {"NNTP", "TCP", "119"}, {"NTP Time Server", "UDP", "123"}, {"Oracle", "TCP", "1521"}, {"RADIUS", "UDP", "1812"},
+		{"RADIUS Accounting", "UDP", "1813"}, {"RTSP (TCP)", "TCP", "554"}, {"SMTP_TLS", "TCP", "587"}, {"SNMP-Trap", "UDP", "162"},
+		{"Syslog-Server", "UDP", "514"}, {"TFTP-TCP", "TCP", "69"}, {"VNC", "TCP", "5900"}, {"WINS", "TCP", "1512"}} {
 		id := uuidOf("application port profile", p.name)
 		s.netDocs[id] = &netDoc{thing: thing{id: id, name: p.name, seq: s.next()}, kind: "applicationPortProfile", body: asText(map[string]any{
 			"name": p.name, "description": p.name, "scope": "SYSTEM",
@@ -200,6 +207,40 @@ func (s *Server) AddEdge(spec EdgeSpec) (string, error) {
 	}
 	s.edges[e.id] = e
 	return e.id, nil
+}
+
+// A VDCGroupSpec describes a VDC group of an organization.
+type VDCGroupSpec struct {
+	Org               string // name or UUID
+	Name, Description string
+	VDCs              []string // names or UUIDs
+}
+
+// AddVDCGroup makes a VDC group and returns its UUID.
+func (s *Server) AddVDCGroup(spec VDCGroupSpec) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.orgNamed(spec.Org)
+	if o == nil {
+		return "", fmt.Errorf("VDC group %s: no org %s", spec.Name, spec.Org)
+	}
+	var members []any
+	for _, name := range spec.VDCs {
+		i := slices.IndexFunc(sorted(s.vdcs), func(v *vdc) bool { return v.org == o.id && (v.name == name || v.id == name) })
+		if i < 0 {
+			return "", fmt.Errorf("VDC group %s: no VDC %s", spec.Name, name)
+		}
+		v := sorted(s.vdcs)[i]
+		if !v.nsxt() {
+			return "", fmt.Errorf("VDC group %s: the networks of VDC %s are not of NSX-T", spec.Name, name)
+		}
+		members = append(members, map[string]any{"vdcRef": refTo("urn:vcloud:vdc:"+v.id, v.name)})
+	}
+	id := uuidOf("VDC group", o.id, spec.Name)
+	s.netDocs[id] = &netDoc{thing: thing{id: id, name: spec.Name, desc: spec.Description, seq: s.next()}, kind: vdcGroups.kind, parent: o.id, body: asText(map[string]any{
+		"name": spec.Name, "description": spec.Description, "orgId": "urn:vcloud:org:" + o.id, "type": "LOCAL", "networkProviderType": "NSX_T",
+		"participatingOrgVdcs": members})}
+	return id, nil
 }
 
 // AddOrgNetwork makes an organization VDC network and returns its UUID. The

@@ -365,9 +365,14 @@ func (c *call) deleteDHCP() (*answer, error) {
 	})), nil
 }
 
-// netCapabilities is what a VDC's networks can do.
+// netCapabilities is what the networks of a VDC or a VDC group can do.
 func (c *call) netCapabilities() (*answer, error) {
 	v := c.s.vdcs[uuidIn(c.path("urn"))]
+	if g := c.s.netDocs[uuidIn(c.path("urn"))]; g != nil && g.kind == vdcGroups.kind {
+		for _, m := range c.s.vdcsOfGroup(g) {
+			v = m
+		}
+	}
 	if v == nil || !c.provider() && v.org != c.login.org.id {
 		return nil, missing("vdc", c.path("urn"))
 	}

@@ -62,6 +62,9 @@ func (c *call) cloudEdge(e *edge) map[string]any {
 		"orgVdcNetworkCount": len(s.netsOfEdge(e)), "distributedRoutingEnabled": v.nsxt(),
 		"gatewayBacking": map[string]any{"backingId": e.id, "gatewayType": kind, "networkProvider": manager},
 	}
+	if e.group != "" {
+		ours["orgVdc"] = nil // it is the group's
+	}
 	out := overlay(e.extra, ours)
 	for k, def := range map[string]any{"serviceNetworkDefinition": "192.168.255.225/27", "usingIpSpace": false, "nonDistributedRoutingEnabled": false,
 		"deploymentMode": "ACTIVE_STANDBY", "edgeClusterConfig": nil} {

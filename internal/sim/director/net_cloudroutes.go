@@ -44,7 +44,7 @@ func netCloudRoutes() []route {
 		admin("GET", "/nsxTResources/importableTransportZones", func(c *call) (*answer, error) { return c.importable("transportZone") }),
 		json("GET", "/nsxTResources/edgeClusters", func(c *call) (*answer, error) { return c.importable("edgeCluster") }),
 		json("GET", "/networkContextProfiles", contextProfiles.list), json("GET", "/networkContextProfiles/{doc}", contextProfiles.get),
-		json("GET", "/firewallGroups/summaries", fwGroups.list), json("GET", "/firewallGroups/{urn}/associatedVMs", (*call).associatedVMs),
+		json("GET", "/firewallGroups/summaries", listFirewallGroups), json("GET", "/firewallGroups/{urn}/associatedVMs", (*call).associatedVMs),
 		admin("GET", "/networkPools/networkPoolSummaries", networkPools.list),
 		// An address from before the OpenAPI, which takes no API version.
 		{pattern: "GET /network/orgvdcnetworks/importableswitches", handle: (*call).importableSwitches, noAccept: true},

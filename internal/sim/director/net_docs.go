@@ -80,17 +80,56 @@ func (c *call) parentOf(k *docKind, write bool) (string, error) {
 
 // list lists the documents of a kind.
 func (k *docKind) list(c *call) (*answer, error) {
+	return k.listOf(c, func(filter string) string { return filter })
+}
+
+// listOf is list with a filter that is another than the client's.
+func (k *docKind) listOf(c *call, rewrite func(filter string) string) (*answer, error) {
 	parent, err := c.parentOf(k, false)
 	if err != nil {
 		return nil, err
 	}
 	var out []any
+	of, rest := c.contexts()
 	for _, d := range sorted(c.s.netDocs) {
-		if d.kind == k.kind && (parent == "" || d.parent == parent) && c.seesDoc(d) {
+		if d.kind == k.kind && (parent == "" || d.parent == parent) && c.seesDoc(d) && c.s.usedIn(d, of) {
 			out = append(out, k.json(c, d))
 		}
 	}
-	return c.list(out)
+	return c.listWhere(out, rewrite(rest))
+}
+
+// usedIn tells whether a document can be used in all of those: it belongs to
+// them, or to an edge gateway of theirs. Port profiles are for the whole
+// organization or NSX-T manager, and what comes with NSX-T for everybody.
+func (s *Server) usedIn(d *netDoc, of []string) bool {
+	e, scope := s.edges[d.parent], textOf(d.fields(), "scope")
+	for _, id := range of {
+		id = uuidIn(id)
+		switch {
+		case id == "" || d.parent == id || scope == "SYSTEM" || e != nil && (e.vdc == id || e.group == id):
+		case scope == "PROVIDER" && uuidIn(textOf(d.fields(), "contextEntityId")) == id:
+		case scope == "PROVIDER" && s.ownerOrg(id) != "":
+		case scope == "TENANT" && s.ownerOrg(id) != "" && s.ownerOrg(id) == s.ownerOrg(d.parent):
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// ownerOrg is the organization of a VDC, a VDC group or an edge gateway.
+func (s *Server) ownerOrg(id string) string {
+	if e := s.edges[id]; e != nil {
+		id = e.vdc
+	}
+	if v := s.vdcs[id]; v != nil {
+		return v.org
+	}
+	if g := s.netDocs[id]; g != nil && g.kind == vdcGroups.kind {
+		return g.parent
+	}
+	return ""
 }
 
 // seesDoc tells whether the caller may see a document: the provider sees all,

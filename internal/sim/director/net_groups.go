@@ -1,7 +1,6 @@
 package director
 
 import (
-	"net/url"
 	"slices"
 	"strings"
 )
@@ -58,23 +57,15 @@ func (s *Server) member(v *vdc) map[string]any {
 // the conditions on _context say with which.
 func (c *call) candidateVDCs() (*answer, error) {
 	var start *vdc
-	var rest []string
-	for part := range strings.SplitSeq(c.query("filter"), ";") {
-		name, value, _ := strings.Cut(strings.Trim(part, "()"), "==")
-		if plain, err := url.PathUnescape(value); err == nil && c.flag("filterEncoded") {
-			value = plain
-		}
-		switch {
-		case name != "_context":
-			rest = append(rest, part)
-		case strings.Contains(value, ":vdcGroup:"):
-			if g := c.s.netDocs[uuidIn(value)]; g != nil && g.kind == vdcGroups.kind && c.seesDoc(g) {
-				for _, v := range c.s.vdcsOfGroup(g) {
-					start = v
-				}
+	of, rest := c.contexts()
+	for _, id := range of {
+		if g := c.s.netDocs[uuidIn(id)]; g != nil && g.kind == vdcGroups.kind && c.seesDoc(g) {
+			for _, v := range c.s.vdcsOfGroup(g) {
+				start = v
 			}
-		case strings.Contains(value, ":vdc:"):
-			start = c.s.vdcs[uuidIn(value)]
+		}
+		if v := c.s.vdcs[uuidIn(id)]; v != nil {
+			start = v
 		}
 	}
 	if start == nil || !c.orgAdmin(start.org) {
@@ -91,7 +82,7 @@ func (c *call) candidateVDCs() (*answer, error) {
 			out = append(out, row)
 		}
 	}
-	return c.listWhere(out, strings.Join(slices.DeleteFunc(rest, func(p string) bool { return p == "" }), ";"))
+	return c.listWhere(out, rest)
 }
 
 // checkVDCGroup refuses groups of VDCs that do not go together. The distributed

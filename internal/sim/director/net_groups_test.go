@@ -1,6 +1,7 @@
 package director_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -187,4 +188,46 @@ func TestDistributedFirewallsOfGroups(t *testing.T) {
 	ada.call(400, "DELETE", "/vdcGroups/"+group, nil) // the IP set is in it
 	ada.call(202, "DELETE", "/vdcGroups/"+group+"?force=true", nil)
 	ada.call(403, "GET", "/firewallGroups/"+set, nil)
+}
+
+func TestFirewallGroupsAndProfilesAreFoundByWhereTheyAreUsed(t *testing.T) {
+	c, u, ada, _, group := grouped(t)
+	edge := u.call(200, "GET", "/edgeGateways?filter=name==edge-t", nil)["values"].([]any)[0].(jsonObject)["id"].(string)
+	ada.call(202, "POST", "/firewallGroups", jsonObject{"name": "of the edge", "type": "IP_SET", "ownerRef": jsonObject{"id": edge}})
+	ada.call(202, "POST", "/firewallGroups", jsonObject{"name": "of the group", "type": "IP_SET", "ownerRef": jsonObject{"id": group}})
+	ada.call(202, "POST", "/firewallGroups", jsonObject{"name": "members", "type": "SECURITY_GROUP", "ownerRef": jsonObject{"id": edge}})
+	ada.call(400, "POST", "/firewallGroups", jsonObject{"name": "dynamic", "typeValue": "VM_CRITERIA", "ownerRef": jsonObject{"id": edge}})
+	route := jsonObject{"name": "r", "networkCidr": "10.70.0.0/16", "nextHops": []jsonObject{{"ipAddress": "10.9.0.1", "adminDistance": 1}}}
+	routes := "/edgeGateways/" + edge + "/routing/staticRoutes"
+	ada.call(202, "POST", routes, route)
+	if got := ada.call(200, "GET", routes, nil)["values"].([]any)[0].(jsonObject); got["version"] != nil {
+		t.Errorf("the static route says a version: %v", got)
+	}
+	route["name"], route["nextHops"] = "far", []jsonObject{{"ipAddress": "10.9.0.1", "adminDistance": 256}}
+	ada.call(400, "POST", routes, route)
+	ada.call(202, "POST", "/applicationPortProfiles", jsonObject{"name": "mine", "scope": "TENANT", "contextEntityId": vdcURN + c.vdc,
+		"orgRef": jsonObject{"id": "urn:vcloud:org:" + c.acme}, "applicationPorts": []jsonObject{{"protocol": "TCP", "destinationPorts": []string{"8080"}}}})
+	for path, want := range map[string]string{
+		"/firewallGroups/summaries?filter=_context==" + edge:                                  "of the edge members",
+		"/firewallGroups/summaries?filter=_context==" + vdcURN + c.vdc:                        "of the edge members",
+		"/firewallGroups/summaries?filter=_context==" + group + ";typeValue==IP_SET":          "of the group",
+		"/applicationPortProfiles?filter=_context==" + vdcURN + c.vdc + ";scope==TENANT":      "mine",
+		"/applicationPortProfiles?filter=_context==" + vdcURN + c.vdc + ";name==SSH":          "SSH",
+		"/applicationPortProfiles?filter=_context==" + group + ";scope==TENANT":               "mine",
+		"/firewallGroups/summaries?filter=typeValue==SECURITY_GROUP;_context==" + edge:        "members",
+		"/networkContextProfiles?filter=name==AMQP;scope==SYSTEM;_context==" + vdcURN + c.vdc: "AMQP",
+		"/vdcs/" + group + "/capabilities?filter=name==networkProvider":                       "networkProvider",
+		"/vdcGroups/" + group + "/vdcs?filter=vdcRef.name==vdc2":                              "<nil>",
+	} {
+		var names []string
+		for _, row := range ada.call(200, "GET", path, nil)["values"].([]any) {
+			if row.(jsonObject)["contextEntityId"] != nil {
+				t.Errorf("%s: the row says where it is used: %v", path, row)
+			}
+			names = append(names, fmt.Sprint(row.(jsonObject)["name"]))
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s finds %q, want %q", path, got, want)
+		}
+	}
 }

@@ -13,10 +13,13 @@ var (
 	natRules = &docKind{kind: "natRule", versioned: true, check: checkNATRule, show: func(_ *call, _ *netDoc, out map[string]any) {
 		out["type"] = or(textOf(out, "type"), textOf(out, "ruleType"))
 	}}
-	staticRoutes    = &docKind{kind: "staticRoute", versioned: true, check: checkStaticRoute}
+	// The version of static routes is optional (EdgeStaticRoute), and clients
+	// that are in use read it as a text and write routes without one: it is
+	// not answered.
+	staticRoutes    = &docKind{kind: "staticRoute", check: checkStaticRoute}
 	dhcpBindings    = &docKind{kind: "dhcpBinding", versioned: true, check: checkBinding}
 	fwGroups        = &docKind{kind: "firewallGroups", urn: "firewallGroup", check: checkFirewallGroup, show: showFirewallGroup, inUse: groupInUse}
-	appProfiles     = &docKind{kind: "applicationPortProfile", urn: "applicationPortProfile", check: checkAppProfile}
+	appProfiles     = &docKind{kind: "applicationPortProfile", urn: "applicationPortProfile", check: checkAppProfile, show: showAppProfile}
 	contextProfiles = &docKind{kind: "networkContextProfile", urn: "networkContextProfile"}
 	networkPools    = &docKind{kind: "networkPool", urn: "networkpool", provider: true, check: checkNetworkPool}
 	nsxtManagers    = &docKind{kind: "nsxtManager", urn: "nsxtmanager", provider: true, check: needsName}
@@ -172,8 +175,17 @@ func checkStaticRoute(c *call, d *netDoc, b map[string]any) error {
 		return badRequest("The static route leads to %q, which is not a network in CIDR notation.", textOf(b, "networkCidr"))
 	}
 	hops, _ := b["nextHops"].([]any)
-	if len(hops) == 0 {
-		return badRequest("The static route needs a next hop.")
+	if len(hops) == 0 || len(hops) > 5 {
+		return badRequest("The static route has %d next hops, and may have 1 to 5.", len(hops))
+	}
+	for _, h := range hops {
+		hop, _ := h.(map[string]any)
+		if n, _ := hop["adminDistance"].(float64); n < 1 || n > 255 {
+			return badRequest("The admin distance of a next hop has to be 1 to 255.")
+		}
+		if ip := textOf(hop, "ipAddress"); ip != "" && !addressSet(ip) {
+			return badRequest("The next hop %q is not an address.", ip)
+		}
 	}
 	return nil
 }
@@ -223,7 +235,11 @@ func checkFirewallGroup(c *call, d *netDoc, b map[string]any) error {
 	if err := needsName(c, d, b); err != nil {
 		return err
 	}
-	kind := or(textOf(b, "typeValue"), textOf(b, "type"))
+	kind := or(textOf(b, "typeValue"), textOf(b, "type"), "IP_SET")
+	criteria, _ := b["vmCriteria"].([]any)
+	if kind == "VM_CRITERIA" && e != nil || len(criteria) > 3 {
+		return badRequest("Criteria of VMs are for firewall groups of VDC groups, up to three of them.")
+	}
 	if !slices.Contains([]string{"IP_SET", "SECURITY_GROUP", "STATIC_MEMBERS", "VM_CRITERIA"}, kind) {
 		return badRequest("The type %q of the firewall group is not valid.", kind)
 	}
@@ -272,6 +288,14 @@ func showFirewallGroup(c *call, d *netDoc, out map[string]any) {
 	}
 }
 
+// listFirewallGroups takes the type that security groups had before there were
+// two kinds of them, as clients go on to ask for it.
+func listFirewallGroups(c *call) (*answer, error) {
+	return fwGroups.listOf(c, func(filter string) string {
+		return strings.ReplaceAll(filter, "typeValue==SECURITY_GROUP", "typeValue==STATIC_MEMBERS")
+	})
+}
+
 // groupInUse refuses to delete a group that a firewall rule names.
 func groupInUse(c *call, d *netDoc) error {
 	for _, o := range c.s.netDocs {
@@ -280,6 +304,20 @@ func groupInUse(c *call, d *netDoc) error {
 		}
 	}
 	return nil
+}
+
+// attachedTo are the VMs with a NIC on an org network, whether it has an address or
+// not.
+func (s *Server) attachedTo(n *orgNet) []*vm {
+	var out []*vm
+	for _, v := range s.usersOf(n) {
+		for _, m := range v.vapp.vms {
+			if v.mode() == "bridged" && slices.ContainsFunc(m.nics, func(k *nic) bool { return k.network == v.name }) {
+				out = append(out, m)
+			}
+		}
+	}
+	return out
 }
 
 // associatedVMs lists the VMs on the networks of a security group.
@@ -300,13 +338,15 @@ func (c *call) associatedVMs() (*answer, error) {
 		if n == nil {
 			continue
 		}
-		for _, a := range c.s.allocations(n) {
-			if a.vm == nil {
-				continue
+		for _, m := range c.s.attachedTo(n) {
+			a := m.vapp
+			v := c.s.vdcs[a.vdc]
+			row := map[string]any{"id": "urn:vcloud:vm:" + m.id, "name": m.name, "vmRef": refTo("urn:vcloud:vm:"+m.id, m.name), "vappRef": nil,
+				"vdcRef": refTo("urn:vcloud:vdc:"+v.id, v.name), "orgRef": refTo("urn:vcloud:org:"+v.org, c.s.orgs[v.org].name)}
+			if !a.auto {
+				row["vappRef"] = refTo("urn:vcloud:vapp:"+a.id, a.name)
 			}
-			v := c.s.vdcs[a.vm.vapp.vdc]
-			out = append(out, map[string]any{"id": "urn:vcloud:vm:" + a.vm.id, "name": a.vm.name, "vappRef": refTo("urn:vcloud:vapp:"+a.vm.vapp.id, a.vm.vapp.name),
-				"vdcRef": refTo("urn:vcloud:vdc:"+v.id, v.name), "orgRef": refTo("urn:vcloud:org:"+v.org, c.s.orgs[v.org].name)})
+			out = append(out, row)
 		}
 	}
 	return c.list(out)
@@ -328,6 +368,10 @@ func checkAppProfile(c *call, d *netDoc, b map[string]any) error {
 	}
 	return needsName(c, d, b)
 }
+
+// showAppProfile leaves out where a profile can be used: it is said when the
+// profile is written, and not answered.
+func showAppProfile(_ *call, _ *netDoc, out map[string]any) { delete(out, "contextEntityId") }
 
 func checkNetworkPool(c *call, d *netDoc, b map[string]any) error {
 	if !slices.Contains([]string{"GENEVE", "VLAN", "PORTGROUP_BACKED", "VXLAN"}, textOf(b, "poolType")) {

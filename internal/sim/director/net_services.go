@@ -7,9 +7,9 @@ import (
 )
 
 // applyServices leaves a vApp network the services that its fence mode has, in
-// the schema's order. A routed network always has a DHCP service, a firewall
-// that lets everything out, and NAT, as a recorded document shows it; a
-// bridged one has none. Clients send whole documents back after they changed
+// the schema's order. A routed network always has a firewall that lets
+// everything out, and NAT, as a recorded document shows it, and a DHCP service
+// where somebody asked for one; a bridged one has none. Clients send whole documents back after they changed
 // the mode, so what does not fit any more is dropped and not refused.
 func applyServices(conf *node) {
 	mode, f := value(conf, "FenceMode"), child(conf, "Features")
@@ -27,9 +27,6 @@ func applyServices(conf *node) {
 	case "isolated":
 		keep = []*node{services["DhcpService"]}
 	case "natRouted":
-		if services["DhcpService"] == nil {
-			services["DhcpService"] = add(el("DhcpService"), boolean("IsEnabled", false), number("DefaultLeaseTime", 3600), number("MaxLeaseTime", 7200))
-		}
 		if services["FirewallService"] == nil {
 			services["FirewallService"] = firewallNode(&FirewallSpec{Enabled: true, Rules: []FirewallRule{
 				{Description: "Allow all outbound traffic", SourceIP: "internal", DestIP: "external"}}})

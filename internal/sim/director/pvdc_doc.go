@@ -64,7 +64,7 @@ func (c *call) pvdcAnswer(p *pvdc, e *estate, extended bool) *answer {
 		}
 	}
 	add(d, text("Description", p.desc), s.tasksFor(p.id), s.rootCapacity(p, e), s.pvdcStorage(p, e))
-	add(d, el("AvailableNetworks"), c.pvdcProfileRefs(p), s.hardwareCapabilities(""))
+	add(d, s.pvdcNetworks(p), c.pvdcProfileRefs(p), s.hardwareCapabilities(""))
 	vdcs := el("Vdcs")
 	for _, v := range s.vdcsOf(p) {
 		add(vdcs, s.ref("Vdc", "/api/vdc/", v.id, v.name, mediaVCloud+"vdc+xml"))
@@ -242,3 +242,19 @@ func (c *call) pvdcProfileAnswer(prof *pvdcProfile, e *estate) *answer {
 
 // policyID is a storage policy's id in vCenter.
 func policyID(vc *vcenter, name string) string { return uuidOf(vc.id, "storage policy", name) }
+
+// pvdcNetworks are the external networks that a provider VDC can reach: those of
+// its NSX-T manager and of its vCenter.
+func (s *Server) pvdcNetworks(p *pvdc) *node {
+	out := el("AvailableNetworks")
+	for _, n := range sorted(s.extNets) {
+		if len(n.backings) == 0 {
+			continue
+		}
+		by := n.backings[0].provider
+		if m := s.netDocs[by]; by == p.vc.id || m != nil && m.name == p.nsxt.name {
+			add(out, s.ref("Network", "/api/admin/network/", n.id, n.name, mediaAdmin+"network+xml"))
+		}
+	}
+	return out
+}

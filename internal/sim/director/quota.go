@@ -144,9 +144,6 @@ func (s *Server) checkStoredQuota(a *vapp, vms int, storageMB int64) error {
 	return s.checkQuotas(a, usage{vms: int64(vms), storageMB: storageMB})
 }
 
-// checkVMQuota is checkStoredQuota where the storage is counted elsewhere.
-func (s *Server) checkVMQuota(a *vapp, vms int) error { return s.checkStoredQuota(a, vms, 0) }
-
 // checkRunningQuota refuses to deploy VMs where organization or owner would
 // have more of them deployed than they may.
 func (s *Server) checkRunningQuota(a *vapp, vms []*vm) error {

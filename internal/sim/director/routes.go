@@ -75,10 +75,6 @@ func vappRoutes() []route {
 		{pattern: "GET /api/vApp/{id}/metadata/{domain}/{key}", handle: (*call).getMetadataValue},
 		{pattern: "PUT /api/vApp/{id}/metadata/{domain}/{key}", handle: (*call).putMetadataValue, takes: mediaVCloud + "metadata.value"},
 		{pattern: "DELETE /api/vApp/{id}/metadata/{domain}/{key}", handle: (*call).deleteMetadata},
-		{pattern: "GET /api/org/{id}/metadata", handle: (*call).getMetadata},
-		{pattern: "GET /api/vdc/{id}/metadata", handle: (*call).getMetadata},
-		{pattern: "GET /api/network/{id}/metadata", handle: (*call).getMetadata},
-		{pattern: "GET /api/vdcStorageProfile/{id}/metadata", handle: (*call).getMetadata},
 	}
 }
 

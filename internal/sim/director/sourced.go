@@ -3,6 +3,7 @@ package director
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -297,7 +298,7 @@ func (c *call) copyOf(a *vapp, from *vm) (sourced, error) {
 		thing: thing{id: newID(), name: from.name, desc: from.desc, seq: c.s.next()}, vapp: a, vc: from.vc, scopedID: from.scopedID,
 		created: c.s.now(), creating: true, guest: from.guest, computer: from.computer, bootDelay: from.bootDelay, enterBIOS: from.enterBIOS,
 		diskProfiles: map[int32]string{}, products: copies(from.products), meta: append(metadata(nil), from.meta...), toolsSync: from.toolsSync,
-		customize: from.customize, noTools: from.noTools, cpuType: from.cpuType,
+		customize: from.customize, noTools: from.noTools, cpuType: from.cpuType, inserted: maps.Clone(from.inserted),
 	}
 	if from.vapp.vdc == a.vdc {
 		m.policy = from.policy

@@ -11,6 +11,8 @@ type OrgSpec struct {
 	DeployedVMQuota, StoredVMQuota int
 	// Lease is what new vApps get at most.
 	Lease OrgLease
+	// Catalogs may be published to other organizations, and follow others'.
+	PublishExternally, Subscribe bool
 }
 
 // An OrgLease is an organization's lease policy. Seconds; 0 never expires.

@@ -9,6 +9,17 @@ import (
 // newTemplate begins a template that is like a vApp or another template.
 func (c *call) newTemplate(k *catalog, v *vdc, p *profile, name string, from *vapp) (*vappTemplate, []sourced, error) {
 	t := c.emptyTemplate(k, v, p, name, from.desc)
+	items, err := c.likeness(t, from)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.s.keepTemplate(k, t)
+	return t, items, nil
+}
+
+// likeness gives an empty template all that another vApp has but its VMs, and
+// returns those that are to be copied.
+func (c *call) likeness(t *vappTemplate, from *vapp) ([]sourced, error) {
 	a := t.content
 	a.products, a.meta = copies(from.products), append(metadata(nil), from.meta...)
 	c.s.sameNetworks(a, from)
@@ -16,24 +27,22 @@ func (c *call) newTemplate(k *catalog, v *vdc, p *profile, name string, from *va
 	for _, m := range from.vms {
 		it, err := c.copyOf(a, m)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		it.vm.profile, it.vm.diskProfiles = p.id, map[int32]string{}
+		it.vm.profile, it.vm.diskProfiles = t.profile, map[int32]string{}
 		if s, found := from.startup[m.id]; found {
 			a.startup[it.vm.id] = s
 		}
 		items = append(items, it)
 	}
-	c.s.keepTemplate(k, t)
-	return t, items, nil
+	return items, nil
 }
 
 // emptyTemplate is a template that is not in its catalog yet.
 func (c *call) emptyTemplate(k *catalog, v *vdc, p *profile, name, desc string) *vappTemplate {
-	lease := c.s.orgs[v.org].lease
 	a := &vapp{
 		thing: thing{id: newID(), name: name, desc: desc, seq: c.s.next()}, vdc: v.id, owner: c.login.user.id, created: time.Now(),
-		lease: Lease{StorageSeconds: lease.StorageSeconds}, startup: map[string]StartupItem{}, storedAt: time.Now(),
+		lease: Lease{StorageSeconds: c.s.orgs[v.org].settings.templateSeconds}, startup: map[string]StartupItem{}, storedAt: time.Now(),
 	}
 	if c.provider() {
 		a.owner = c.s.systemUser().id
@@ -165,6 +174,9 @@ func (c *call) deleteTemplate() (*answer, error) {
 	if c.level(a) < accessChange {
 		return nil, noRight("vApp Template / Media: Edit", a.id)
 	}
+	if err := t.item.follows(); err != nil {
+		return nil, err
+	}
 	return c.accepted(c.start("vdcDeleteTemplate", "Deleting Virtual Application Template", vappOwner(a), func(ctx context.Context) error {
 		return c.s.destroyTemplate(ctx, t)
 	})), nil
@@ -184,7 +196,11 @@ func (c *call) putTemplateLease() (*answer, error) {
 	if v := value(doc, "StorageLeaseInSeconds"); v != "" {
 		seconds = atoi(v)
 	}
-	if limit := c.s.orgOf(a).lease; seconds < 0 || !c.provider() && beyond(seconds, limit.StorageSeconds) {
+	limit := c.s.orgOf(a).settings.templateSeconds
+	if seconds == 0 {
+		seconds = limit // never, as far as the organization lets it
+	}
+	if seconds < 0 || beyond(seconds, limit) {
 		return nil, badRequest("The lease is negative or longer than the organization allows.")
 	}
 	return c.accepted(c.start("vdcUpdateTemplate", "Updating Virtual Application Template", vappOwner(a), func(context.Context) error {
@@ -231,7 +247,7 @@ func (c *call) captureInVDC() (*answer, error) {
 }
 
 func (c *call) captureInCatalog() (*answer, error) {
-	k, err := c.changeCatalog(accessChange)
+	k, err := c.ownCatalog()
 	if err != nil {
 		return nil, err
 	}

@@ -334,6 +334,7 @@ func TestUploadThatFails(t *testing.T) {
 	for _, bad := range []struct{ name, typ, body, code string }{
 		{"a name that is taken", "uploadVAppTemplateParams+xml", `<UploadVAppTemplateParams ` + vcd + ` name="debian"/>`, "DUPLICATE_NAME"},
 		{"a format that nobody knows", "uploadVAppTemplateParams+xml", `<UploadVAppTemplateParams ` + vcd + ` name="x" transferFormat="zip"/>`, "BAD_REQUEST"},
+		{"a source that nobody can fetch", "uploadVAppTemplateParams+xml", `<UploadVAppTemplateParams ` + vcd + ` name="x" sourceHref="file:///x.ovf"/>`, "BAD_REQUEST"},
 		{"an image without a size", "media+xml", `<Media ` + vcd + ` name="x" imageType="iso" size="0"/>`, "BAD_REQUEST"},
 		{"an image of another type", "media+xml", `<Media ` + vcd + ` name="x" imageType="tape" size="1"/>`, "BAD_REQUEST"},
 	} {
@@ -343,10 +344,6 @@ func TestUploadThatFails(t *testing.T) {
 			}
 		})
 	}
-	t.Run("what would have to be fetched", func(t *testing.T) {
-		ada.want(http.StatusNotImplemented, http.MethodPost, "/api/catalog/"+s.catalog+"/action/upload", cloudType+"uploadVAppTemplateParams+xml",
-			`<UploadVAppTemplateParams `+vcd+` name="x" sourceHref="https://example.com/x.ovf"/>`)
-	})
 }
 
 func TestMediaTransfer(t *testing.T) {

@@ -33,7 +33,7 @@ func (s *Server) cancelUpload(t *transfer) {
 
 // uploadToCatalog begins the upload of a template or of a medium.
 func (c *call) uploadToCatalog() (*answer, error) {
-	k, err := c.changeCatalog(accessChange)
+	k, err := c.ownCatalog()
 	if err != nil {
 		return nil, err
 	}
@@ -109,9 +109,6 @@ func (c *call) uploadTemplate(k *catalog, v *vdc) (*vappTemplate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if attr(doc, "sourceHref") != "" {
-		return nil, refuse(http.StatusNotImplemented, "NOT_IMPLEMENTED", "This simulated cloud fetches nothing: upload the package instead.")
-	}
 	if f := attr(doc, "transferFormat"); f != "" && f != "application/vnd.vmware.vcloud.ovf+xml" {
 		return nil, badRequest("The transfer format %q is not supported.", f)
 	}
@@ -126,12 +123,21 @@ func (c *call) uploadTemplate(k *catalog, v *vdc) (*vappTemplate, error) {
 	if err != nil {
 		return nil, err
 	}
+	var from *remote
+	if href := attr(doc, "sourceHref"); href != "" {
+		if from, err = c.s.remoteAt(href); err != nil {
+			return nil, err
+		}
+	}
 	t := c.emptyTemplate(k, v, p, name, raw(doc, "Description"))
 	c.s.keepTemplate(k, t)
 	t.upload = c.newTransfer(true, descriptorName)
+	if from != nil {
+		from.up, t.upload.fetched = t.upload, true
+	}
 	t.upload.manifest = truth(attr(doc, "manifestRequired"))
 	task := c.start("vdcUploadOvfContents", "Importing Virtual Application Template", vappOwner(t.content), func(ctx context.Context) error {
-		return c.s.uploaded(t, c.importUpload(ctx, t))
+		return c.s.uploaded(t, c.importUpload(ctx, t, from))
 	})
 	t.upload.task = task.id
 	return t, nil
@@ -149,11 +155,11 @@ func (s *Server) uploaded(t *vappTemplate, err error) error {
 	return err
 }
 
-// importUpload waits for the files of a package and imports them.
-func (c *call) importUpload(ctx context.Context, t *vappTemplate) error {
+// importUpload waits for the files of a package, or fetches them, and imports
+// them.
+func (c *call) importUpload(ctx context.Context, t *vappTemplate, from *remote) error {
 	s, up := c.s, t.upload
-	err := s.await(ctx, up, func() (bool, error) { return up.files[0].done, nil })
-	if err != nil {
+	if err := s.arrive(ctx, up, from, up.files[:1]); err != nil {
 		return err
 	}
 	text, err := os.ReadFile(up.files[0].path)
@@ -172,7 +178,7 @@ func (c *call) importUpload(ctx context.Context, t *vappTemplate) error {
 		up.files = append(up.files, &transferFile{name: manifestName, size: -1})
 	}
 	s.mu.Unlock()
-	if err := s.await(ctx, up, func() (bool, error) { return up.whole(), nil }); err != nil {
+	if err := s.arrive(ctx, up, from, up.files); err != nil {
 		return err
 	}
 	if up.manifest {
@@ -181,6 +187,24 @@ func (c *call) importUpload(ctx context.Context, t *vappTemplate) error {
 		}
 	}
 	return c.importEnvelope(ctx, t, e)
+}
+
+// arrive returns when files of an upload are there.
+func (s *Server) arrive(ctx context.Context, up *transfer, from *remote, files []*transferFile) error {
+	if from == nil {
+		return s.await(ctx, up, func() (bool, error) {
+			return !slices.ContainsFunc(files, func(f *transferFile) bool { return !f.done }), nil
+		})
+	}
+	for _, f := range files {
+		if f.done {
+			continue
+		}
+		if err := from.get(ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var manifestLine = regexp.MustCompile(`^(SHA1|SHA256|SHA512)\s*\(([^)]*)\)\s*=\s*([0-9a-fA-F]+)\s*$`)

@@ -30,9 +30,10 @@ func (s *Server) vdcAdminLinks(v *vdc) []*node {
 	if v.enabled {
 		out = append(out, link("disable", href+"/action/disable", ""))
 	} else {
-		out = append(out, link("enable", href+"/action/enable", ""), link("remove", href, ""))
+		out = append(out, link("enable", href+"/action/enable", ""))
 	}
-	return append(out, link("edit", href+"/vdcStorageProfiles", mediaAdmin+"updateVdcStorageProfiles+xml"),
+	// Clients delete by a document from before it was disabled.
+	return append(out, link("remove", href, ""), link("edit", href+"/vdcStorageProfiles", mediaAdmin+"updateVdcStorageProfiles+xml"),
 		link("down", href+"/computePolicies", mediaVCloud+"vdcComputePolicyReferences+xml"))
 }
 
@@ -50,7 +51,7 @@ func (c *call) addAdminPart(d *node, v *vdc) {
 	if c.provider() && v.status == vdcReady {
 		add(d, add(el("ResourcePoolRefs"), s.vimObject("vmext:VimObjectRef", v.vc, v.pool.Value, "RESOURCE_POOL")))
 	}
-	add(d, boolean("UsesFastProvisioning", v.fast), boolean("OverCommitAllowed", v.overCommit), boolean("VmDiscoveryEnabled", s.discovers(v)))
+	add(d, boolean("UsesFastProvisioning", v.fast), boolean("OverCommitAllowed", v.overCommit), opt("VmDiscoveryEnabled", v.discovery))
 	if v.model == "Flex" {
 		add(d, boolean("IsElastic", v.elastic), boolean("IncludeMemoryOverhead", v.overhead))
 	}

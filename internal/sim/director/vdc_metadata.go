@@ -8,6 +8,12 @@ func vdcMetadataRoutes() []route {
 	for _, kind := range []string{"vdc", "providervdc", "vdcStorageProfile", "pvdcStorageProfile", "network"} {
 		out = append(out, metadataRoutes("admin/"+kind+"/{id}")...)
 	}
+	// Users only read it.
+	for _, kind := range []string{"org", "vdc", "vdcStorageProfile", "network"} {
+		at := "GET /api/" + kind + "/{id}/metadata"
+		out = append(out, route{pattern: at, handle: (*call).getMetadata}, route{pattern: at + "/{key}", handle: (*call).getMetadataValue},
+			route{pattern: at + "/{domain}/{key}", handle: (*call).getMetadataValue})
+	}
 	return out
 }
 

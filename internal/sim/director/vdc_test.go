@@ -310,5 +310,17 @@ func TestMetadataOfWhatAdministratorsChange(t *testing.T) {
 		u.run(http.MethodDelete, p+"/metadata/k", "", "")
 	}
 	ada.run(http.MethodPut, vdc+"/metadata/k", typ, body)
+	plain := strings.Replace(vdc, "/admin/", "/", 1) + "/metadata/k"
+	if got := textAt(bob.get(plain), "./TypedValue/Value"); got != "v" {
+		t.Errorf("in the user's view: %q", got)
+	}
+	ada.want(http.StatusMethodNotAllowed, http.MethodPut, plain, typ, body)
+	network := ada.get("/api/vdc/"+c.vdc).FindElement("./AvailableNetworks/Network").SelectAttrValue("href", "")
+	u.run(http.MethodPut, strings.Replace(network, "/api/", "/api/admin/", 1)+"/metadata/k", typ, body)
+	for _, key := range []string{"k", "GENERAL/k"} {
+		if got := textAt(bob.get(network+"/metadata/"+key), "./TypedValue/Value"); got != "v" {
+			t.Errorf("%s of a network: %q", key, got)
+		}
+	}
 	ada.want(http.StatusForbidden, http.MethodPut, profile+"/metadata/k", typ, body)
 }

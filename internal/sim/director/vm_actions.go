@@ -37,15 +37,37 @@ func (c *call) onVM(name, operation string, check func(*vm) error, work func(con
 	})), nil
 }
 
-// consolidate merges what snapshots left behind.
+// consolidate merges what snapshots left behind, and makes a linked clone a VM
+// that lies on nothing (Tenant Guide, "Consolidate a Virtual Machine").
 func (c *call) consolidate() (*answer, error) {
-	return c.onVM("vappConsolidateVm", "Consolidating Virtual Machine", nil, func(ctx context.Context, obj *object.VirtualMachine, _ *vm) error {
+	return c.onVM("vappConsolidateVm", "Consolidating Virtual Machine", nil, func(ctx context.Context, obj *object.VirtualMachine, m *vm) error {
 		res, err := vim.ConsolidateVMDisks_Task(ctx, obj.Client(), &types.ConsolidateVMDisks_Task{This: obj.Reference()})
 		if err != nil {
 			return err
 		}
-		return object.NewTask(obj.Client(), res.Returnval).Wait(ctx)
+		if err := object.NewTask(obj.Client(), res.Returnval).Wait(ctx); err != nil {
+			return err
+		}
+		return unlink(ctx, m.vc, obj)
 	})
+}
+
+// unlink merges the chains of a VM's disks, each where it is.
+func unlink(ctx context.Context, vc *vcenter, obj *object.VirtualMachine) error {
+	got, err := vc.read(ctx, []string{obj.Reference().Value})
+	if err != nil {
+		return err
+	}
+	f := got[obj.Reference().Value]
+	if f == nil || f.chain < 2 || f.snapshots > 0 {
+		return nil
+	}
+	spec := types.VirtualMachineRelocateSpec{DiskMoveType: string(types.VirtualMachineRelocateDiskMoveOptionsMoveAllDiskBackingsAndConsolidate)}
+	for key, store := range f.diskStores {
+		spec.Disk = append(spec.Disk, types.VirtualMachineRelocateSpecDiskLocator{DiskId: key, Datastore: store})
+	}
+	t, err := obj.Relocate(ctx, spec, types.VirtualMachineMovePriorityDefaultPriority)
+	return await(ctx, t, err)
 }
 
 func (c *call) customizeNext() (*answer, error) {
@@ -115,7 +137,7 @@ func (c *call) checkCompliance() (*answer, error) {
 
 func (c *call) compliance(m *vm) (string, *node) {
 	d := add(el("ComplianceResult"), text("ComplianceStatus", "COMPLIANT"))
-	return mediaVCloud + "vm.complianceResult", add(d, opt("ComplianceCheckTime", stamp(m.checked)))
+	return "application/vnd.vmware.vm.complianceResult", add(d, opt("ComplianceCheckTime", stamp(m.checked)))
 }
 
 // reload reads a VM from vCenter anew, as every request does here.

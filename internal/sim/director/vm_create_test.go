@@ -206,6 +206,17 @@ func TestHardwareSections(t *testing.T) {
 			t.Errorf("got %s", got)
 		}
 	})
+	t.Run("items are text that can be taken out", func(t *testing.T) {
+		for _, it := range u.get(hw).FindElements("./Item") {
+			for _, e := range it.ChildElements() {
+				for _, a := range e.Attr {
+					if a.Space != "" && a.Space != "xmlns" && a.Space != "ovf" && e.SelectAttr("xmlns:"+a.Space) == nil {
+						t.Errorf("%s: the prefix of %s is declared elsewhere", e.Tag, a.FullKey())
+					}
+				}
+			}
+		}
+	})
 	t.Run("what was read is put back", func(t *testing.T) {
 		before := u.get(hw)
 		u.run(http.MethodPut, hw, vcloud+"virtualHardwareSection+xml", write(before))

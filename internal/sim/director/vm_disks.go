@@ -57,7 +57,7 @@ func (c *call) planDisks(m *vm, wishes []diskWish, p *vmPlan) error {
 		return nil
 	}
 	if m.facts != nil && m.facts.snapshots > 0 {
-		return badRequest("The disks of VM %q cannot be changed: it has snapshots.", m.name)
+		return badRequest(frozenDisks, m.name)
 	}
 	if m.state() == stateSuspended {
 		return invalidState("The disks of VM %q cannot be changed: it is suspended.", m.name)
@@ -67,6 +67,8 @@ func (c *call) planDisks(m *vm, wishes []diskWish, p *vmPlan) error {
 	p.set(func(s *types.VirtualMachineConfigSpec) { s.DeviceChange = append(s.DeviceChange, ch.changes...) })
 	return nil
 }
+
+const frozenDisks = "The disks of VM %q cannot be modified while the virtual machine has snapshots."
 
 func changeRank(b types.BaseVirtualDeviceConfigSpec) int {
 	s := b.GetVirtualDeviceConfigSpec()
@@ -165,6 +167,9 @@ func (ch *diskChange) keep(w diskWish, old *types.VirtualDisk) error {
 	case w.sizeMB > now:
 		if err := m.coldIDE(old, "resized"); err != nil {
 			return err
+		}
+		if _, files := backing(old); files > 1 { // of a linked clone, say: it must be consolidated first
+			return badRequest(frozenDisks, m.name)
 		}
 		d.CapacityInKB, d.CapacityInBytes, changed = w.sizeMB<<10, w.sizeMB<<20, true
 	}

@@ -119,7 +119,7 @@ func (c *call) vmLinks(m *vm) []*node {
 	return append(out, link("edit", href, mediaVCloud+"vm+xml"), link("remove", href, ""),
 		link("down", href+"/metadata", mediaVCloud+"metadata+xml"),
 		link("down", href+"/productSections/", mediaVCloud+"productSections+xml"),
-		link("down", href+"/complianceResult", mediaVCloud+"vm.complianceResult+xml"),
+		link("down", href+"/complianceResult", "application/vnd.vmware.vm.complianceResult+xml"),
 		link("customizeAtNextPowerOn", href+"/action/customizeAtNextPowerOn", ""),
 		link("snapshot:create", href+"/action/createSnapshot", mediaVCloud+"createSnapshotParams+xml"),
 		link("snapshot:revertToCurrent", href+"/action/revertToCurrentSnapshot", ""),

@@ -29,10 +29,17 @@ func TestMediaInADrive(t *testing.T) {
 	if got := textAt(e, "./VmSpecSection/MediaSection/MediaSettings/MediaState"); got != "SERVER" {
 		t.Errorf("state: got %s", got)
 	}
+	drive := func() string { return textAt(u.get(href), ".//Item[ResourceType='15']/ResourceSubType") }
+	if got := drive(); got != "vmware.cdrom.iso" {
+		t.Errorf("with an image the drive is %q", got)
+	}
 	u.want(http.StatusBadRequest, http.MethodPost, href+"/media/action/insertMedia", typ, params(iso))
 	u.run(http.MethodPost, href+"/media/action/ejectMedia", typ, params(iso))
 	if u.get(href).FindElement("./VmSpecSection/MediaSection/MediaSettings/MediaImage") != nil {
 		t.Error("it is still there")
+	}
+	if got := drive(); got != "vmware.cdrom.remoteatapi" {
+		t.Errorf("empty, the drive is %q", got)
 	}
 	t.Run("as hardware", func(t *testing.T) {
 		list := func(id, in string) string {

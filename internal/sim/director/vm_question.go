@@ -34,7 +34,7 @@ func (c *call) question() (*answer, error) {
 	d := add(el("VmPendingQuestion", "href", href, "type", typ+"+xml"), link("up", c.s.vmHref(m), mediaVCloud+"vm+xml"),
 		link("answer", href+"/action/answer", mediaVCloud+"vmPendingAnswer+xml"), text("Question", q.Text), text("QuestionId", q.Id))
 	for _, ch := range q.Choice.ChoiceInfo {
-		e := ch.(types.BaseElementDescription).GetElementDescription()
+		e := ch.GetElementDescription()
 		add(d, add(el("Choices"), text("Id", e.Key), text("Text", or(e.Summary, e.Label))))
 	}
 	return ok(typ, d), nil
@@ -56,7 +56,7 @@ func (c *call) answerQuestion() (*answer, error) {
 	}
 	choice, known := value(doc, "ChoiceId"), false
 	for _, ch := range q.Choice.ChoiceInfo {
-		known = known || ch.(types.BaseElementDescription).GetElementDescription().Key == choice
+		known = known || ch.GetElementDescription().Key == choice
 	}
 	if value(doc, "QuestionId") != q.Id || !known {
 		return nil, badRequest("%q is no answer to the question %q of VM %q.", choice, q.Id, m.name)

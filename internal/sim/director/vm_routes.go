@@ -16,6 +16,7 @@ func vmRoutes() []route {
 		{pattern: "PUT " + vapp + "virtualHardwareSection", handle: (*call).putHardware, takes: mediaVCloud + "virtualHardwareSection"},
 		{pattern: "PUT " + vapp + "virtualHardwareSection/{part}", handle: (*call).putHardwareItems, takes: "?"},
 		{pattern: "PUT " + vapp + "bootOptions", handle: (*call).putBoot, takes: mediaVCloud + "bootOptionsSection"},
+		{pattern: "POST " + vapp + "action/bootOptions", handle: (*call).putBoot, takes: mediaVCloud + "bootOptionsSection"},
 		do("action/upgradeHardwareVersion", "", (*call).upgradeHardware),
 		do("action/enableNestedHypervisor", "", func(c *call) (*answer, error) { return c.nesting(true) }),
 		do("action/disableNestedHypervisor", "", func(c *call) (*answer, error) { return c.nesting(false) }),

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -153,13 +154,13 @@ func TestTheLogKeepsTheLastCalls(t *testing.T) {
 }
 
 // server serves "0123456789" under the rules of s and counts what it did.
-func server(t *testing.T, s *Set) (url string, client *http.Client, done *int) {
-	done = new(int)
+func server(t *testing.T, s *Set) (url string, client *http.Client, done *atomic.Int64) {
+	done = new(atomic.Int64)
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := Call{Service: VCD, Operation: r.Method}
 		s.Serve(w, r, &c, func(w http.ResponseWriter, h *Hit) { http.Error(w, h.Message, h.Status) },
 			func(w http.ResponseWriter, _ *http.Request) {
-				*done++
+				done.Add(1)
 				_, _ = io.WriteString(w, "0123456789")
 			})
 	}))
@@ -174,7 +175,7 @@ func TestEffectsOnTheWire(t *testing.T) {
 		status int
 		body   string
 		cut    bool // the connection ends early
-		done   int
+		done   int64
 	}{
 		"a refusal does not do the work":         {Effect{Status: 503, Message: "busy", RetryAfter: Duration(1500 * time.Millisecond)}, 503, "busy\n", false, 0},
 		"a late refusal does it":                 {Effect{Status: 503, Message: "busy", After: true}, 503, "busy\n", false, 1},
@@ -202,8 +203,8 @@ func TestEffectsOnTheWire(t *testing.T) {
 					t.Errorf("Retry-After: %q", res.Header.Get("Retry-After"))
 				}
 			}
-			if status != c.status || string(body) != c.body || (err != nil) != c.cut || *done != c.done {
-				t.Errorf("got %d %q, %v, done %d times; want %+v", status, body, err, *done, c)
+			if status != c.status || string(body) != c.body || (err != nil) != c.cut || done.Load() != c.done {
+				t.Errorf("got %d %q, %v, done %d times; want %+v", status, body, err, done.Load(), c)
 			}
 		})
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/beevik/etree"
+
+	"github.com/vappvault/vappvault/internal/sim/wellformed"
 )
 
 // ErrInvalid is what all errors of Parse are.
@@ -19,8 +21,11 @@ func invalid(format string, args ...any) error {
 
 // Parse reads a descriptor.
 func Parse(text []byte) (*Envelope, error) {
+	if err := wellformed.Check(text); err != nil {
+		return nil, invalid("it is not well-formed: %v", err)
+	}
 	doc := etree.NewDocument()
-	doc.ReadSettings.Entity = map[string]string{}
+	doc.ReadSettings.Entity, doc.ReadSettings.CharsetReader = map[string]string{}, wellformed.Charset
 	if err := doc.ReadFromBytes(text); err != nil || doc.Root() == nil {
 		return nil, invalid("it is not well-formed: %v", err)
 	}

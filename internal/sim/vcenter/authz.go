@@ -47,7 +47,7 @@ func (s *Server) methodToggle(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method != http.MethodPost || r.URL.Path != s.url.Path {
 		return false
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, 64<<20))
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxSOAP))
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	if err != nil || !bytes.Contains(body, []byte("ableMethods")) {
 		return false

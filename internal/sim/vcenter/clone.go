@@ -26,6 +26,8 @@ type cloning struct {
 const (
 	moveNewChild  = string(types.VirtualMachineRelocateDiskMoveOptionsCreateNewChildDiskBacking)
 	moveChildMost = string(types.VirtualMachineRelocateDiskMoveOptionsMoveChildMostDiskBacking)
+
+	moveConsolidate = string(types.VirtualMachineRelocateDiskMoveOptionsMoveAllDiskBackingsAndConsolidate)
 )
 
 // clone makes a copy of a VM: with flat disks of its own, or, as a linked

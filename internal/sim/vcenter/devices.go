@@ -144,8 +144,29 @@ func newKeys(current []types.BaseVirtualDevice, specs []types.BaseVirtualDeviceC
 			if to, ok := moved[d.ControllerKey]; ok {
 				d.ControllerKey = to
 			}
+			if _, isDrive := spec.Device.(*types.VirtualCdrom); isDrive && d.Key <= 0 {
+				d.Key = driveKey(d, taken)
+			}
 		}
 	}
+}
+
+// driveKey is the key that vSphere derives from a CD drive's slot. Controllers'
+// keys say what they are: there are IDE and SATA ones.
+func driveKey(d *types.VirtualDevice, taken map[int32]bool) int32 {
+	var unit int32
+	if d.UnitNumber != nil {
+		unit = *d.UnitNumber
+	}
+	key := 3000 + (d.ControllerKey-200)*2 + unit
+	if d.ControllerKey >= 15000 {
+		key = 16000 + (d.ControllerKey-15000)*30 + unit
+	}
+	for taken[key] {
+		key++
+	}
+	taken[key] = true
+	return key
 }
 
 // backing describes a disk file and those below it.

@@ -209,13 +209,16 @@ func TestClonesHaveTheirOwnContent(t *testing.T) {
 	at := where(t, c)
 	res := done2(t)(vm.Clone(context.Background(), at.folder, "copy", types.VirtualMachineCloneSpec{}))
 	copied := object.NewVirtualMachine(c.Client, res.(types.ManagedObjectReference))
-	if drives := object.VirtualDeviceList(props(t, copied).Config.Hardware.Device).SelectByType((*types.VirtualCdrom)(nil)); len(drives) != 1 {
-		t.Errorf("%d CD drives", len(drives))
-	}
 	write(t, guest(t, s, vm, 0), 77, random(10))
 	reads(t, guest(t, s, copied, 0), 77, content)
 	if d := disks(props(t, copied).Config.Hardware.Device)[0]; flat(d).FileName != "[ds1] copy/copy.vmdk" || flat(d).Parent != nil {
 		t.Errorf("got file %s", flat(d).FileName)
+	}
+	for _, m := range []*object.VirtualMachine{vm, copied} {
+		if cds := object.VirtualDeviceList(props(t, m).Config.Hardware.Device).SelectByType((*types.VirtualCdrom)(nil)); len(cds) != 1 ||
+			cds[0].GetVirtualDevice().Key != 3002 {
+			t.Errorf("%s: got the CD drives %v, want the first of the second IDE controller", m.Reference().Value, cds)
+		}
 	}
 }
 

@@ -20,6 +20,9 @@ import (
 
 // ServeHTTP answers a call as the rules of Config.Rules have it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !readSOAP(w, r) {
+		return
+	}
 	s.serveRuled(w, r, s.cfg.Label, s.dispatch)
 }
 
@@ -52,9 +55,6 @@ func (s *Server) serveRuled(w http.ResponseWriter, r *http.Request, label string
 func isFolder(r *http.Request) bool {
 	return r.URL.Path == "/folder" || strings.HasPrefix(r.URL.Path, "/folder/")
 }
-
-// maxSOAP bounds a request's body, in bytes.
-const maxSOAP = 64 << 20
 
 // peek reads the method and the object of a SOAP call, and leaves the body to
 // be read again.

@@ -27,6 +27,7 @@ type storageMove struct {
 	disks map[int32]dsPath // new folders, of the disks that move
 	thin  map[int32]bool   // disks that change their provisioning
 	made  map[*layer]*layer
+	flat  bool // what a disk lies on is merged into it
 
 	old   []*layer // what has been copied
 	stale []string // files of the old home, in the host's file system
@@ -45,6 +46,8 @@ func (s *Server) datastoreNamed(ref types.ManagedObjectReference) (string, error
 // planMove works out what of a VM a spec moves; it is nil when nothing does.
 func (s *Server) planMove(ctx *simulator.Context, vs *vmState, vm *simulator.VirtualMachine, spec *types.VirtualMachineRelocateSpec) (*storageMove, error) {
 	m := &storageMove{s: s, vs: vs, vm: vm, disks: map[int32]dsPath{}, thin: map[int32]bool{}, made: map[*layer]*layer{}}
+	// The disks of a VM with snapshots stay the chains that these need.
+	m.flat = spec.DiskMoveType == moveConsolidate && len(vs.snaps) == 0
 	var err error
 	ctx.WithLock(vm, func() { m.home, err = parseDS(vm.Config.Files.VmPathName) })
 	if err != nil {
@@ -80,7 +83,7 @@ func (s *Server) planMove(ctx *simulator.Context, vs *vmState, vm *simulator.Vir
 		if d == nil {
 			return nil, refuse(&types.InvalidArgument{InvalidProperty: "spec.disk.diskId"}, "disk %d: not found", key)
 		}
-		if thin, ok := m.thin[key]; name == d.top.file.datastore && (!ok || thin == d.top.root().thin) {
+		if thin, ok := m.thin[key]; name == d.top.file.datastore && (!ok || thin == d.top.root().thin) && !(m.flat && d.top.parent != nil) {
 			continue
 		}
 		m.disks[key] = dsPath{name, m.to.dir().path}
@@ -191,7 +194,7 @@ func (m *storageMove) copyChain(l *layer, dir dsPath, key int32) (*layer, error)
 		return c, nil
 	}
 	var parent *layer
-	if l.parent != nil {
+	if l.parent != nil && !m.flat {
 		var err error
 		if parent, err = m.copyChain(l.parent, dir, key); err != nil {
 			return nil, err

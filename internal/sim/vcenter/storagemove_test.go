@@ -199,6 +199,20 @@ func TestLinkedClonesShareTheirBase(t *testing.T) {
 	done(t, task, err)
 	reads(t, guest(t, s, kid, 0), 0, a)
 	reads(t, guest(t, s, kid, 0), 3*mib, b)
+	// Consolidated where it is, another clone lies on nothing.
+	whole, err := clone(kid, at, "whole", types.VirtualMachineCloneSpec{Location: types.VirtualMachineRelocateSpec{DiskMoveType: "moveChildMostDiskBacking"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := disks(props(t, whole).Config.Hardware.Device)[0]
+	task, err = whole.Relocate(ctx, types.VirtualMachineRelocateSpec{DiskMoveType: "moveAllDiskBackingsAndConsolidate", Disk: []types.VirtualMachineRelocateSpecDiskLocator{
+		{DiskId: own.Key, Datastore: *flat(own).Datastore}}}, types.VirtualMachineMovePriorityDefaultPriority)
+	done(t, task, err)
+	if d := flat(disks(props(t, whole).Config.Hardware.Device)[0]); d.Parent != nil || !strings.HasPrefix(d.FileName, "[ds1] whole/") {
+		t.Errorf("got backing %+v", d)
+	}
+	reads(t, guest(t, s, whole, 0), 0, a)
+	reads(t, guest(t, s, whole, 0), 2*mib, b)
 	if err := s.PowerOn(kid.Reference().Value); err != nil {
 		t.Fatal(err)
 	}
