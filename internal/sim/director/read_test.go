@@ -62,7 +62,7 @@ func TestEveryDocumentOfTheReadSideIsValid(t *testing.T) {
 		for _, p := range paths {
 			u.get(p)
 		}
-		for _, q := range []string{"vApp", "vm", "orgVdc", "organization", "user", "orgVdcNetwork", "orgVdcStorageProfile", "task"} {
+		for _, q := range []string{"vApp", "vm", "orgVdc", "user", "orgVdcNetwork", "orgVdcStorageProfile", "task"} {
 			u.get("/api/query?type=" + q + "&format=records")
 		}
 		for _, q := range []string{"adminVApp", "adminVM", "adminOrgVdc", "adminUser", "adminOrgVdcStorageProfile", "adminTask", "virtualCenter", "datastore"} {
