@@ -45,7 +45,7 @@ func TestEveryDocumentOfTheReadSideIsValid(t *testing.T) {
 			paths = append(paths, p.SelectAttrValue("href", ""))
 		}
 		if name != "bob@acme" {
-			paths = append(paths, "/api/admin", "/api/admin/org/"+c.acme, "/api/admin/org/"+c.acme+"/settings", "/api/admin/org/"+c.acme+"/settings/general",
+			paths = append(paths, "/api/query?type=organization&format=records", "/api/admin", "/api/admin/org/"+c.acme, "/api/admin/org/"+c.acme+"/settings", "/api/admin/org/"+c.acme+"/settings/general",
 				"/api/admin/org/"+c.acme+"/settings/vAppLeaseSettings", "/api/admin/vdc/"+c.vdc)
 			for _, r := range u.get("/api/admin/org/" + c.acme).FindElements("./Users/UserReference") {
 				paths = append(paths, r.SelectAttrValue("href", ""))
