@@ -82,6 +82,7 @@ type Plan struct {
 	Conflicts []Conflict `json:"conflicts,omitempty"`
 
 	live     *vcd.VApp
+	inOrg    int               // VMs that the org has at least
 	profiles map[string]string // storage profiles of the VDC: name -> href
 	taken    map[string]int64  // bytes that the plan puts on a datastore, by moref
 }
@@ -164,7 +165,7 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 		return nil, err
 	}
 	for _, step := range []func(context.Context, *Deps, *Plan, *restorepoint.Point) error{
-		planPlace, planVApp, planNetworks, planPeople, planVMs,
+		planPlace, planVApp, planNetworks, planPeople, planVMs, planQuota,
 	} {
 		if err := step(ctx, &d, p, point); err != nil {
 			return nil, err
@@ -262,6 +263,9 @@ func planVApp(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) 
 		return fmt.Errorf("list vApps: %w", err)
 	}
 	for _, v := range vapps {
+		if v.OrgID == p.Org.ID {
+			p.inOrg += v.VMCount
+		}
 		switch {
 		case p.Mode == ModeMissing && v.ID == point.VApp.ID:
 			p.conflict(object, "", "still exists: overwrite it (--overwrite) or restore it by another name (--as)")
@@ -322,6 +326,29 @@ func planPeople(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) er
 		return fmt.Errorf("user %s: %w", name, err)
 	}
 	p.Owner = restorepoint.Ref{ID: user.ID, Name: user.Name, Href: user.Href}
+	return nil
+}
+
+// planQuota refuses VMs that the org may not have. vCD counts those of
+// templates as well, and refuses itself where that makes the difference, when
+// the disks have been written.
+func planQuota(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) error {
+	more := 0
+	for _, vm := range p.VMs {
+		if vm.Action == Rebuild {
+			more++
+		}
+	}
+	if more == 0 || p.Mode == ModeOverwrite {
+		return nil
+	}
+	quota, err := d.VCD.StoredVMQuota(ctx, p.Org.ID)
+	if err != nil {
+		return fmt.Errorf("VM quota of organization %s: %w", p.Org.Name, err)
+	}
+	if quota > 0 && p.inOrg+more > quota {
+		p.conflict("organization "+p.Org.Name, "", "has %d VMs and a quota of %d: there is no room for %d more", p.inOrg, quota, more)
+	}
 	return nil
 }
 

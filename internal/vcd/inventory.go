@@ -43,6 +43,28 @@ func (c *Client) Orgs(ctx context.Context) ([]OrgRef, error) {
 	})
 }
 
+// StoredVMQuota is how many VMs an organization (URN) may have; 0 is any
+// number, or that the session may not know.
+func (c *Client) StoredVMQuota(ctx context.Context, orgID string) (int, error) {
+	if !c.provider {
+		return 0, nil
+	}
+	doc, err := c.Get(ctx, "/api/admin/org/"+UUID(orgID)+"/settings/general")
+	if IsForbidden(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	var e struct {
+		Quota int `xml:"StoredVmQuota"`
+	}
+	if err := parse(doc.Raw, "", &e); err != nil {
+		return 0, fmt.Errorf("settings of organization %s: %w", orgID, err)
+	}
+	return e.Quota, nil
+}
+
 // VDCs lists the organization VDCs that the session sees.
 func (c *Client) VDCs(ctx context.Context) ([]VDCRef, error) {
 	return collect(ctx, c, c.byRole("adminOrgVdc", "orgVdc"), "", func(r Record) (VDCRef, bool) {

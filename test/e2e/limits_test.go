@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/sim/cloud"
 )
 
 const (
@@ -115,5 +116,31 @@ func TestALeaseThatEndsDuringABackup(t *testing.T) {
 	if wiki := e.find("wiki"); wiki != nil {
 		e.tidy(wiki)
 	}
+	e.noOrphans()
+}
+
+// TestAQuotaThatARestoreWouldExceed restores into an org that has room for no
+// more VMs.
+func TestAQuotaThatARestoreWouldExceed(t *testing.T) {
+	inventory, err := cloud.Parse([]byte(strings.Replace(string(cloud.DefaultYAML()), "storedVMQuota: 60", "storedVMQuota: 4", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEnv(t, inventory)
+	point := e.backup(webShop)
+	want := e.sums(e.vapp("web-shop"))
+	var steps []string
+	_, err = e.app(func(s string) { steps = append(steps, s) }).Restore(t.Context(), app.RestoreRequest{Point: point.ID, As: "copy"})
+	if err == nil || !strings.Contains(strings.ToLower(err.Error()), "quota") {
+		t.Errorf("restore: %v", err)
+	}
+	if len(steps) > 0 {
+		t.Errorf("refused only after %q", steps)
+	}
+	if e.find("copy") != nil {
+		t.Error("a vApp is left")
+	}
+	e.tidy(e.vapp("web-shop"))
+	sameSums(t, e.sums(e.vapp("web-shop")), want)
 	e.noOrphans()
 }

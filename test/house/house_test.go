@@ -37,6 +37,7 @@ var simLayers = [][]string{
 	{"internal/sim/record"},
 	{"internal/sim/director", "internal/sim/vcenter"},
 	{"internal/sim/fault", "internal/sim/graph", "internal/sim/ovf", "internal/sim/vdisk"},
+	{"internal/sim/wellformed"},
 }
 
 // reserved are foreign packages that only some of ours may import.

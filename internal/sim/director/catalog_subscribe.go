@@ -161,7 +161,7 @@ func (c *call) synchronize(k *catalog) *task {
 		s.mu.Unlock()
 		for _, it := range items {
 			s.mu.Lock()
-			t.busy = append(t.busy, it.id)
+			t.busy = append(t.busy, it.id, it.entityID())
 			s.mu.Unlock()
 			if err := c.fetch(ctx, it); err != nil {
 				return err

@@ -23,7 +23,7 @@ func newLibrary(t *testing.T) *library {
 	l := &library{cloud: c, shelf: c.shelf()}
 	l.org = must(c.dir.AddOrg(director.OrgSpec{Name: "reader", Subscribe: true}))(t)
 	must(c.dir.AddUser(director.UserSpec{Org: "reader", Name: "zoe", Password: password, Role: director.RoleOrgAdmin}))(t)
-	must(c.dir.AddVDC(director.VDCSpec{Org: "reader", Name: "vdc r", ResourcePool: "vdc1-pool", StorageProfiles: []director.StorageProfileSpec{{Name: "any"}}}))(t)
+	must(c.dir.AddVDC(director.VDCSpec{Org: "reader", Name: "vdc r", ResourcePool: "vdc1-pool", Fast: true, StorageProfiles: []director.StorageProfileSpec{{Name: "any"}}}))(t)
 	l.ada, l.zoe = c.login("ada@acme"), c.login("zoe@reader")
 	l.publish("true")
 	path := textAt(l.ada.get("/api/admin/catalog/"+l.catalog), "./PublishExternalCatalogParams/catalogPublishedUrl")
@@ -124,6 +124,10 @@ func TestSubscribedCatalogs(t *testing.T) {
 		tpl := l.zoe.get(l.zoe.get("/api/query?type=vAppTemplate&filter=catalogName==copy").FindElement("./VAppTemplateRecord").SelectAttrValue("href", ""))
 		if children(tpl, "./Children/Vm") != 2 {
 			t.Error(write(tpl))
+		}
+		vm := strings.Replace(tpl.FindElement("./Children/Vm").SelectAttrValue("href", ""), l.dir.URL().String(), "", 1)
+		if n := textAt(l.login(adminName).get(vm), chainPath); n != "1" {
+			t.Errorf("its disks hang from the original's: chain %s", n)
 		}
 	})
 	t.Run("nothing else comes into it, nothing goes", func(t *testing.T) {

@@ -145,6 +145,28 @@ func TestInstantiate(t *testing.T) {
 			t.Error("no product section")
 		}
 	})
+	t.Run("VMs are as large as their items say", func(t *testing.T) {
+		vm := ada.get(s.path()).FindElement("./Children/Vm")
+		disk := textAt(vm, "./VirtualHardwareSection/Item[ResourceType='17']/InstanceID")
+		item := func(typ, id, quantity string) string {
+			return `<ovf:Item xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"><rasd:ElementName>e</rasd:ElementName><rasd:InstanceID>` +
+				id + `</rasd:InstanceID><rasd:ResourceType>` + typ + `</rasd:ResourceType><rasd:VirtualQuantity>` + quantity + `</rasd:VirtualQuantity></ovf:Item>`
+		}
+		sized := func(name, disk, bytes string) string {
+			return c.instantiate(name, source, `<SourcedItem><Source href="`+vm.SelectAttrValue("href", "")+`"/><InstantiationParams><ovf:VirtualHardwareSection><ovf:Info>x</ovf:Info>`+
+				item("3", "4", "2")+item("4", "5", "128")+item("17", disk, bytes)+
+				`</ovf:VirtualHardwareSection></InstantiationParams></SourcedItem>`+accept)
+		}
+		ada.want(http.StatusBadRequest, http.MethodPost, vdc, typ, sized("bad", disk, "0"))
+		ada.want(http.StatusBadRequest, http.MethodPost, vdc, typ, sized("bad", "first", "8388608"))
+		a := ada.made(ada.want(http.StatusCreated, http.MethodPost, vdc, typ, sized("by items", disk, "8388608")))
+		made := a.FindElement("./Children/Vm[@name='" + vm.SelectAttrValue("name", "") + "']")
+		for typ, want := range map[string]string{"3": "2", "4": "128", "17": "8388608"} {
+			if got := textAt(made, "./VirtualHardwareSection/Item[ResourceType='"+typ+"']/VirtualQuantity"); got != want {
+				t.Errorf("type %s: got %s, want %s", typ, got, want)
+			}
+		}
+	})
 	t.Run("it starts when it is not told to stay off", func(t *testing.T) {
 		body := strings.Replace(c.instantiate("running", source, accept), ` deploy="false" powerOn="false"`, "", 1)
 		a := ada.made(ada.want(http.StatusCreated, http.MethodPost, vdc, typ, body))

@@ -149,6 +149,11 @@ func TestLinksThatClientsFollow(t *testing.T) {
 			t.Errorf("the VDC has no link %s to its access control", rel)
 		}
 	}
+	for _, path := range []string{"/api/vdc/", "/api/admin/vdc/"} {
+		if u.get(path+c.vdc).FindElement("./Link[@rel='remove']") == nil {
+			t.Errorf("%s has no link to its end", path)
+		}
+	}
 	dan := c.login("dan@acme")
 	if dan.get("/api/vdc/"+c.vdc).FindElement("./Link[@type='application/vnd.vmware.vcloud.controlAccess+xml']") != nil {
 		t.Error("an author is offered the VDC's access control")

@@ -144,7 +144,7 @@ func (c *call) poolVMRecords() []*record {
 		for _, m := range a.vms {
 			r := &record{tag: "ResourcePoolVMRecord", vm: m, attrs: []string{"href", s.vmHref(m), "name", m.name, "containerName", a.name, "isDeployed", yes(m.deployed),
 				"isBusy", yes(s.occupied(a, m))}}
-			r.load = func() {
+			r.load = func(r *record) {
 				r.attrs = append(r.attrs, "status", stateNames[m.state()])
 				if m.seen.known {
 					name, _ := guestName(m.seen.guest)

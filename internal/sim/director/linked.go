@@ -35,9 +35,11 @@ type shadowVM struct {
 // of Virtual Machines"). Whether a body wants a linkedClone does not count.
 func (s *Server) copyVM(ctx context.Context, m, from *vm) error {
 	s.mu.Lock()
-	v, p := s.vdcs[m.vapp.vdc], s.profiles[m.profile]
+	v, p, t := s.vdcs[m.vapp.vdc], s.profiles[m.profile], m.vapp.template
+	// What comes from another catalog comes as a package.
+	fast := v.fast && (t == nil || t.item == nil || t.item.source == "")
 	s.mu.Unlock()
-	if !v.fast {
+	if !fast {
 		return s.clone(ctx, m, from.moref)
 	}
 	got, err := from.vc.read(ctx, []string{from.moref})

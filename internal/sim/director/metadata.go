@@ -2,6 +2,7 @@ package director
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -195,7 +196,8 @@ func (c *call) getMetadataValue() (*answer, error) {
 	}
 	i := meta.find(domain, c.path("key"))
 	if i < 0 || !c.visible((*meta)[i]) {
-		return nil, notFound("The metadata entry %q does not exist in domain %s.", c.path("key"), domain)
+		// As whatever else does not exist (pyvcloud's vdc_tests.py, catalog_tests.py).
+		return nil, refuse(http.StatusForbidden, "ACCESS_TO_RESOURCE_IS_FORBIDDEN", "The metadata entry %q does not exist in domain %s.", c.path("key"), domain)
 	}
 	e, href := (*meta)[i], c.metadataHref(href)
 	d := add(el("MetadataValue", "href", href+e.path(), "type", mediaVCloud+"metadata.value+xml"), link("up", href+"/metadata", mediaVCloud+"metadata+xml"))

@@ -1,6 +1,8 @@
 package director
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
@@ -289,6 +291,6 @@ func sorted[T interface{ order() int }](m map[string]T) []T {
 	for _, v := range m {
 		out = append(out, v)
 	}
-	sortBy(out, func(a, b T) bool { return a.order() < b.order() })
+	slices.SortFunc(out, func(a, b T) int { return cmp.Compare(a.order(), b.order()) })
 	return out
 }

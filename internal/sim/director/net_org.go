@@ -85,6 +85,9 @@ func (c *call) orgNetDoc(n *orgNet, admin bool) *node {
 		}
 		add(d, link("edit", change, mediaVCloud+"orgVdcNetwork+xml"), link("remove", change, ""), link("repair", change+"/action/reset", ""))
 	}
+	if c.provider() {
+		add(d, link("up", s.href("/api/admin/vdc/"+v.id), mediaAdmin+"vdc+xml"))
+	}
 	add(d, link("up", s.href("/api/vdc/"+v.id), mediaVCloud+"vdc+xml"), link("down", plain+"/metadata", mediaVCloud+"metadata+xml"),
 		link("down", href+"/allocatedAddresses/", mediaVCloud+"allocatedNetworkAddress+xml"),
 		text("Description", n.desc), s.tasksOn(n.id, false))

@@ -131,7 +131,7 @@ func (c *call) relationRecords() []*record {
 		r := &record{tag: "VAppOrgNetworkRelationRecord", vapp: n.vapp, attrs: []string{"href", s.vappHref(n.vapp), "name", n.vapp.name,
 			"org", s.href("/api/org/" + s.orgOf(n.vapp).id), "orgNetwork", s.href("/api/network/" + p.id), "orgNetworkName", p.name,
 			"configurationType", n.mode(), "ownerName", owner.name}}
-		r.load = func() { r.attrs = append(r.attrs, "status", stateNames[n.vapp.state()]) }
+		r.load = func(r *record) { r.attrs = append(r.attrs, "status", stateNames[n.vapp.state()]) }
 		out = append(out, r)
 	}
 	return out

@@ -228,7 +228,7 @@ func (c *call) vdcNode(v *vdc, admin bool) *node {
 	}
 	if admin && c.provider() {
 		add(d, s.vdcAdminLinks(v)...)
-	} else if !v.enabled && c.provider() {
+	} else if c.provider() {
 		add(d, link("remove", href, ""))
 	}
 	if c.orgAdmin(v.org) {

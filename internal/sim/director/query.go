@@ -16,8 +16,9 @@ type record struct {
 	tag   string
 	attrs []string // pairs; an empty value is left out
 	meta  metadata
-	fill  func() // makes attrs when they are first wanted; nil when they are there
-	load  func() // fills in what comes from vCenter; nil when nothing does
+	fill  func(*record) // makes attrs when they are first wanted; nil when they are there
+	load  func(*record) // fills in what comes from vCenter; nil when nothing does
+	call  *call         // that they are made for
 	vm    *vm
 	vapp  *vapp
 }
@@ -26,7 +27,7 @@ type record struct {
 func (r *record) full() *record {
 	if f := r.fill; f != nil {
 		r.fill = nil
-		f()
+		f(r)
 	}
 	return r
 }
@@ -168,7 +169,7 @@ func (c *call) queryType(name string) (*answer, error) {
 		return nil, badRequest("The page %d does not exist: there are %d.", p.number, p.last(len(recs)))
 	}
 	from, to := p.of(len(recs))
-	if err := c.loadRecords(recs[from:to], 0); err != nil {
+	if err := c.loadRecords(recs[from:to], lag(recs, pageAge)); err != nil {
 		return nil, err
 	}
 	d := c.queryResult(name, format, p, recs)
@@ -189,7 +190,7 @@ func (c *call) selectRecords(typ recordType) ([]*record, error) {
 	raw := c.query("filter")
 	for _, slow := range typ.slow {
 		if by == slow || strings.Contains(raw, slow) {
-			if err := c.loadRecords(recs, sightAge); err != nil {
+			if err := c.loadRecords(recs, lag(recs, sightAge)); err != nil {
 				return nil, err
 			}
 			break
@@ -261,9 +262,21 @@ func sortRecords(recs []*record, by string, desc bool) {
 	}
 }
 
+// lag is how old what is shown of records may be: nothing at all where they
+// are of few VMs, as much as age where they are of many.
+func lag(recs []*record, age time.Duration) time.Duration {
+	n := 0
+	for _, r := range recs {
+		if n += len(r.vms()); n > manyVMs {
+			return age
+		}
+	}
+	return 0
+}
+
 // loadRecords fills in what comes from vCenter, with one call for all VMs.
-// In a large installation only VMs that nobody has seen yet are asked for;
-// those that were seen longer ago than that are looked at afterwards.
+// With an age only VMs that nobody has seen yet are asked for; those that were
+// seen longer ago than that are looked at afterwards.
 func (c *call) loadRecords(recs []*record, age time.Duration) error {
 	seen := map[*vm]bool{}
 	var vms []*vm
@@ -278,7 +291,7 @@ func (c *call) loadRecords(recs []*record, age time.Duration) error {
 			}
 		}
 	}
-	if len(vms) > manyVMs && age > 0 {
+	if age > 0 {
 		vms = c.s.revisit(vms, age)
 	}
 	if len(vms) > 0 {
@@ -288,7 +301,7 @@ func (c *call) loadRecords(recs []*record, age time.Duration) error {
 	}
 	for _, r := range recs {
 		if r.full().load != nil {
-			r.load()
+			r.load(r)
 			r.load = nil
 		}
 	}

@@ -45,7 +45,7 @@ func TestEveryDocumentOfTheReadSideIsValid(t *testing.T) {
 			paths = append(paths, p.SelectAttrValue("href", ""))
 		}
 		if name != "bob@acme" {
-			paths = append(paths, "/api/admin", "/api/admin/org/"+c.acme, "/api/admin/org/"+c.acme+"/settings", "/api/admin/org/"+c.acme+"/settings/general",
+			paths = append(paths, "/api/query?type=organization&format=records", "/api/admin", "/api/admin/org/"+c.acme, "/api/admin/org/"+c.acme+"/settings", "/api/admin/org/"+c.acme+"/settings/general",
 				"/api/admin/org/"+c.acme+"/settings/vAppLeaseSettings", "/api/admin/vdc/"+c.vdc)
 			for _, r := range u.get("/api/admin/org/" + c.acme).FindElements("./Users/UserReference") {
 				paths = append(paths, r.SelectAttrValue("href", ""))
@@ -62,7 +62,7 @@ func TestEveryDocumentOfTheReadSideIsValid(t *testing.T) {
 		for _, p := range paths {
 			u.get(p)
 		}
-		for _, q := range []string{"vApp", "vm", "orgVdc", "organization", "user", "orgVdcNetwork", "orgVdcStorageProfile", "task"} {
+		for _, q := range []string{"vApp", "vm", "orgVdc", "user", "orgVdcNetwork", "orgVdcStorageProfile", "task"} {
 			u.get("/api/query?type=" + q + "&format=records")
 		}
 		for _, q := range []string{"adminVApp", "adminVM", "adminOrgVdc", "adminUser", "adminOrgVdcStorageProfile", "adminTask", "virtualCenter", "datastore"} {

@@ -19,10 +19,11 @@ func (c *call) vappRecords() []*record {
 }
 
 func (c *call) vappRecord(a *vapp) *record {
-	r := &record{meta: a.meta, vapp: a}
-	r.fill = func() { c.fillVApp(r, a) }
-	r.load = func() { loadVApp(r, a) }
-	return r
+	return &record{
+		meta: a.meta, vapp: a, call: c,
+		fill: func(r *record) { r.call.fillVApp(r, r.vapp) },
+		load: func(r *record) { loadVApp(r, r.vapp) },
+	}
 }
 
 func (c *call) fillVApp(r *record, a *vapp) {
@@ -71,10 +72,11 @@ func (c *call) vmRecords() []*record {
 }
 
 func (c *call) vmRecord(m *vm) *record {
-	r := &record{meta: m.meta, vm: m}
-	r.fill = func() { c.fillVM(r, m) }
-	r.load = func() { c.loadVM(r, m) }
-	return r
+	return &record{
+		meta: m.meta, vm: m, call: c,
+		fill: func(r *record) { r.call.fillVM(r, r.vm) },
+		load: func(r *record) { r.call.loadVM(r, r.vm) },
+	}
 }
 
 func (c *call) fillVM(r *record, m *vm) {

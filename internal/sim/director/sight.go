@@ -73,14 +73,16 @@ func (f *facts) sight() sight {
 }
 
 // A real installation answers queries from its own database, which follows the
-// vCenters' changes; asking for tens of thousands of VMs takes half a minute. So
-// a filter or an order over so many VMs goes by what is known, looks at VMs that
-// were not seen lately in the background, and only the page that is shown is
-// asked for at once.
+// vCenters' changes within seconds; asking for tens of thousands of VMs takes
+// half a minute. So a query over many VMs goes by what is known, and has VMs that
+// were not seen lately looked at in the background: those of the page that is
+// shown soon, all that a filter or an order is over now and then.
 const (
 	manyVMs    = 1000
 	sightAge   = 5 * time.Minute
+	pageAge    = 10 * time.Second
 	sightBatch = 500
+	followRest = 2 * time.Second
 )
 
 // revisit returns the VMs that nobody has seen yet, and has those looked at in
@@ -100,19 +102,27 @@ func (s *Server) revisit(vms []*vm, age time.Duration) (strangers []*vm) {
 		return strangers
 	}
 	s.following = true
-	s.work.Add(1)
-	go func() {
-		defer s.work.Done()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for batch := range slices.Chunk(stale, sightBatch) {
-			if s.glance(s.ctx, batch...) != nil {
-				break // the next query tries again
-			}
-		}
-		s.following = false
-	}()
+	s.work.Go(func() { s.lookAgain(stale) })
 	return strangers
+}
+
+// lookAgain looks at VMs, and then rests: whoever reads page after page would have
+// it look at all there are without an end.
+func (s *Server) lookAgain(vms []*vm) {
+	s.mu.Lock()
+	for batch := range slices.Chunk(vms, sightBatch) {
+		if s.glance(s.ctx, batch...) != nil {
+			break // the next query tries again
+		}
+	}
+	s.mu.Unlock()
+	select {
+	case <-s.ctx.Done():
+	case <-time.After(followRest):
+	}
+	s.mu.Lock()
+	s.following = false
+	s.mu.Unlock()
 }
 
 // glanceProps is what lists show and what changes without vCD's doing it. Disks

@@ -30,9 +30,10 @@ func (s *Server) vdcAdminLinks(v *vdc) []*node {
 	if v.enabled {
 		out = append(out, link("disable", href+"/action/disable", ""))
 	} else {
-		out = append(out, link("enable", href+"/action/enable", ""), link("remove", href, ""))
+		out = append(out, link("enable", href+"/action/enable", ""))
 	}
-	return append(out, link("edit", href+"/vdcStorageProfiles", mediaAdmin+"updateVdcStorageProfiles+xml"),
+	// Clients delete by a document from before it was disabled.
+	return append(out, link("remove", href, ""), link("edit", href+"/vdcStorageProfiles", mediaAdmin+"updateVdcStorageProfiles+xml"),
 		link("down", href+"/computePolicies", mediaVCloud+"vdcComputePolicyReferences+xml"))
 }
 

@@ -141,7 +141,7 @@ func TestMetadata(t *testing.T) {
 	t.Run("a key and its domain are deleted", func(t *testing.T) {
 		u.run(http.MethodDelete, p+"/backup", "", "")
 		u.run(http.MethodDelete, p+"/SYSTEM/shown", "", "")
-		u.want(http.StatusNotFound, http.MethodGet, p+"/backup", "", "")
+		u.want(http.StatusForbidden, http.MethodGet, p+"/backup", "", "")
 		u.want(http.StatusNotFound, http.MethodDelete, p+"/SYSTEM/shown", "", "")
 	})
 	t.Run("values are of their types", func(t *testing.T) {

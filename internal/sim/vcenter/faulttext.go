@@ -30,7 +30,8 @@ var (
 // A faultWriter gives faults their text.
 type faultWriter struct {
 	http.ResponseWriter
-	failed bool
+	version string // SOAPAction of the request
+	failed  bool
 }
 
 func (w *faultWriter) WriteHeader(status int) {
@@ -41,7 +42,8 @@ func (w *faultWriter) WriteHeader(status int) {
 // Write is called once, with the whole answer.
 func (w *faultWriter) Write(p []byte) (int, error) {
 	if !w.failed {
-		return w.ResponseWriter.Write(p)
+		_, err := w.ResponseWriter.Write(w.asTyped(p))
+		return len(p), err
 	}
 	said := silentFault
 	if bytes.Contains(p, loginFault) {
@@ -54,4 +56,21 @@ func (w *faultWriter) Write(p []byte) (int, error) {
 	text := []byte("<faultstring>" + faultTexts[string(kind[1])] + "</faultstring>")
 	_, err := w.ResponseWriter.Write(bytes.Replace(p, said, text, 1))
 	return len(p), err
+}
+
+// Clients that check types do not read an enumeration without a value, nor a
+// property that the version they ask for does not have.
+var (
+	noState   = []byte("<faultToleranceState></faultToleranceState>")
+	someState = []byte("<faultToleranceState>notConfigured</faultToleranceState>")
+	sixth     = regexp.MustCompile(`urn:vim25/[2-6]\.`)
+	tenants   = regexp.MustCompile(`<tenantManager[^>]*>[^<]*</tenantManager>`) // since 6.9.1
+)
+
+func (w *faultWriter) asTyped(p []byte) []byte {
+	p = bytes.ReplaceAll(p, noState, someState)
+	if sixth.MatchString(w.version) && bytes.Contains(p, []byte("<RetrieveServiceContentResponse")) {
+		p = tenants.ReplaceAll(p, nil)
+	}
+	return p
 }

@@ -229,7 +229,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	case s.methodToggle(w, r):
 	default:
 		if strings.HasPrefix(r.URL.Path, s.url.Path) {
-			w = &faultWriter{ResponseWriter: w}
+			w = &faultWriter{ResponseWriter: w, version: r.Header.Get("SOAPAction")}
 		}
 		s.model.Service.ServeMux.ServeHTTP(w, r)
 	}

@@ -58,6 +58,25 @@ func TestSOAPAsOthersWriteIt(t *testing.T) {
 			}
 		})
 	}
+	t.Run("nothing that API 6 does not have", func(t *testing.T) {
+		body := envelope + `<RetrieveServiceContent xmlns="urn:vim25"><_this type="ServiceInstance">ServiceInstance</_this></RetrieveServiceContent></soapenv:Body></soapenv:Envelope>`
+		for version, want := range map[string]bool{"urn:vim25/6.7.1": false, "urn:vim25/7.0": true} {
+			req, err := http.NewRequest(http.MethodPost, s.URL().String(), strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("SOAPAction", version)
+			res, err := c.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			if got := strings.Contains(string(b), "<tenantManager"); got != want || !strings.Contains(string(b), "<sessionManager") {
+				t.Errorf("%s: %s", version, b)
+			}
+		}
+	})
 	for name, body := range map[string]string{
 		"nothing":           "",
 		"a document type":   strings.Replace(envelope, "<soapenv:Envelope", `<!DOCTYPE x [<!ENTITY a "b">]><soapenv:Envelope`, 1) + `</soapenv:Body></soapenv:Envelope>`,
