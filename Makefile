@@ -40,7 +40,7 @@ test: ## all tests, as CI runs them
 
 .PHONY: test-race
 test-race: ## the packages' tests in small sizes, with the race detector
-	$(GO) test $(RACE) -short -timeout 15m ./cmd/... ./internal/...
+	$(GO) test $(RACE) -short -timeout 15m ./cmd/... ./internal/... ./vcdsim
 
 .PHONY: test-full
 test-full: ## the packages' tests that are smaller above, in full
