@@ -109,11 +109,11 @@ func (k *Keeper) holder(ctx context.Context, href string) (string, error) {
 func (h *Hold) enter(ctx context.Context) error {
 	k := h.keeper
 	if err := SetMark(ctx, k.VCD, h.vapp.Href, k.Run); err != nil {
-		return fmt.Errorf("mark the vApp: %w", err)
+		return fmt.Errorf("mark the vApp: %w", h.named(ctx, err))
 	}
 	k.step("mark vApp")
 	if err := k.VCD.EnterMaintenance(ctx, h.vapp.ID); err != nil {
-		return fmt.Errorf("enter maintenance mode: %w", err)
+		return fmt.Errorf("enter maintenance mode: %w", h.named(ctx, err))
 	}
 	k.step("enter maintenance")
 	h.entered = true
@@ -136,16 +136,33 @@ func (h *Hold) enter(ctx context.Context) error {
 	return nil
 }
 
-// Settle waits until every task that was running on the vApp or its VMs has
-// ended. After the deadline it fails, naming a task that has not.
-func (h *Hold) Settle(ctx context.Context, deadline time.Duration) error {
+// named adds to the error of a busy vApp which task it is that keeps it.
+func (h *Hold) named(ctx context.Context, err error) error {
+	if !vcd.IsBusy(err) {
+		return err
+	}
+	tasks, terr := h.keeper.VCD.RunningTasks(ctx, h.ids()...)
+	if terr != nil || len(tasks) == 0 {
+		return err // the first error says enough
+	}
+	return fmt.Errorf("task %q (%s) is %s: %w", tasks[0].Operation, tasks[0].ID, tasks[0].Status, err)
+}
+
+// ids are those of the vApp and its VMs.
+func (h *Hold) ids() []string {
 	ids := []string{h.vapp.ID}
 	for _, vm := range h.vapp.VMs {
 		ids = append(ids, vm.ID)
 	}
+	return ids
+}
+
+// Settle waits until every task that was running on the vApp or its VMs has
+// ended. After the deadline it fails, naming a task that has not.
+func (h *Hold) Settle(ctx context.Context, deadline time.Duration) error {
 	limit := time.Now().Add(deadline)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		tasks, err := h.keeper.VCD.RunningTasks(ctx, ids...)
+		tasks, err := h.keeper.VCD.RunningTasks(ctx, h.ids()...)
 		if err != nil {
 			return fmt.Errorf("list running tasks: %w", err)
 		}
