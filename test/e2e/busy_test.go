@@ -126,3 +126,23 @@ func TestAListThatLiesLosesNoVApp(t *testing.T) {
 		}
 	}
 }
+
+// TestACertificateThatIsNotTrustedStopsARun changes the certificates of vCD and
+// vCenter.
+func TestACertificateThatIsNotTrustedStopsARun(t *testing.T) {
+	e := newEnvOf(t, fault.New(1))
+	for _, server := range []string{"lab", "lab/vc1"} {
+		for _, kind := range []string{"expired", "stranger", "elsewhere"} {
+			e.rules(fault.Rule{Service: fault.TLS, Server: server, Effect: fault.Effect{Certificate: kind}})
+			results, err := e.app(nil).Backup(t.Context(), wiki)
+			if err == nil || !strings.Contains(err.Error(), "certificate") {
+				t.Errorf("%s %s: %v", server, kind, err)
+			}
+			if len(results) > 0 && results[0].Point != nil {
+				t.Errorf("%s %s: a restore point was made", server, kind)
+			}
+		}
+	}
+	e.rules()
+	e.tidy(e.vapp("wiki"))
+}

@@ -238,7 +238,8 @@ func (c *call) parse(ns string, names ...string) (*node, error) {
 // is the element's.
 func (c *call) parseAs(ns, typ string, names ...string) (*node, error) {
 	if err := wellformed.Check(c.body); err != nil {
-		return nil, badRequest("Bad request\n - Unexpected JAXB exception\n - The document is not well-formed: %v.", err)
+		return nil, badRequest("Bad request\n - Unexpected JAXB exception\n - The document is not well-formed: %s.",
+			strings.TrimPrefix(err.Error(), "XML syntax error on "))
 	}
 	doc := etree.NewDocument()
 	doc.ReadSettings.Entity, doc.ReadSettings.CharsetReader = map[string]string{}, wellformed.Charset
