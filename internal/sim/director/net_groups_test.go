@@ -207,6 +207,8 @@ func TestFirewallGroupsAndProfilesAreFoundByWhereTheyAreUsed(t *testing.T) {
 	ada.call(400, "POST", routes, route)
 	ada.call(202, "POST", "/applicationPortProfiles", jsonObject{"name": "mine", "scope": "TENANT", "contextEntityId": vdcURN + c.vdc,
 		"orgRef": jsonObject{"id": "urn:vcloud:org:" + c.acme}, "applicationPorts": []jsonObject{{"protocol": "TCP", "destinationPorts": []string{"8080"}}}})
+	mine := ada.call(200, "GET", "/applicationPortProfiles?filter=name==mine", nil)["values"].([]any)[0].(jsonObject)
+	ada.call(202, "PUT", "/applicationPortProfiles/"+mine["id"].(string), mine)
 	for path, want := range map[string]string{
 		"/firewallGroups/summaries?filter=_context==" + edge:                                  "of the edge members",
 		"/firewallGroups/summaries?filter=_context==" + vdcURN + c.vdc:                        "of the edge members",

@@ -354,6 +354,9 @@ func (c *call) associatedVMs() (*answer, error) {
 
 func checkAppProfile(c *call, d *netDoc, b map[string]any) error {
 	scope := textOf(b, "scope")
+	if old := textOf(d.fields(), "contextEntityId"); textOf(b, "contextEntityId") == "" && old != "" {
+		b["contextEntityId"] = old // it is not answered, so clients do not send it again
+	}
 	switch scope {
 	case "SYSTEM":
 		return badRequest("Application port profiles of scope SYSTEM cannot be changed.")
