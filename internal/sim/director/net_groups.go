@@ -227,7 +227,9 @@ func vdcGroupInUse(c *call, d *netDoc) error {
 			return badRequest("The VDC group %q cannot be deleted: %q belongs to it.", d.name, o.name)
 		}
 	}
-	if c.s.dfwOn(d) && !c.flag("force") {
+	// Real ones let go of a firewall whose default policy is disabled, as the
+	// tests of VMware's own client have it.
+	if policy, _ := c.s.dfw(d)["defaultPolicy"].(map[string]any); c.s.dfwOn(d) && policy["enabled"] == true && !c.flag("force") {
 		return badRequest("The VDC group %q cannot be deleted: its distributed firewall is enabled.", d.name)
 	}
 	return nil
