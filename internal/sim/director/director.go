@@ -173,7 +173,8 @@ func Start(c Config) (*Server, error) {
 		}
 		s.cfg.TLS = cert
 	}
-	s.ctx, s.stop = context.WithCancel(context.Background())
+	life, stop := context.WithCancel(context.Background())
+	s.ctx, s.stop = context.WithValue(life, lifeKey{}, life), stop
 	l, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {
 		s.stop()

@@ -195,7 +195,7 @@ func (s *Server) exportVM(ctx context.Context, m *vm, dir string) ([]*transferFi
 	}
 	info, err := lease.Wait(ctx, nil)
 	if err != nil {
-		return nil, fmt.Errorf("export: %w", err)
+		return nil, abandon(ctx, lease, fmt.Errorf("export: %w", err))
 	}
 	updater := lease.StartUpdater(ctx, info)
 	files, err := readDisks(ctx, lease, info, m, slots, dir)

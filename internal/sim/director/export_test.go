@@ -2,6 +2,7 @@ package director
 
 import (
 	"bytes"
+	"context"
 	"errors"
 
 	"github.com/beevik/etree"
@@ -48,4 +49,11 @@ func (s *Server) CheckSaved() error {
 		return errors.New("saved, loaded and saved again, the inventory is another one")
 	}
 	return nil
+}
+
+// Guarded runs work as a task's.
+func (s *Server) Guarded(work func()) error {
+	t := &task{user: s.systemUser(), org: s.systemOrg()}
+	_, err := s.guarded(s.ctx, t, func(context.Context) error { work(); return nil })
+	return err
 }

@@ -2,6 +2,7 @@ package director
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -121,6 +122,7 @@ type importing struct {
 	vm   *vm
 	move bool
 	nics int
+	name string // in vCenter
 }
 
 // readImport reads what all three import calls have in common, and makes the
@@ -185,7 +187,7 @@ func (c *call) readImport(vc *vcenter, doc *node, a *vapp) (*importing, error) {
 		return nil, err
 	}
 	m.seen = f.sight()
-	return &importing{m, truth(attr(doc, "sourceMove")), len(f.cards())}, nil
+	return &importing{m, truth(attr(doc, "sourceMove")), len(f.cards()), f.name}, nil
 }
 
 // admit refuses a VM that VDC, organization or owner have no room for.
@@ -207,13 +209,37 @@ func (s *Server) bring(ctx context.Context, im *importing) error {
 			return err
 		}
 	}
-	if err := s.claim(ctx, m, true); err != nil {
+	err := s.claim(ctx, m, true)
+	if err == nil {
+		s.mu.Lock()
+		m.creating = false
+		err = s.refresh(ctx, m)
+		s.mu.Unlock()
+	}
+	switch {
+	case err == nil:
+		return nil
+	case im.move:
+		return errors.Join(err, s.release(ctx, m, im.name))
+	}
+	return m.vc.unmake(ctx, m.moref, err)
+}
+
+// release takes vCD's mark off a VM that was to be moved into the cloud and
+// could not be: nobody could import it again.
+func (s *Server) release(ctx context.Context, m *vm, name string) error {
+	after, end := past(ctx)
+	defer end()
+	obj, err := m.vc.vm(after, m.moref)
+	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m.creating = false
-	return s.refresh(ctx, m)
+	t, err := obj.Reconfigure(after, types.VirtualMachineConfigSpec{Name: name, ManagedBy: &types.ManagedByInfo{},
+		ExtraConfig: []types.BaseOptionValue{&types.OptionValue{Key: markKey, Value: ""}}})
+	if err := await(after, t, err); err != nil && !gone(err) {
+		return fmt.Errorf("release: %w", err)
+	}
+	return nil
 }
 
 // clone makes m's VM a copy of another in vCenter.
@@ -296,6 +322,11 @@ func (s *Server) begin(a *vapp) {
 func (s *Server) join(m *vm) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.enter(m)
+}
+
+// enter is join with the mutex held.
+func (s *Server) enter(m *vm) {
 	m.vapp.vms = append(m.vapp.vms, m)
 	s.vms[m.id] = m
 }

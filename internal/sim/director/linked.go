@@ -2,7 +2,6 @@ package director
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -80,8 +79,10 @@ func (s *Server) link(ctx context.Context, m, from *vm, store string) error {
 		return err
 	}
 	err = s.linkTo(ctx, m, from.moref, snap, store)
+	after, end := past(ctx)
+	defer end()
 	// What clones lie on stays where it is.
-	if terr := from.vc.thaw(context.WithoutCancel(ctx), from.moref, snap); err == nil {
+	if terr := from.vc.thaw(after, from.moref, snap); err == nil {
 		err = terr
 	}
 	return err
@@ -175,7 +176,7 @@ func (s *Server) shadowOf(ctx context.Context, from *vm, p *profile, own string)
 		return nil, err
 	}
 	if sh.frozen, err = from.vc.freeze(ctx, sh.moref); err != nil {
-		return nil, errors.Join(err, from.vc.destroy(context.WithoutCancel(ctx), sh.moref))
+		return nil, from.vc.unmake(ctx, sh.moref, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -245,19 +246,13 @@ func (vc *vcenter) freeze(ctx context.Context, moref string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	t, err := obj.CreateSnapshot(ctx, linkName, "", false, false)
+	snap, err := produce(ctx, func(ctx context.Context) (*object.Task, error) {
+		return obj.CreateSnapshot(ctx, linkName, "", false, false)
+	}, func(ctx context.Context, snap string) error { return vc.thaw(ctx, moref, snap) })
 	if err != nil {
 		return "", fmt.Errorf("freeze: %w", err)
 	}
-	info, err := t.WaitForResult(ctx, nil)
-	if err != nil {
-		return "", fmt.Errorf("freeze: %w", err)
-	}
-	ref, is := info.Result.(types.ManagedObjectReference)
-	if !is {
-		return "", fmt.Errorf("freeze: the task has no snapshot for a result")
-	}
-	return ref.Value, nil
+	return snap, nil
 }
 
 // thaw removes it.
@@ -279,19 +274,13 @@ func (vc *vcenter) cloneVM(ctx context.Context, source string, folder types.Mana
 	if err != nil {
 		return "", err
 	}
-	t, err := obj.Clone(ctx, object.NewFolder(obj.Client(), folder), name, spec)
+	moref, err := produce(ctx, func(ctx context.Context) (*object.Task, error) {
+		return obj.Clone(ctx, object.NewFolder(obj.Client(), folder), name, spec)
+	}, vc.destroy)
 	if err != nil {
 		return "", fmt.Errorf("clone: %w", err)
 	}
-	info, err := t.WaitForResult(ctx, nil)
-	if err != nil {
-		return "", fmt.Errorf("clone: %w", err)
-	}
-	ref, is := info.Result.(types.ManagedObjectReference)
-	if !is {
-		return "", fmt.Errorf("clone: the task has no VM for a result")
-	}
-	return ref.Value, nil
+	return moref, nil
 }
 
 func (s *Server) shadowHref(sh *shadowVM) string { return s.href("/api/shadowVm/vm-" + sh.id) }

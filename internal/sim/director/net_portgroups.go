@@ -62,10 +62,10 @@ func (s *Server) lower(ctx context.Context, a *vapp) error {
 	s.mu.Lock()
 	vc := s.vdcs[a.vdc].vc
 	var names []string
+	own := map[string]*vappNet{}
 	for _, n := range a.nets {
 		if n.portgroup != "" {
-			names = append(names, n.portgroup)
-			n.portgroup = ""
+			names, own[n.portgroup] = append(names, n.portgroup), n
 		}
 	}
 	s.mu.Unlock()
@@ -81,6 +81,9 @@ func (s *Server) lower(ctx context.Context, a *vapp) error {
 		if err := vc.removePortgroup(ctx, name); err != nil {
 			return fmt.Errorf("port group %s: %w", name, err)
 		}
+		s.mu.Lock()
+		own[name].portgroup = "" // not before: nobody else knows of it
+		s.mu.Unlock()
 	}
 	return nil
 }

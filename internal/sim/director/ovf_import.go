@@ -124,16 +124,17 @@ func (c *call) importSystem(ctx context.Context, t *vappTemplate, e *ovf.Envelop
 		}
 	}
 	s.mu.Unlock()
-	if err := s.importVM(ctx, m, v, t, e, sys); err != nil {
-		return err
+	err := s.importVM(ctx, m, v, t, e, sys)
+	if err == nil {
+		err = s.claim(ctx, m, true)
 	}
-	if err := s.claim(ctx, m, true); err != nil {
-		return err
+	if err != nil {
+		return m.vc.unmake(ctx, m.moref, err)
 	}
 	s.join(m)
 	s.mu.Lock()
 	m.creating = false
-	err := s.refresh(ctx, m)
+	err = s.refresh(ctx, m)
 	var ch *cardChange
 	if err == nil && m.facts != nil {
 		if connections == nil {
@@ -210,15 +211,21 @@ func (s *Server) importVM(ctx context.Context, m *vm, v *vdc, t *vappTemplate, e
 	if err != nil {
 		return err
 	}
-	lease, err := object.NewResourcePool(client, v.pool).ImportVApp(ctx, &types.VirtualMachineImportSpec{ConfigSpec: spec.config},
+	// A call that is broken off may have made the VM all the same.
+	after, end := past(ctx)
+	defer end()
+	lease, err := object.NewResourcePool(client, v.pool).ImportVApp(after, &types.VirtualMachineImportSpec{ConfigSpec: spec.config},
 		object.NewFolder(client, v.folder), nil)
 	if err != nil {
 		return fmt.Errorf("import: %w", err)
 	}
 	info, err := lease.Wait(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("import: %w", err)
+		return abandon(ctx, lease, fmt.Errorf("import: %w", err))
 	}
+	s.mu.Lock()
+	m.moref = info.Entity.Value
+	s.mu.Unlock()
 	updater := lease.StartUpdater(ctx, info)
 	err = s.sendDisks(ctx, lease, info, t.upload, spec)
 	updater.Done()
@@ -228,9 +235,6 @@ func (s *Server) importVM(ctx context.Context, m *vm, v *vdc, t *vappTemplate, e
 	if err := lease.Complete(ctx); err != nil {
 		return fmt.Errorf("import: %w", err)
 	}
-	s.mu.Lock()
-	m.moref = info.Entity.Value
-	s.mu.Unlock()
 	return s.addBlank(ctx, m, spec)
 }
 

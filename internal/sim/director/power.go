@@ -2,6 +2,7 @@ package director
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -44,35 +45,35 @@ func setPower(ctx context.Context, obj *object.VirtualMachine, action string) er
 		return err
 	}
 	on, suspended := now == types.VirtualMachinePowerStatePoweredOn, now == types.VirtualMachinePowerStateSuspended
-	var t *object.Task
+	var begin func(context.Context) (*object.Task, error)
 	switch action {
 	case "powerOn":
 		if on {
 			return nil
 		}
-		t, err = obj.PowerOn(ctx)
+		begin = obj.PowerOn
 	case "powerOff", "shutdown":
 		// Guests here shut down at once: there is none to wait for.
 		if !on && !suspended {
 			return nil
 		}
-		t, err = obj.PowerOff(ctx)
+		begin = obj.PowerOff
 	case "suspend":
 		if !on {
 			return nil
 		}
-		t, err = obj.Suspend(ctx)
+		begin = obj.Suspend
 	case "reset", "reboot":
 		if !on {
 			return nil
 		}
-		t, err = obj.Reset(ctx)
+		begin = obj.Reset
 	case "none":
 		return nil
 	default:
 		return fmt.Errorf("no action %s", action)
 	}
-	return await(ctx, t, err)
+	return settled(ctx, begin)
 }
 
 // act is setPower for a VM of the cloud: what the guest has to do fails where
@@ -103,8 +104,9 @@ func (s *Server) wait(ctx context.Context, seconds int) error {
 // order, each but the last followed by its delay. whole is for the vApp as
 // such, whose section can leave VMs off.
 func (s *Server) turnOn(ctx context.Context, a *vapp, vms []*vm, whole bool) error {
+	undo := s.undeployment(vms)
 	if err := s.deployed(a, vms, true); err != nil {
-		return err
+		return errors.Join(err, undo(ctx, a, 0))
 	}
 	for i, m := range vms {
 		s.mu.Lock()
@@ -116,15 +118,54 @@ func (s *Server) turnOn(ctx context.Context, a *vapp, vms []*vm, whole bool) err
 		if err := s.each(ctx, []*vm{m}, func(ctx context.Context, obj *object.VirtualMachine, _ *vm) error {
 			return setPower(ctx, obj, "powerOn")
 		}); err != nil {
-			return err
+			return errors.Join(err, undo(ctx, a, i))
 		}
 		if i < len(vms)-1 {
 			if err := s.wait(ctx, it.StartDelay); err != nil {
-				return err
+				return errors.Join(err, undo(ctx, a, i+1))
 			}
 		}
 	}
 	return nil
+}
+
+// undeployment takes back what a start that stops half-way has deployed: the
+// VMs from the given one on that were not deployed before and do not run.
+func (s *Server) undeployment(vms []*vm) func(ctx context.Context, a *vapp, from int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	type before struct {
+		vm                   *vm
+		enterBIOS, customize bool
+		customized           time.Time
+		deployed             bool
+	}
+	var was []before
+	for _, m := range vms {
+		was = append(was, before{m, m.enterBIOS, m.customize, m.customized, m.deployed})
+	}
+	return func(ctx context.Context, a *vapp, from int) error {
+		after, end := past(ctx)
+		defer end()
+		s.mu.Lock()
+		// vCenter may have started one although nobody waited for it.
+		err := s.refresh(after, vms[from:]...)
+		var back []*vm
+		for _, b := range was[from:] {
+			if m := b.vm; err == nil && !b.deployed && m.state() == stateOff {
+				back = append(back, m)
+				m.enterBIOS, m.customize, m.customized = b.enterBIOS, b.customize, b.customized
+			}
+		}
+		s.mu.Unlock()
+		if err != nil || len(back) == 0 {
+			return err
+		}
+		if err := s.markDeployed(a, back, false); err != nil {
+			return err
+		}
+		return s.network(after, a)
+	}
 }
 
 // turnOff stops VMs in the reverse order of their start. The action "default"
@@ -231,13 +272,18 @@ func (s *Server) deployed(a *vapp, vms []*vm, yes bool) error {
 	if err := s.markDeployed(a, vms, yes); err != nil {
 		return err
 	}
+	return s.network(s.ctx, a)
+}
+
+// network raises or lowers a vApp's networks, as it is deployed or not.
+func (s *Server) network(ctx context.Context, a *vapp) error {
 	s.mu.Lock()
 	up := a.deployed
 	s.mu.Unlock()
 	if up {
-		return s.raise(s.ctx, a)
+		return s.raise(ctx, a)
 	}
-	return s.lower(s.ctx, a)
+	return s.lower(ctx, a)
 }
 
 // markDeployed does it in the inventory. Routers get their addresses with the
@@ -259,6 +305,11 @@ func (s *Server) markDeployed(a *vapp, vms []*vm, yes bool) error {
 	for _, m := range a.vms {
 		a.deployed = a.deployed || m.deployed
 	}
+	return s.redeployed(a, was)
+}
+
+// redeployed is what changes with a vApp that was deployed, or was not, before.
+func (s *Server) redeployed(a *vapp, was bool) error {
 	if a.deployed == was {
 		return nil
 	}

@@ -298,7 +298,7 @@ func (c *call) deleteCloudSnapshot() (*answer, error) {
 		if err != nil {
 			return err
 		}
-		return object.NewTask(obj.Client(), res.Returnval).Wait(ctx)
+		return await(ctx, object.NewTask(obj.Client(), res.Returnval), nil)
 	})
 }
 
@@ -308,7 +308,7 @@ func (c *call) revertCloudSnapshot() (*answer, error) {
 		if err != nil {
 			return err
 		}
-		return object.NewTask(obj.Client(), res.Returnval).Wait(ctx)
+		return await(ctx, object.NewTask(obj.Client(), res.Returnval), nil)
 	})
 }
 

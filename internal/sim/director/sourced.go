@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -215,7 +216,10 @@ func (c *call) readItem(a *vapp, d *node, from *vm, alone bool) (sourced, error)
 		}
 		it.assign[inner] = outer
 	}
-	return it, c.readVMParams(&it, params)
+	if err := c.readVMParams(&it, params); err != nil {
+		return it, err
+	}
+	return it, c.mayMoveRunning(&it)
 }
 
 // readVMParams reads the sections that a VM is made with.
@@ -350,23 +354,27 @@ func (c *call) source(ctx context.Context, a *vapp, items []sourced) error {
 }
 
 func (c *call) sourceOne(ctx context.Context, it sourced) error {
-	s, m := c.s, it.vm
 	if it.move {
-		s.mu.Lock()
-		m.moref, m.id, m.meta, m.products, m.created, m.tags = it.from.moref, it.from.id, it.from.meta, it.from.products, it.from.created, it.from.tags
-		s.leave(it.from)
-		s.follow(it.from, m)
-		s.mu.Unlock()
-	} else if err := s.copyVM(ctx, m, it.from); err != nil {
-		return err
+		return c.moveOne(ctx, it)
 	}
-	if err := s.claim(ctx, m, true); err != nil {
-		return err
+	s, m := c.s, it.vm
+	err := s.copyVM(ctx, m, it.from)
+	if err == nil {
+		err = s.claim(ctx, m, true)
 	}
-	if err := s.resize(ctx, it); err != nil {
-		return err
+	if err == nil {
+		err = s.resize(ctx, it)
+	}
+	if err != nil {
+		return m.vc.unmake(ctx, m.moref, err)
 	}
 	s.join(m)
+	return c.plugIn(ctx, it)
+}
+
+// plugIn connects a VM, which is in its vApp now, as its body asks.
+func (c *call) plugIn(ctx context.Context, it sourced) error {
+	s, m := c.s, it.vm
 	s.mu.Lock()
 	m.creating = false
 	err := s.refresh(ctx, m)
@@ -462,8 +470,7 @@ func (s *Server) resize(ctx context.Context, it sourced) error {
 	if err != nil {
 		return err
 	}
-	t, err := obj.Reconfigure(ctx, spec)
-	if err := await(ctx, t, err); err != nil {
+	if err := settled(ctx, func(ctx context.Context) (*object.Task, error) { return obj.Reconfigure(ctx, spec) }); err != nil {
 		return fmt.Errorf("hardware: %w", err)
 	}
 	return nil

@@ -3,7 +3,10 @@ package director
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -134,7 +137,7 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	}
 	var outcome string
 	if err == nil {
-		outcome, err = s.performFor(ctx, t, work)
+		outcome, err = s.guarded(ctx, t, work)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,6 +162,35 @@ func (s *Server) perform(ctx context.Context, t *task, work func(context.Context
 	s.running = slices.DeleteFunc(s.running, func(o *task) bool { return o == t })
 	s.noteEnd(t)
 	close(t.done)
+}
+
+// guarded is performFor that a panic ends like an error: the other tasks and
+// organizations have nothing to do with it.
+func (s *Server) guarded(ctx context.Context, t *task, work func(context.Context) error) (outcome string, err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		log.Printf("task %s: panic: %v\n%s", t.name, p, debug.Stack())
+		if !s.unlocked() {
+			panic(p) // with the mutex held everything would stand still
+		}
+		outcome, err = "", fmt.Errorf("internal error: %v", p)
+	}()
+	return s.performFor(ctx, t, work)
+}
+
+// unlocked tells whether the mutex is free, or gets free before long.
+func (s *Server) unlocked() bool {
+	for range 100 {
+		if s.mu.TryLock() {
+			s.mu.Unlock()
+			return true
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return false
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -454,8 +455,9 @@ func (s *Server) claim(ctx context.Context, m *vm, disconnect bool) error {
 		return err
 	}
 	if f.pool == nil || *f.pool != v.pool || f.parent == nil || *f.parent != v.folder {
-		t, err := obj.Relocate(ctx, types.VirtualMachineRelocateSpec{Pool: &v.pool, Folder: &v.folder}, types.VirtualMachineMovePriorityDefaultPriority)
-		if err := await(ctx, t, err); err != nil {
+		if err := settled(ctx, func(ctx context.Context) (*object.Task, error) {
+			return obj.Relocate(ctx, types.VirtualMachineRelocateSpec{Pool: &v.pool, Folder: &v.folder}, types.VirtualMachineMovePriorityDefaultPriority)
+		}); err != nil {
 			return fmt.Errorf("move: %w", err)
 		}
 	}
@@ -475,8 +477,7 @@ func (s *Server) claim(ctx context.Context, m *vm, disconnect bool) error {
 				Operation: types.VirtualDeviceConfigSpecOperationEdit, Device: card.(types.BaseVirtualDevice)})
 		}
 	}
-	t, err := obj.Reconfigure(ctx, spec)
-	if err := await(ctx, t, err); err != nil {
+	if err := settled(ctx, func(ctx context.Context) (*object.Task, error) { return obj.Reconfigure(ctx, spec) }); err != nil {
 		return fmt.Errorf("mark: %w", err)
 	}
 	return nil

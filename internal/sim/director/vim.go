@@ -3,7 +3,6 @@ package director
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -356,19 +355,6 @@ func gone(err error) bool {
 		return ok
 	}
 	return false
-}
-
-// await waits for a vCenter task. The first error is the call's own. Each wait
-// has a property collector of its own (WaitEx has not): of two that share one,
-// each may be told what the other waits for.
-func await(ctx context.Context, t *object.Task, err error) error {
-	if err != nil {
-		return err
-	}
-	if t == nil {
-		return errors.New("no task")
-	}
-	return t.Wait(ctx)
 }
 
 func (vc *vcenter) version() string {

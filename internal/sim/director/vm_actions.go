@@ -45,7 +45,7 @@ func (c *call) consolidate() (*answer, error) {
 		if err != nil {
 			return err
 		}
-		if err := object.NewTask(obj.Client(), res.Returnval).Wait(ctx); err != nil {
+		if err := await(ctx, object.NewTask(obj.Client(), res.Returnval), nil); err != nil {
 			return err
 		}
 		return unlink(ctx, m.vc, obj)

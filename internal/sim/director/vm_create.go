@@ -149,20 +149,10 @@ func (vc *vcenter) createVM(ctx context.Context, v *vdc, m *vm, store string, sp
 				Backing:     &types.VirtualCdromRemoteAtapiBackingInfo{},
 				Connectable: &types.VirtualDeviceConnectInfo{AllowGuestControl: true}}}})
 	}
-	t, err := object.NewFolder(client, v.folder).CreateVM(ctx, spec, object.NewResourcePool(client, v.pool), nil)
-	if err != nil {
-		return err
-	}
-	info, err := t.WaitForResult(ctx, nil)
-	if err != nil {
-		return err
-	}
-	ref, is := info.Result.(types.ManagedObjectReference)
-	if !is {
-		return fmt.Errorf("the task has no VM for a result")
-	}
-	m.moref = ref.Value
-	return nil
+	m.moref, err = produce(ctx, func(ctx context.Context) (*object.Task, error) {
+		return object.NewFolder(client, v.folder).CreateVM(ctx, spec, object.NewResourcePool(client, v.pool), nil)
+	}, vc.destroy)
+	return err
 }
 
 func hasCDROM(changes []types.BaseVirtualDeviceConfigSpec) bool {
