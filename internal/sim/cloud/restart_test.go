@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -198,6 +199,69 @@ func TestADirectoryKeepsOneCloud(t *testing.T) {
 	}
 	if _, err := os.Stat(precious); err != nil {
 		t.Errorf("what vcdsim did not make is gone: %v", err)
+	}
+}
+
+func TestADirectoryIsServedOnce(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{Dir: dir, Inventory: parse(t, small)}
+	begin, errs, clouds := make(chan struct{}), make(chan error, 4), make(chan *Cloud, 4)
+	for range cap(errs) { // the first start is under way as the others begin
+		go func() {
+			<-begin
+			c, err := Start(o)
+			clouds <- c
+			errs <- err
+		}()
+	}
+	close(begin)
+	var running *Cloud
+	for range cap(errs) {
+		if c := <-clouds; c != nil && running == nil {
+			running = c
+		} else if c != nil {
+			_ = c.Close()
+			t.Error("two clouds in one directory")
+		}
+		if err := <-errs; err != nil && !errors.Is(err, ErrBusy) {
+			t.Error(err)
+		}
+	}
+	if running == nil {
+		t.Fatal("none of them started")
+	}
+	defer func() { _ = running.Close() }()
+	o.Fresh = true
+	if _, err := Start(o); !errors.Is(err, ErrBusy) {
+		t.Errorf("fresh, while one runs: got %v, want ErrBusy", err)
+	}
+	if _, err := running.FindVM(within(t), "web"); err != nil {
+		t.Error(err)
+	}
+	if err := running.Close(); err != nil {
+		t.Error(err)
+	}
+	again(t, o)
+	if _, err := Start(Options{Dir: dir, Listen: "nowhere"}); err == nil {
+		t.Error("an address that is none was taken")
+	}
+}
+
+func TestATakenPortIsToldOf(t *testing.T) {
+	dir := t.TempDir()
+	c := again(t, Options{Dir: dir, Inventory: parse(t, small)})
+	address := c.Director().URL().Host
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Skip(err) // somebody was quicker
+	}
+	defer func() { _ = l.Close() }()
+	c = again(t, Options{Dir: dir})
+	if got := c.Moved(); len(got) != 1 || got["lab"] != address {
+		t.Errorf("moved: %v, want that of the vCD, %s", got, address)
 	}
 }
 
