@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -262,6 +263,32 @@ func TestATakenPortIsToldOf(t *testing.T) {
 	c = again(t, Options{Dir: dir})
 	if got := c.Moved(); len(got) != 1 || got["lab"] != address {
 		t.Errorf("moved: %v, want that of the vCD, %s", got, address)
+	}
+}
+
+func TestCloseLeavesNothingRunning(t *testing.T) {
+	round := func() {
+		c, err := Start(Options{Dir: t.TempDir(), Inventory: parse(t, small)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.FindVM(within(t), "web"); err != nil {
+			t.Error(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	round() // what a process starts once
+	before := runtime.NumGoroutine()
+	for range 3 {
+		round()
+	}
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines more than before:\n%s", runtime.NumGoroutine()-before, stacks[:runtime.Stack(stacks, true)])
+		}
 	}
 }
 
