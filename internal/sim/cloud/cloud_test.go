@@ -21,6 +21,28 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+func TestVDCsWithoutVMsHaveFolders(t *testing.T) {
+	c := start(t, parse(t, `version: 1
+sites:
+- id: lab
+  vcenters: [{name: vc1}, {name: vc2}]
+  orgs:
+  - name: acme
+    users: [{name: wile}]
+    vdcs:
+    - {name: 50% a/b, vcenter: vc1, vapps: [{name: empty}]}
+    - {name: d, vcenter: vc2}
+`), nil)
+	api, err := c.login(within(t), c.sites[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.logout(within(t))
+	if vapps, err := api.vapps(within(t)); err != nil || len(vapps) != 1 {
+		t.Errorf("vApps: %v, %v", vapps, err)
+	}
+}
+
 func TestTheDefaultCloudHasItsVMs(t *testing.T) {
 	c := start(t, nil, nil)
 	vms, err := c.VMs(within(t))
