@@ -66,6 +66,7 @@ type site struct {
 type runningVCenter struct {
 	spec   *VCenter
 	dir    string // of the datastores' folders
+	faults *fault.Set
 	server *vcenter.Server
 }
 
@@ -88,6 +89,8 @@ func Start(o Options) (*Cloud, error) {
 	if c.ca, err = keptAuthority(filepath.Join(stateDir(c.dir), "tls", "ca.pem")); err != nil {
 		return nil, fmt.Errorf("cloud: certificate authority: %w", err)
 	}
+	c.faults.SignWith(c.ca.cert, c.ca.key)
+	c.faults.Know(knownNames)
 	for i := range c.inventory.Sites {
 		listen := o.Listen
 		if i > 0 || listen == "" {
