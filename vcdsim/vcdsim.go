@@ -42,7 +42,12 @@ type Options struct {
 // A Cloud is a running one. Its methods may be called concurrently.
 type Cloud struct{ running *cloud.Cloud }
 
-// Start makes what the options describe, and returns when it answers.
+// ErrBusy is the error of Start for an Options.Dir in which a cloud runs
+// already, of this process or of another one.
+var ErrBusy = cloud.ErrBusy
+
+// Start makes what the options describe, or goes on with what Options.Dir keeps,
+// and returns when it answers.
 func Start(o Options) (*Cloud, error) {
 	options := cloud.Options{Dir: o.Dir, Listen: o.Listen}
 	if o.Inventory != nil {

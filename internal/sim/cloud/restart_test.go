@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -198,6 +200,95 @@ func TestADirectoryKeepsOneCloud(t *testing.T) {
 	}
 	if _, err := os.Stat(precious); err != nil {
 		t.Errorf("what vcdsim did not make is gone: %v", err)
+	}
+}
+
+func TestADirectoryIsServedOnce(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{Dir: dir, Inventory: parse(t, small)}
+	begin, errs, clouds := make(chan struct{}), make(chan error, 4), make(chan *Cloud, 4)
+	for range cap(errs) { // the first start is under way as the others begin
+		go func() {
+			<-begin
+			c, err := Start(o)
+			clouds <- c
+			errs <- err
+		}()
+	}
+	close(begin)
+	var running *Cloud
+	for range cap(errs) {
+		if c := <-clouds; c != nil && running == nil {
+			running = c
+		} else if c != nil {
+			_ = c.Close()
+			t.Error("two clouds in one directory")
+		}
+		if err := <-errs; err != nil && !errors.Is(err, ErrBusy) {
+			t.Error(err)
+		}
+	}
+	if running == nil {
+		t.Fatal("none of them started")
+	}
+	defer func() { _ = running.Close() }()
+	o.Fresh = true
+	if _, err := Start(o); !errors.Is(err, ErrBusy) {
+		t.Errorf("fresh, while one runs: got %v, want ErrBusy", err)
+	}
+	if _, err := running.FindVM(within(t), "web"); err != nil {
+		t.Error(err)
+	}
+	if err := running.Close(); err != nil {
+		t.Error(err)
+	}
+	again(t, o)
+	if _, err := Start(Options{Dir: dir, Listen: "nowhere"}); err == nil {
+		t.Error("an address that is none was taken")
+	}
+}
+
+func TestATakenPortIsToldOf(t *testing.T) {
+	dir := t.TempDir()
+	c := again(t, Options{Dir: dir, Inventory: parse(t, small)})
+	address := c.Director().URL().Host
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Skip(err) // somebody was quicker
+	}
+	defer func() { _ = l.Close() }()
+	c = again(t, Options{Dir: dir})
+	if got := c.Moved(); len(got) != 1 || got["lab"] != address {
+		t.Errorf("moved: %v, want that of the vCD, %s", got, address)
+	}
+}
+
+func TestCloseLeavesNothingRunning(t *testing.T) {
+	round := func() {
+		c, err := Start(Options{Dir: t.TempDir(), Inventory: parse(t, small)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.FindVM(within(t), "web"); err != nil {
+			t.Error(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	round() // what a process starts once
+	before := runtime.NumGoroutine()
+	for range 3 {
+		round()
+	}
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines more than before:\n%s", runtime.NumGoroutine()-before, stacks[:runtime.Stack(stacks, true)])
+		}
 	}
 }
 

@@ -97,9 +97,6 @@ func (inv *Inventory) sum() ([sha256.Size]byte, error) {
 // open finds the cloud that is kept in the directory, or makes room for a new
 // one.
 func (c *Cloud) open(o Options) error {
-	if o.Dir == "" {
-		return errors.New("no directory given")
-	}
 	var saved *savedCloud
 	var err error
 	if !o.Fresh {
@@ -166,6 +163,7 @@ func (c *Cloud) listen(name, chosen string) string {
 	same := net.JoinHostPort(c.host, port)
 	l, err := net.Listen("tcp", same)
 	if err != nil || l.Close() != nil {
+		c.moved[name] = c.before[name]
 		return chosen
 	}
 	return same
