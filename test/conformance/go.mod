@@ -6,10 +6,12 @@ require github.com/vmware/go-vcloud-director/v3 v3.0.0
 
 require (
 	github.com/beevik/etree v1.8.1 // indirect
+	github.com/gofrs/flock v0.13.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/rogpeppe/go-internal v1.16.0 // indirect
 	github.com/vmware/govmomi v0.55.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.6 // indirect
+	golang.org/x/sys v0.49.0 // indirect
 )
 
 require (
