@@ -90,7 +90,14 @@ until TO=$(target vmdk) && [[ -n $TO ]]; do sleep 0.2; done
 SIZE=$(stat -c %s shop.vmdk) HALF=$(($(stat -c %s shop.vmdk) / 2))
 head -c $HALF shop.vmdk | vcd -X PUT -H "Content-Range: bytes 0-$((HALF - 1))/$SIZE" --data-binary @- "$TO"
 tail -c +$((HALF + 1)) shop.vmdk | vcd -X PUT -H "Content-Range: bytes $HALF-$((SIZE - 1))/$SIZE" --data-binary @- "$TO"
-vcd "$NEW" | task upload
+# Its task may be over, and gone from it, by now; the status stays.
+STATUS=0
+while [[ $STATUS == 0 ]]; do
+	sleep 0.2
+	STATUS=$(vcd "$NEW" | grep -o '<VAppTemplate [^>]*' | attr status)
+done
+[[ $STATUS == 8 ]]
+echo "upload: success"
 
 # An API token, and a session by it.
 oauth() { curl -sS --cacert "$CA" -H 'Accept: application/json' "$@" | tee last; }
