@@ -8,16 +8,6 @@ import (
 	"time"
 )
 
-func TestSize(t *testing.T) {
-	for n, want := range map[int64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 1 << 30: "1.0 GiB", 62 << 40: "62.0 TiB", 1<<63 - 1: "8.0 EiB",
-	} {
-		if got := size(n); got != want {
-			t.Errorf("%d: got %q, want %q", n, got, want)
-		}
-	}
-}
-
 func TestTook(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		1234567 * time.Nanosecond: "1ms", 1234 * time.Millisecond: "1.2s", 3661500 * time.Millisecond: "1h1m2s",

@@ -11,6 +11,7 @@ import (
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/reconcile"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 func (e *env) reconcileCommand() *cobra.Command {
@@ -23,7 +24,7 @@ the marks in the cloud where the journal is lost. Every backup and restore
 does the same for its vApp first.`,
 		Example: `  vappvault reconcile
   vappvault reconcile -o json | jq '.settled[] | select(.error)'`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0, ""),
 		RunE: e.run(func(cmd *cobra.Command, _ []string) error {
 			var settled []reconcile.Settled
 			err := e.withApp(cmd.Context(), func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
@@ -49,7 +50,7 @@ func failed(settled []reconcile.Settled, err error) error {
 	if n == 0 || err != nil {
 		return nil
 	}
-	return fmt.Errorf("reconcile: %s could not be settled", count(n, "change"))
+	return fmt.Errorf("reconcile: %s could not be settled", wording.Count(n, "change"))
 }
 
 // settledView is one change that was, or was to be, settled, in JSON.
