@@ -96,7 +96,7 @@ func dirFlag(cmd *cobra.Command) *string {
 func scrubCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scrub",
-		Short: "Overwrite and remove datastore files that no VM refers to",
+		Short: "Overwrite and remove datastore files that no VM refers to and vCD does not list",
 		Args:  noArgs,
 	}
 	dir := dirFlag(cmd)
