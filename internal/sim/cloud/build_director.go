@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -50,6 +51,9 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 	if c.restored {
 		if !s.director.Restored() {
 			return errors.New("the vCD's state is gone")
+		}
+		if c.killed {
+			return s.director.Reconcile(context.Background())
 		}
 		return nil
 	}

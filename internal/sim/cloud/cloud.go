@@ -49,6 +49,8 @@ type Cloud struct {
 	sites     []*site
 	faults    *fault.Set
 	restored  bool              // from an earlier start
+	killed    bool              // was that, or it could not save itself
+	whole     bool              // what is kept goes together
 	before    map[string]string // addresses of the start before
 	addresses map[string]string // by SITE and SITE/VCENTER
 	moved     map[string]string // see Moved
@@ -68,6 +70,7 @@ type site struct {
 type runningVCenter struct {
 	spec   *VCenter
 	dir    string // of the datastores' folders
+	faults *fault.Set
 	server *vcenter.Server
 }
 
@@ -98,6 +101,10 @@ func (c *Cloud) start(o Options) error {
 	if err := c.open(o); err != nil {
 		return err
 	}
+	c.killed = c.restored && wasRunning(c.dir)
+	if err := markRunning(c.dir, true); err != nil {
+		return err
+	}
 	if c.faults = o.Faults; c.faults == nil {
 		c.faults = fault.New(1)
 	}
@@ -105,6 +112,8 @@ func (c *Cloud) start(o Options) error {
 	if c.ca, err = keptAuthority(filepath.Join(stateDir(c.dir), "tls", "ca.pem")); err != nil {
 		return fmt.Errorf("certificate authority: %w", err)
 	}
+	c.faults.SignWith(c.ca.cert, c.ca.key)
+	c.faults.Know(knownNames)
 	for i := range c.inventory.Sites {
 		listen := o.Listen
 		if i > 0 || listen == "" {
@@ -117,6 +126,7 @@ func (c *Cloud) start(o Options) error {
 	if err := errors.Join(c.saveAll(), c.writeState()); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
+	c.whole = true
 	return nil
 }
 
@@ -148,7 +158,12 @@ func (c *Cloud) end() error {
 			problems = append(problems, vc.server.Save(), vc.server.Close())
 		}
 	}
-	return errors.Join(append(problems, c.unlock())...)
+	err := errors.Join(problems...)
+	if err == nil && c.whole {
+		err = markRunning(c.dir, false)
+		c.whole = false // what comes next is another start's
+	}
+	return errors.Join(err, c.unlock())
 }
 
 // Director is the first site's vCD.

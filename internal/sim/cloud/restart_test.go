@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -363,6 +364,96 @@ func TestAKillLosesTheLastSecondsAtMost(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// stateOf is the file of a vCD in a directory.
+func stateOf(dir string) string { return filepath.Join(stateDir(dir), "lab", "director.state") }
+
+func TestAKillBetweenTheSavesIsReconciled(t *testing.T) {
+	dir := t.TempDir()
+	c := again(t, Options{Dir: dir, Inventory: parse(t, small)})
+	ctx := within(t)
+	// vCenter saves what is done, vCD does not any more.
+	if err := c.saveAll(); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := os.ReadFile(stateOf(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	vms, err := c.VMs(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.DeleteVApp(ctx, "acme/vdc1/shop"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.saveAll(); err != nil {
+		t.Fatal(err)
+	}
+	killed := t.TempDir()
+	copyDir(t, dir, killed)
+	without, err := os.ReadFile(stateOf(killed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(stateOf(killed), kept, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := again(t, Options{Dir: killed})
+	got, err := d.VMs(ctx)
+	if err != nil || len(got) != len(vms)-1 {
+		t.Errorf("%d VMs, %v; want %d", len(got), err, len(vms)-1)
+	}
+	for _, vm := range got {
+		if _, err := d.Guest(ctx, vm.Path, 0); err != nil {
+			t.Errorf("%s: %v", vm.Path, err)
+		}
+	}
+	if err := d.DeleteVApp(ctx, "acme/vdc1/shop"); err != nil {
+		t.Errorf("what is left of the vApp: %v", err)
+	}
+
+	// The other way round: vCD never learned of a VM.
+	born := t.TempDir()
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e := again(t, Options{Dir: born, Inventory: parse(t, small)})
+	if err := e.saveAll(); err != nil {
+		t.Fatal(err)
+	}
+	copied := t.TempDir()
+	copyDir(t, born, copied)
+	if err := os.WriteFile(stateOf(copied), without, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := again(t, Options{Dir: copied})
+	if got, err = f.VMs(ctx); err != nil || len(got) != len(vms)-1 {
+		t.Errorf("%d VMs, %v; want %d", len(got), err, len(vms)-1)
+	}
+	if err := f.Director().Discover(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = f.VMs(ctx); err != nil || len(got) != len(vms) || !slices.ContainsFunc(got, func(vm RunningVM) bool {
+		return strings.HasPrefix(vm.Name, "web (")
+	}) {
+		t.Errorf("the VM that vCD does not know cannot be discovered: %v, %v", got, err)
+	}
+}
+
+func TestAnOrderlyEndIsNotReconciled(t *testing.T) {
+	dir := t.TempDir()
+	c := again(t, Options{Dir: dir})
+	if !wasRunning(dir) {
+		t.Error("a running cloud is not marked")
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if wasRunning(dir) {
+		t.Error("a closed cloud is marked as a running one")
 	}
 }
 

@@ -127,6 +127,22 @@ func (c *Cloud) open(o Options) error {
 	return nil
 }
 
+func runningFile(dir string) string { return filepath.Join(stateDir(dir), "running") }
+
+// markRunning notes that a cloud runs, or that it was closed as it should be.
+func markRunning(dir string, running bool) error {
+	if running {
+		return os.WriteFile(runningFile(dir), nil, 0o600)
+	}
+	return os.Remove(runningFile(dir))
+}
+
+// wasRunning tells whether the cloud of before was never closed.
+func wasRunning(dir string) bool {
+	_, err := os.Stat(runningFile(dir))
+	return err == nil
+}
+
 // mark is a file that says that vcdsim made a folder and may empty it.
 const mark = ".vcdsim"
 
