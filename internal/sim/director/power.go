@@ -213,7 +213,9 @@ func (c *call) allowed(action string, a *vapp, m *vm, vms []*vm) error {
 		}
 		stopped = append(stopped, v)
 	}
-	if action == "powerOn" && len(vms) > 0 && on == len(vms) {
+	// A vApp that runs is switched on once more without effect, by the tests of
+	// VMware's own client; a VM that runs is not.
+	if action == "powerOn" && m != nil && on == len(vms) {
 		return invalidState("The requested operation could not be executed since %q is running already.", name)
 	}
 	if action == "powerOn" {
