@@ -27,6 +27,10 @@ func TestTheDefaultCloud(t *testing.T) {
 	if site.ID != "lab" || len(site.VCenters) != 2 || site.VCenters[0].InstanceUUID == site.VCenters[1].InstanceUUID {
 		t.Errorf("site: %+v", site)
 	}
+	// Clients use both, the text and the path.
+	if api := site.API(); api.String() != site.URL.String()+"/api" || api.Path != "/api" {
+		t.Errorf("API: %s with path %q", api, api.Path)
+	}
 	vms, err := cloud.VMs(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -64,7 +64,7 @@ func (e *env) completePoints(cmd *cobra.Command, _ []string, begun string) ([]st
 		points, err := a.Points(ctx, nil)
 		seen := map[string]bool{}
 		for _, p := range points {
-			vapp := selection.Format(p.Org.Name, p.VDC.Name, p.VApp.Name, "")
+			vapp := selection.Format(p.Org.Label(), p.VDC.Label(), p.VApp.Name, "")
 			if !seen[vapp] {
 				seen[vapp] = true
 				out = offer(out, begun, vapp+"@latest")

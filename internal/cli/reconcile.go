@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,9 +56,11 @@ func failed(settled []reconcile.Settled, err error) error {
 
 // settledView is one change that was, or was to be, settled, in JSON.
 type settledView struct {
-	VApp   string `json:"vapp"`
+	VApp   string `json:"vapp"`           // URN
+	Path   string `json:"path,omitempty"` // ORG/VDC/VAPP, where vCD shows the vApp
 	Kind   string `json:"kind"`
-	Object string `json:"object"`
+	Object string `json:"object"`         // URN, moref or name
+	Name   string `json:"name,omitempty"` // of the VM, where it is about one
 	Action string `json:"action"`
 	Error  string `json:"error,omitempty"`
 }
@@ -65,7 +68,7 @@ type settledView struct {
 func viewSettled(settled []reconcile.Settled) []settledView {
 	views := make([]settledView, 0, len(settled))
 	for _, s := range settled {
-		v := settledView{VApp: s.VApp, Kind: s.Kind, Object: s.Object, Action: s.Action}
+		v := settledView{VApp: s.VApp, Path: s.Path, Kind: s.Kind, Object: s.Object, Name: s.Name, Action: s.Action}
 		if s.Err != nil {
 			v.Error = s.Err.Error()
 		}
@@ -81,6 +84,10 @@ func drawSettled(w io.Writer, settled []reconcile.Settled) {
 	}
 	row(w, "VAPP", "KIND", "OBJECT", "ACTION", "ERROR")
 	for _, s := range viewSettled(settled) {
-		row(w, s.VApp, s.Kind, s.Object, s.Action, s.Error)
+		vapp, object := cmp.Or(s.Path, s.VApp), cmp.Or(s.Name, s.Object)
+		if object == s.VApp {
+			object = vapp
+		}
+		row(w, vapp, s.Kind, object, s.Action, s.Error)
 	}
 }

@@ -73,7 +73,7 @@ func drawPoint(w io.Writer, p *restorepoint.Point) {
 		fmt.Fprintf(w, "%s\t%s\n", name, clean(fmt.Sprintf(format, args...)))
 	}
 	field("point", "%s", p.ID)
-	field("vApp", "%s (%s)", selection.Format(p.Org.Name, p.VDC.Name, p.VApp.Name, ""), p.VApp.ID)
+	field("vApp", "%s (%s)", selection.Format(p.Org.Label(), p.VDC.Label(), p.VApp.Name, ""), p.VApp.ID)
 	field("site", "%s", p.Site.ID)
 	field("state", "%s", p.State)
 	field("taken", "%s to %s", stamp(p.Started), stamp(p.Finished))

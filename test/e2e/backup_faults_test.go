@@ -26,6 +26,8 @@ import (
 	"github.com/vappvault/vappvault/internal/backup"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/reconcile"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/sim/fault"
@@ -103,8 +105,13 @@ func TestASnapshotThatCannotBeRemovedCostsNoRestorePoint(t *testing.T) {
 		t.Errorf("newest restore point: %s, want %s", listed.ID, point.ID)
 	}
 	faults.FailTask("RemoveSnapshot_Task", 0, nil)
-	if _, err := e.app(nil).Reconcile(t.Context()); err != nil {
+	settled, err := e.app(nil).Reconcile(t.Context())
+	if err != nil {
 		t.Fatal(err)
+	}
+	if i := slices.IndexFunc(settled, func(s reconcile.Settled) bool { return s.Kind == mark.Snapshot }); i < 0 ||
+		settled[i].Path != "acme/acme-vdc1/wiki" || settled[i].Name != "wiki01" || settled[i].Object != e.vapp("wiki").VMs[0].VimInfo.VMMoRef {
+		t.Errorf("settled %+v", settled)
 	}
 	e.tidy(e.vapp("wiki"))
 }

@@ -66,7 +66,7 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 		return nil, nil, fmt.Errorf("vCenter %s: %w", spec.Name, err)
 	}
 	c.addresses[name] = server.URL().Host
-	vc := &runningVCenter{spec: spec, dir: config.Dir, server: server}
+	vc := &runningVCenter{spec: spec, dir: config.Dir, faults: c.faults, server: server}
 	if c.restored {
 		if !server.Restored() {
 			return nil, nil, errors.Join(fmt.Errorf("%w: vCenter %s: its state is gone", ErrState, spec.Name), server.Close())

@@ -70,6 +70,7 @@ type site struct {
 type runningVCenter struct {
 	spec   *VCenter
 	dir    string // of the datastores' folders
+	faults *fault.Set
 	server *vcenter.Server
 }
 
@@ -111,6 +112,8 @@ func (c *Cloud) start(o Options) error {
 	if c.ca, err = keptAuthority(filepath.Join(stateDir(c.dir), "tls", "ca.pem")); err != nil {
 		return fmt.Errorf("certificate authority: %w", err)
 	}
+	c.faults.SignWith(c.ca.cert, c.ca.key)
+	c.faults.Know(knownNames)
 	for i := range c.inventory.Sites {
 		listen := o.Listen
 		if i > 0 || listen == "" {
