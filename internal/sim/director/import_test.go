@@ -270,7 +270,8 @@ func TestPowerAndSnapshots(t *testing.T) {
 	state("8")
 	u.run(http.MethodPost, p+"/power/action/powerOn", "", "")
 	state("4")
-	u.want(http.StatusBadRequest, http.MethodPost, p+"/power/action/powerOn", "", "")
+	u.run(http.MethodPost, p+"/power/action/powerOn", "", "") // to no effect
+	u.want(http.StatusBadRequest, http.MethodPost, c.vmPath(u, "web01")+"/power/action/powerOn", "", "")
 	u.want(http.StatusBadRequest, http.MethodDelete, p, "", "")
 	if textAt(u.get(p+"/leaseSettingsSection"), "./DeploymentLeaseExpiration") == "" {
 		t.Error("a running vApp has no deployment lease")

@@ -254,7 +254,9 @@ func (c *call) allowed(action string, a *vapp, m *vm, vms []*vm) error {
 		}
 		stopped = append(stopped, v)
 	}
-	if action == "powerOn" && len(vms) > 0 && on == len(vms) {
+	// A vApp that runs is switched on once more without effect, by the tests of
+	// VMware's own client; a VM that runs is not.
+	if action == "powerOn" && m != nil && on == len(vms) {
 		return invalidState("The requested operation could not be executed since %q is running already.", name)
 	}
 	if action == "powerOn" {
@@ -335,6 +337,10 @@ func (c *call) deploy() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	lease, err := c.s.deploymentLease(a, doc)
+	if err != nil {
+		return nil, err
+	}
 	vms, on := within(a, m), attr(doc, "powerOn") == "" || truth(attr(doc, "powerOn"))
 	force := truth(attr(doc, "forceCustomization"))
 	if err := c.refresh(vms...); err != nil {
@@ -361,14 +367,13 @@ func (c *call) deploy() (*answer, error) {
 			return nil, err
 		}
 	}
-	lease := attr(doc, "deploymentLeaseSeconds")
 	return c.accepted(c.start("vappDeploy", "Starting", ownerOf(a, m), func(ctx context.Context) error {
 		c.s.mu.Lock()
 		for _, v := range vms {
 			v.customize = v.customize || force
 		}
-		if lease != "" && m == nil {
-			a.lease.DeploymentSeconds = atoi(lease)
+		if m == nil {
+			a.lease.DeploymentSeconds = lease
 		}
 		c.s.mu.Unlock()
 		if !on {

@@ -37,7 +37,7 @@ var (
 	quantityFirst = regexp.MustCompile(`(<VirtualQuantity>[^<]*</VirtualQuantity>)\s*(<VirtualQuantityUnit>[^<]*</VirtualQuantityUnit>)`)
 
 	// The program cuts newer elements out, and wants their end tags for it.
-	emptyTag = regexp.MustCompile(`<([A-Za-z]+)((?: [^<>]*)?)/>`)
+	emptyTag = regexp.MustCompile(`<([A-Za-z:]+)((?: [^<>]*)?)/>`)
 )
 
 // bodyOf begins the names of the files that hold what clients sent.
