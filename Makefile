@@ -2,7 +2,8 @@
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X github.com/vappvault/vappvault/internal/cli.version=$(VERSION)
+LDFLAGS := -s -w -X github.com/vappvault/vappvault/internal/cli.version=$(VERSION) \
+	-X github.com/vappvault/vappvault/internal/sim/cloud/cli.release=$(VERSION)
 BENCH   ?= .
 FUZZ    ?= .
 # Runs of each fuzz test. A number rather than a time: at the end of a time

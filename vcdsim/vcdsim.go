@@ -25,7 +25,6 @@ import (
 	"net/url"
 
 	"github.com/vappvault/vappvault/internal/sim/cloud"
-	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // Options says what to start.
@@ -43,7 +42,12 @@ type Options struct {
 // A Cloud is a running one. Its methods may be called concurrently.
 type Cloud struct{ running *cloud.Cloud }
 
-// Start makes what the options describe, and returns when it answers.
+// ErrBusy is the error of Start for an Options.Dir in which a cloud runs
+// already, of this process or of another one.
+var ErrBusy = cloud.ErrBusy
+
+// Start makes what the options describe, or goes on with what Options.Dir keeps,
+// and returns when it answers.
 func Start(o Options) (*Cloud, error) {
 	options := cloud.Options{Dir: o.Dir, Listen: o.Listen}
 	if o.Inventory != nil {
@@ -74,7 +78,13 @@ type Site struct {
 }
 
 // API is the address that most clients want, https://HOST:PORT/api.
-func (s *Site) API() *url.URL { return s.URL.JoinPath("api") }
+func (s *Site) API() *url.URL {
+	// Not JoinPath: on an empty path it makes one without the slash in front,
+	// and go-vcloud-director builds addresses out of the path.
+	u := *s.URL
+	u.Path = "/api"
+	return &u
+}
 
 // A VCenter is one of a site.
 type VCenter struct {
@@ -127,7 +137,8 @@ func (c *Cloud) VMs(ctx context.Context) ([]VM, error) {
 }
 
 // Power switches a VM "on", "off" (and undeploys it) or makes it "suspended",
-// as a user of vCD would. VM is a path, or a name that only one VM has.
+// as a user of vCD would. VM is a path, or a name that only one VM has; so it
+// is in all that follows.
 func (c *Cloud) Power(ctx context.Context, vm, state string) error {
 	return c.running.Power(ctx, vm, state)
 }
@@ -144,26 +155,3 @@ type Disk interface {
 func (c *Cloud) Disk(ctx context.Context, vm string, n int) (Disk, error) {
 	return c.running.Guest(ctx, vm, n)
 }
-
-// Rules say which calls go wrong, and how; calls are what the servers got.
-// The services' names are those of the command `vcdsim fault add`.
-type (
-	Rule     = fault.Rule
-	Effect   = fault.Effect
-	Duration = fault.Duration
-	Call     = fault.Call
-)
-
-// AddFault adds a rule and returns its id.
-func (c *Cloud) AddFault(r Rule) (string, error) { return c.running.Faults().Add(r) }
-
-// Faults lists the rules, with how often each has acted.
-func (c *Cloud) Faults() []Rule { return c.running.Faults().List() }
-
-// ClearFaults removes rules by their ids, all of them without any. Calls that
-// one of them holds go on.
-func (c *Cloud) ClearFaults(ids ...string) error { return c.running.Faults().Clear(ids...) }
-
-// Calls lists the calls after number n that match the patterns of r, the
-// oldest first.
-func (c *Cloud) Calls(r Rule, n int64) []Call { return c.running.Faults().Calls(r, n) }

@@ -2,6 +2,7 @@ package vcdsim_test
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 
@@ -9,7 +10,8 @@ import (
 )
 
 func TestTheDefaultCloud(t *testing.T) {
-	cloud, err := vcdsim.Start(vcdsim.Options{Dir: t.TempDir()})
+	dir := t.TempDir()
+	cloud, err := vcdsim.Start(vcdsim.Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -18,9 +20,16 @@ func TestTheDefaultCloud(t *testing.T) {
 			t.Errorf("close: %v", err)
 		}
 	})
+	if _, err := vcdsim.Start(vcdsim.Options{Dir: dir}); !errors.Is(err, vcdsim.ErrBusy) {
+		t.Errorf("two clouds in one folder: %v", err)
+	}
 	site := cloud.Sites()[0]
 	if site.ID != "lab" || len(site.VCenters) != 2 || site.VCenters[0].InstanceUUID == site.VCenters[1].InstanceUUID {
 		t.Errorf("site: %+v", site)
+	}
+	// Clients use both, the text and the path.
+	if api := site.API(); api.String() != site.URL.String()+"/api" || api.Path != "/api" {
+		t.Errorf("API: %s with path %q", api, api.Path)
 	}
 	vms, err := cloud.VMs(t.Context())
 	if err != nil {

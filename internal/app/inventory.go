@@ -37,8 +37,14 @@ type located struct {
 	site *site
 }
 
+// item is what selectors go by. An org or VDC that vCD hides, though it shows
+// the vApp, has no name and goes by its UUID.
 func (l located) item() selection.Item {
-	return selection.Item{Org: l.OrgName, VDC: l.VDCName, VApp: l.Name, URN: l.ID}
+	return selection.Item{
+		Org:  restorepoint.Ref{ID: l.OrgID, Name: l.OrgName}.Label(),
+		VDC:  restorepoint.Ref{ID: l.VDCID, Name: l.VDCName}.Label(),
+		VApp: l.Name, URN: l.ID,
+	}
 }
 
 // vapps lists the vApps of all sites. An error that is vcd.ErrShort comes with
@@ -161,15 +167,17 @@ func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error)
 			// its name.
 			point, protected = last[v.item().String()]
 		}
+		name := v.item()
 		item := InventoryItem{
-			Site: v.site.ID, Org: v.OrgName, VDC: v.VDCName, VApp: v.Name, VAppID: v.ID, Status: v.Status,
+			Site: v.site.ID, Org: name.Org, VDC: name.VDC, VApp: v.Name, VAppID: v.ID, Status: v.Status,
 			InMaintenance: v.InMaintenance, Protected: protected, LastPoint: point.ID, LastTime: point.Started,
 		}
-		all, names = append(all, item), append(names, v.item())
+		all, names = append(all, item), append(names, name)
 		for _, vm := range vms[v.ID] {
 			item.VM, item.VMID, item.Status = vm.Name, vm.ID, vm.Status
 			all = append(all, item)
-			names = append(names, selection.Item{Org: v.OrgName, VDC: v.VDCName, VApp: v.Name, VM: vm.Name, URN: vm.ID})
+			name.VM, name.URN = vm.Name, vm.ID
+			names = append(names, name)
 		}
 	}
 	out := all

@@ -162,7 +162,7 @@ func (a *App) Points(ctx context.Context, words []string) ([]restorepoint.Summar
 }
 
 func pointItem(p restorepoint.Summary) selection.Item {
-	return selection.Item{Org: p.Org.Name, VDC: p.VDC.Name, VApp: p.VApp.Name, URN: p.VApp.ID}
+	return selection.Item{Org: p.Org.Label(), VDC: p.VDC.Label(), VApp: p.VApp.Name, URN: p.VApp.ID}
 }
 
 func pointPath(p restorepoint.Summary) string { return pointItem(p).String() }

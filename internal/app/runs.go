@@ -271,7 +271,7 @@ func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, e
 		return err
 	})
 	if err != nil {
-		return result, fmt.Errorf("%s: restore point %s: %w", selection.Format(point.Org.Name, point.VDC.Name, point.VApp.Name, ""), point.ID, err)
+		return result, fmt.Errorf("%s: restore point %s: %w", selection.Format(point.Org.Label(), point.VDC.Label(), point.VApp.Name, ""), point.ID, err)
 	}
 	if result.Incomplete() {
 		return result, fmt.Errorf("%w: %d VMs or disks are not in the restore point, %d fields differ from it",
@@ -293,11 +293,14 @@ func (a *App) Reconcile(ctx context.Context) ([]reconcile.Settled, error) {
 	var out []reconcile.Settled
 	var errs []error
 	for _, s := range sites {
-		ids, err := a.suspects(ctx, s)
+		ids, paths, err := a.suspects(ctx, s)
 		errs = append(errs, err)
 		for _, id := range ids {
 			settled, err := a.reconcileVApp(ctx, s, id)
-			out = append(out, settled...)
+			for _, t := range settled {
+				t.Path = paths[id]
+				out = append(out, t)
+			}
 			errs = append(errs, err)
 		}
 	}
@@ -306,14 +309,13 @@ func (a *App) Reconcile(ctx context.Context) ([]reconcile.Settled, error) {
 
 // suspects lists the vApps that may need settling: those with open intents,
 // those in maintenance mode or with our mark, those with VMs that bear a
-// snapshot of ours. What could not be looked at is in the error, beside what
-// was found.
-func (a *App) suspects(ctx context.Context, s *site) ([]string, error) {
+// snapshot of ours. The paths are those of the vApps that there are, by id.
+// What could not be looked at is in the error, beside what was found.
+func (a *App) suspects(ctx context.Context, s *site) (ids []string, paths map[string]string, err error) {
 	intents, err := a.journal.OpenIntents(ctx, journal.Filter{Site: s.ID})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var ids []string
 	add := func(id string) {
 		if !slices.Contains(ids, id) {
 			ids = append(ids, id)
@@ -327,11 +329,13 @@ func (a *App) suspects(ctx context.Context, s *site) ([]string, error) {
 		short = fmt.Errorf("site %s: list vApps: %w", s.ID, short)
 	}
 	if short != nil && !errors.Is(short, vcd.ErrShort) {
-		return nil, short
+		return nil, nil, short
 	}
 	marked, unseen := a.marked(ctx, s)
 	unseen = errors.Join(unseen, short)
+	paths = map[string]string{}
 	for _, v := range vapps {
+		paths[v.ID] = located{v, s}.item().String()
 		if v.InMaintenance || marked[v.ID] {
 			add(v.ID)
 		}
@@ -341,13 +345,13 @@ func (a *App) suspects(ctx context.Context, s *site) ([]string, error) {
 		err = fmt.Errorf("site %s: list vApps that bear the mark of a run: %w", s.ID, err)
 	}
 	if err != nil && !errors.Is(err, vcd.ErrShort) {
-		return nil, err
+		return nil, nil, err
 	}
 	unseen = errors.Join(unseen, err)
 	for _, v := range withMark {
 		add(v.ID)
 	}
-	return ids, unseen
+	return ids, paths, unseen
 }
 
 // marked returns the vApps with VMs in vSphere that bear marks of ours. What

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,6 +24,9 @@ const (
 	chunk = 4 * block
 	// readers is how many chunks of one disk are under way at once.
 	readers = 4
+	// tries is how often a disk is begun through one transport that breaks
+	// off.
+	tries = 3
 )
 
 var (
@@ -44,21 +48,46 @@ type diskCopy struct {
 	total    int64
 
 	reading string           // the transport that the disk was opened through
+	session *held            // its session
+	tries   int              // how often it has broken off
 	refused map[string]error // transports that have refused in mid-read
 	lied    bool             // CBT was caught
 	anew    string           // why nothing is taken over from the parent
 }
 
-// do copies the disk. A transport that refuses in mid-read gives way to the
-// next, which begins anew.
+// do copies the disk. A transport that breaks off is tried again, with another
+// session; one that refuses in mid-read, or breaks off every time, gives way
+// to the next. Each attempt begins anew, and nothing of an attempt that failed
+// gets into the restore point.
 func (c *diskCopy) do(ctx context.Context) error {
 	for {
 		err := c.attempt(ctx)
-		if err == nil || ctx.Err() != nil || c.reading == "" || !errors.Is(err, transport.ErrRefused) {
+		broken := errors.Is(err, transport.ErrBroken)
+		if err == nil || ctx.Err() != nil || c.reading == "" || !broken && !errors.Is(err, transport.ErrRefused) {
 			return err
 		}
-		c.run.Logger.WarnContext(ctx, "transport refuses in mid-read", "vm", c.vm.rec.Name, "disk", c.disk.Label, "transport", c.reading, "error", err)
-		c.refused[c.reading] = err
+		log := c.run.Logger.With("vm", c.vm.rec.Name, "disk", c.disk.Label, "transport", c.reading, "error", err)
+		if broken {
+			c.sessions.retire(c.session)
+			if c.tries++; c.tries < tries {
+				log.WarnContext(ctx, "transfer breaks off; the disk is read again", "try", c.tries+1)
+				if err := pause(ctx, time.Second<<(c.tries-1)); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		log.WarnContext(ctx, "transport gives way to the next")
+		c.refused[c.reading], c.tries = err, 0
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -185,15 +214,19 @@ func (c *diskCopy) incremental(ctx context.Context, parent *restorepoint.Disk, c
 }
 
 func (c *diskCopy) open(ctx context.Context) (transport.Reader, error) {
-	c.reading = ""
-	reader, name, err := c.sessions.disk(ctx, c.disk.Key, c.refused)
+	reader, session, err := c.sessions.disk(ctx, c.disk.Key, c.refused)
+	c.reading, c.session = "", session
+	if session != nil {
+		c.reading = session.name
+	}
 	if err != nil {
 		return nil, err
 	}
-	c.rec.Transport, c.reading = name, name
+	c.rec.Transport = c.reading
 	if reader.Size() != c.disk.Capacity {
+		defer c.sessions.release(session)
 		return nil, errors.Join(
-			fmt.Errorf("transport %s: %d bytes, vSphere says %d", name, reader.Size(), c.disk.Capacity), reader.Close())
+			fmt.Errorf("transport %s: %d bytes, vSphere says %d", c.reading, reader.Size(), c.disk.Capacity), reader.Close())
 	}
 	return reader, nil
 }
@@ -205,6 +238,7 @@ func (c *diskCopy) close(reader transport.Reader) {
 	if err := reader.Close(); err != nil {
 		c.run.Logger.Warn("close transport", "vm", c.vm.rec.Name, "disk", c.disk.Label, "error", err)
 	}
+	c.sessions.release(c.session)
 }
 
 func (c *diskCopy) finish(ctx context.Context, disk *repository.DiskWriter) error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -121,87 +120,6 @@ func transportDisk(d vsphere.Disk) transport.Disk {
 		DatastoreType: d.DatastoreType, ChainDepth: d.ChainDepth, Kind: d.Kind, Encrypted: d.Encrypted,
 		ControllerType: d.ControllerType, BusNumber: d.BusNumber, Unit: d.Unit,
 	}
-}
-
-// openers opens each transport for a VM at most once.
-type openers struct {
-	run  *run
-	vm   *vmRun
-	list []transport.Opener
-	mu   sync.Mutex
-	open map[string]transport.Session
-	no   map[string]error
-}
-
-func (r *run) sessions(vm *vmRun) *openers {
-	return &openers{
-		run: r, vm: vm, list: r.Openers(vm.client),
-		open: map[string]transport.Session{}, no: map[string]error{},
-	}
-}
-
-// disk opens a disk through the first transport that does not refuse it, less
-// those that have refused it in mid-read.
-func (o *openers) disk(ctx context.Context, key int32, refused map[string]error) (transport.Reader, string, error) {
-	var errs []error
-	for _, opener := range o.list {
-		var reader transport.Reader
-		err := refused[opener.Name()]
-		if err == nil {
-			reader, err = o.through(ctx, opener, key)
-		}
-		if err == nil {
-			return reader, opener.Name(), nil
-		}
-		if ctx.Err() != nil {
-			return nil, "", ctx.Err()
-		}
-		errs = append(errs, fmt.Errorf("transport %s: %w", opener.Name(), err))
-	}
-	return nil, "", errors.Join(errs...)
-}
-
-func (o *openers) through(ctx context.Context, opener transport.Opener, key int32) (transport.Reader, error) {
-	o.mu.Lock()
-	session, open := o.open[opener.Name()]
-	err := o.no[opener.Name()]
-	if !open && err == nil {
-		session, err = opener.Open(ctx, o.frozen())
-		if err != nil {
-			o.no[opener.Name()] = err
-		} else {
-			o.open[opener.Name()] = session
-		}
-	}
-	o.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	return session.Disk(ctx, key)
-}
-
-func (o *openers) frozen() transport.Frozen {
-	f := transport.Frozen{
-		VM: o.vm.rec.MoRef, Snapshot: o.vm.snapshot.Ref, Datacenter: o.vm.config.Datacenter,
-		PoweredOn: o.vm.config.PowerState != "poweredOff", Snapshots: o.vm.snapshotsTaken + 1,
-	}
-	for _, d := range protected(o.vm) {
-		f.Disks = append(f.Disks, transportDisk(d))
-	}
-	return f
-}
-
-func (o *openers) close() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	var errs []error
-	for name, session := range o.open {
-		if err := session.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("close transport %s: %w", name, err))
-		}
-	}
-	o.open = map[string]transport.Session{}
-	return errors.Join(errs...)
 }
 
 // parentOf finds the disk's earlier content that this copy can build on, or

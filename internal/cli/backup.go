@@ -14,6 +14,7 @@ import (
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 func (e *env) backupCommand() *cobra.Command {
@@ -65,8 +66,8 @@ the exit code 3.`,
 	flags.StringArrayVar(&req.Exclude, "exclude", nil, "leave out the vApps that this `selector` matches; repeat for more")
 	flags.StringVar(&req.Maintenance, "maintenance", backup.MaintenanceFull, "hold maintenance `mode`: full, snapshot or none")
 	flags.BoolVar(&req.Full, "full", false, "read every disk whole, whatever changed block tracking says")
-	flags.Float64Var(&req.SamplePercent, "sample", 0, "read this `percentage` of unchanged blocks all the same, to check (default from the configuration, else 1)")
-	flags.StringVar(&req.Quiesce, "quiesce", "try", "quiesce guests: require, try or off (`how`)")
+	flags.Float64Var(&req.SamplePercent, "sample", 0, "read this `percent` of the unchanged blocks all the same, to check (default from the configuration, else 1)")
+	flags.StringVar(&req.Quiesce, "quiesce", "try", "quiesce guests, `require|try|off`")
 	fixed := func(flag string, values ...string) {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
@@ -174,7 +175,7 @@ func drawBackups(w io.Writer, results []app.BackupResult) {
 func drawBackup(w io.Writer, vapp string, p *restorepoint.Point, d time.Duration) {
 	a := amounts(p)
 	fmt.Fprintf(w, "%s: restore point %s: %s, %s, %s of %s; read %s, stored %s in %s\n",
-		clean(vapp), p.ID, p.State, count(len(p.VMs), "VM"), count(a.Disks, "disk"), size(a.Size), size(a.Read), size(a.Stored), took(d))
+		clean(vapp), p.ID, p.State, wording.Count(len(p.VMs), "VM"), wording.Count(a.Disks, "disk"), wording.Size(a.Size), wording.Size(a.Read), wording.Size(a.Stored), took(d))
 	for _, problem := range p.Problems {
 		if problem.Missing {
 			fmt.Fprintf(w, "  missing: %s\n", problemText(problem))

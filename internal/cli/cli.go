@@ -56,8 +56,9 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		// of the user.
 		err = &usageError{err}
 	}
-	report(stderr, err)
-	return exitCode(err, ctx.Err() != nil)
+	code := exitCode(err, ctx.Err() != nil)
+	report(stderr, err, code)
+	return code
 }
 
 // env is what all commands share.
@@ -121,6 +122,20 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 		text += fmt.Sprintf("; did you mean %s?", near[0])
 	}
 	return &usageError{errors.New(text)}
+}
+
+// arguments bounds how many arguments a command takes. What is to be done
+// where there are too few is wanted.
+func arguments(least, most int, wanted string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return errors.New(wanted)
+		case len(args) > most:
+			return fmt.Errorf("unexpected argument %q", args[most])
+		}
+		return nil
+	}
 }
 
 // run wraps the body of a command: it checks what flags all share.

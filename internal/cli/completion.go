@@ -24,7 +24,7 @@ func (e *env) completionCommand() *cobra.Command {
 		Example: `  vappvault completion bash | sudo tee /etc/bash_completion.d/vappvault
   source <(vappvault completion zsh)
   vappvault completion fish > ~/.config/fish/completions/vappvault.fish`,
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args:      cobra.MatchAll(arguments(1, 1, "name a shell: bash, zsh, fish or powershell"), cobra.OnlyValidArgs),
 		ValidArgs: shells,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
@@ -64,7 +64,7 @@ func (e *env) completePoints(cmd *cobra.Command, _ []string, begun string) ([]st
 		points, err := a.Points(ctx, nil)
 		seen := map[string]bool{}
 		for _, p := range points {
-			vapp := selection.Format(p.Org.Name, p.VDC.Name, p.VApp.Name, "")
+			vapp := selection.Format(p.Org.Label(), p.VDC.Label(), p.VApp.Name, "")
 			if !seen[vapp] {
 				seen[vapp] = true
 				out = offer(out, begun, vapp+"@latest")

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/vappvault/vappvault/internal/progress"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 // quiet is how often a disk that is being copied makes itself heard where
@@ -139,13 +140,13 @@ func (c *console) bytes(e progress.Event) {
 		}
 		delete(c.disks, key)
 		c.ended[key] = true
-		c.say(e, size(e.Total)+" in "+took(now.Sub(d.started)))
+		c.say(e, wording.Size(e.Total)+" in "+took(now.Sub(d.started)))
 	case d.bar != nil:
 		d.bar.SetTotal(e.Total, false)
 		d.bar.SetCurrent(e.Done)
 	case now.Sub(d.said) >= quiet:
 		d.said = now
-		text := fmt.Sprintf("%s of %s, %d%%", size(e.Done), size(e.Total), percent(e.Done, e.Total))
+		text := fmt.Sprintf("%s of %s, %d%%", wording.Size(e.Done), wording.Size(e.Total), percent(e.Done, e.Total))
 		if done := e.Done - d.first; done > 0 {
 			left := time.Duration(float64(now.Sub(d.started)) / float64(done) * float64(e.Total-e.Done))
 			text += ", " + took(left.Round(time.Second)) + " left"

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -57,24 +58,40 @@ func exitCode(err error, cancelled bool) int {
 }
 
 // report prints an error and, where it is known what to do about it, advice.
-func report(w io.Writer, err error) {
+// After a signal the last word is that it was obeyed.
+func report(w io.Writer, err error, code int) {
 	if err == nil {
 		return
 	}
-	var usage *usageError
-	for i, line := range strings.Split(err.Error(), "\n") { // errors.Join puts one on a line
-		if i > 0 {
-			fmt.Fprintln(w, "           "+clean(line))
-			continue
-		}
-		fmt.Fprintln(w, "vappvault: "+clean(line))
+	head := "vappvault: "
+	for _, line := range lines(err, code == exitCancelled) {
+		fmt.Fprintln(w, head+clean(line))
+		head = "           "
 	}
 	switch text := advice(err); {
+	case code == exitCancelled:
+		fmt.Fprintln(w, "vappvault: cancelled")
 	case text != "":
 		fmt.Fprintln(w, text)
-	case errors.As(err, &usage):
+	case code == exitUsage:
 		fmt.Fprintln(w, "vappvault help tells how commands are written.")
 	}
+}
+
+// lines are the lines of an error: errors.Join puts one on each. In one of a
+// command that was cancelled, that it was is left to be said once.
+func lines(err error, cancelled bool) []string {
+	var out []string
+	for _, line := range strings.Split(err.Error(), "\n") {
+		if cancelled {
+			if line == context.Canceled.Error() {
+				continue
+			}
+			line = strings.ReplaceAll(line, context.Canceled.Error(), "cancelled")
+		}
+		out = append(out, line)
+	}
+	return out
 }
 
 // advice returns what to do about an error, in one line, or "".

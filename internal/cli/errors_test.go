@@ -2,12 +2,14 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/backup"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/repository"
@@ -41,36 +43,45 @@ func TestExitCode(t *testing.T) {
 	}
 }
 
+type reported struct {
+	name      string
+	err       error
+	cancelled bool
+	want      string
+}
+
 func TestReport(t *testing.T) {
-	for _, tc := range []struct {
-		name string
-		err  error
-		want string
-	}{
-		{"nothing", nil, ""},
-		{"an error nobody knows", errors.New("x: y"), "vappvault: x: y\n"},
-		{"several errors", errors.Join(errors.New("a"), errors.New("b")), "vappvault: a\n           b\n"},
-		{"usage", usagef("no such flag"), "vappvault: no such flag\nvappvault help tells how commands are written.\n"},
+	for _, tc := range []reported{
+		{name: "cancelled", err: context.Canceled, cancelled: true, want: "vappvault: cancelled\n"},
 		{
-			"a certificate to pin", fmt.Errorf("site a: %w", &vcd.CertificateError{Host: "h:443", Fingerprint: "AB:CD", Err: errors.New("unknown authority")}),
-			"vappvault: site a: h:443: untrusted certificate with SHA-256 fingerprint AB:CD: unknown authority\n" +
+			name: "cancelled amid work that is now left", cancelled: true,
+			err:  errors.Join(fmt.Errorf("vApp web: copy: %w", context.Canceled), fmt.Errorf("vm a: %w", backup.ErrLeft), context.Canceled),
+			want: "vappvault: vApp web: copy: cancelled\n           vm a: " + backup.ErrLeft.Error() + "\nvappvault: cancelled\n",
+		},
+		{name: "nothing"},
+		{name: "an error nobody knows", err: errors.New("x: y"), want: "vappvault: x: y\n"},
+		{name: "several errors", err: errors.Join(errors.New("a"), errors.New("b")), want: "vappvault: a\n           b\n"},
+		{name: "usage", err: usagef("no such flag"), want: "vappvault: no such flag\nvappvault help tells how commands are written.\n"},
+		{
+			name: "a certificate to pin", err: fmt.Errorf("site a: %w", &vcd.CertificateError{Host: "h:443", Fingerprint: "AB:CD", Err: errors.New("unknown authority")}),
+			want: "vappvault: site a: h:443: untrusted certificate with SHA-256 fingerprint AB:CD: unknown authority\n" +
 				"If that is the fingerprint of h:443, trust it in the configuration: fingerprint: \"AB:CD\"\n",
 		},
 		{
-			"a bare name that is not unique", &selection.Ambiguous{Selector: "wiki", Candidates: []string{"a/b/wiki", "c/d/wiki"}},
-			"vappvault: wiki: could be any of a/b/wiki, c/d/wiki\nName the one that is meant.\n",
+			name: "a bare name that is not unique", err: &selection.Ambiguous{Selector: "wiki", Candidates: []string{"a/b/wiki", "c/d/wiki"}},
+			want: "vappvault: wiki: could be any of a/b/wiki, c/d/wiki\nName the one that is meant.\n",
 		},
 		{
-			"a name that plays with the terminal", errors.New("vm a\x1b[2Jb"),
-			"vappvault: vm a\ufffd[2Jb\n",
+			name: "a name that plays with the terminal", err: errors.New("vm a\x1b[2Jb"),
+			want: "vappvault: vm a\ufffd[2Jb\n",
 		},
 		{
-			"no configuration", fmt.Errorf("%w: x", config.ErrNotFound),
-			"vappvault: no configuration file: x\nWrite vappvault.yaml, or name another file with --config.\n",
+			name: "no configuration", err: fmt.Errorf("%w: x", config.ErrNotFound),
+			want: "vappvault: no configuration file: x\nWrite vappvault.yaml, or name another file with --config.\n",
 		},
 	} {
 		var out bytes.Buffer
-		report(&out, tc.err)
+		report(&out, tc.err, exitCode(tc.err, tc.cancelled))
 		if out.String() != tc.want {
 			t.Errorf("%s: got %q, want %q", tc.name, out.String(), tc.want)
 		}

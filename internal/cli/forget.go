@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +20,7 @@ func (e *env) forgetCommand() *cobra.Command {
 The space is given back by vappvault maintain.`,
 		Example: `  vappvault forget 01KAZ8M5H2W4Q6T8V0X2Z4B6D8
   vappvault forget web-shop@2026-11-01T00:00 && vappvault maintain`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              arguments(1, math.MaxInt, "name a restore point"),
 		ValidArgsFunction: e.completePoints,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
 			if err := checkPoints(args); err != nil {

@@ -19,7 +19,7 @@ func (e *env) initCommand() *cobra.Command {
 this only checks that the password fits.`,
 		Example: `  vappvault init
   vappvault init --config /etc/vappvault/vappvault.yaml`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0, ""),
 		RunE: e.run(func(cmd *cobra.Command, _ []string) error {
 			var info app.RepositoryInfo
 			err := e.withApp(cmd.Context(), func(ctx context.Context, a *app.App, _ *config.Config) (err error) {

@@ -18,7 +18,7 @@ func (e *env) maintainCommand() *cobra.Command {
 		Long: `Collects garbage in the repository: what only forgotten restore points, or runs
 that died, had stored. Backups may run meanwhile.`,
 		Example: `  vappvault maintain`,
-		Args:    cobra.NoArgs,
+		Args:    arguments(0, 0, ""),
 		RunE: e.run(func(cmd *cobra.Command, _ []string) error {
 			err := e.withApp(cmd.Context(), func(ctx context.Context, a *app.App, _ *config.Config) error {
 				return a.Maintain(ctx)

@@ -11,6 +11,7 @@ import (
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 func (e *env) pointsCommand() *cobra.Command {
@@ -44,7 +45,7 @@ It asks the repository alone: vApps that are gone are listed as well.`,
 func drawPoints(w io.Writer, points []restorepoint.Summary) {
 	row(w, "POINT", "VAPP", "TAKEN", "STATE", "VMS", "DISKS", "SIZE", "STORED")
 	for _, p := range points {
-		row(w, p.ID, selection.Format(p.Org.Name, p.VDC.Name, p.VApp.Name, ""), stamp(p.Started), string(p.State),
-			strconv.Itoa(p.VMs), strconv.Itoa(p.Disks), size(p.Size), size(p.Stored))
+		row(w, p.ID, selection.Format(p.Org.Label(), p.VDC.Label(), p.VApp.Name, ""), stamp(p.Started), string(p.State),
+			strconv.Itoa(p.VMs), strconv.Itoa(p.Disks), wording.Size(p.Size), wording.Size(p.Stored))
 	}
 }

@@ -6,17 +6,9 @@ import (
 	"io"
 	"testing"
 	"time"
-)
 
-func TestSize(t *testing.T) {
-	for n, want := range map[int64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 1 << 30: "1.0 GiB", 62 << 40: "62.0 TiB", 1<<63 - 1: "8.0 EiB",
-	} {
-		if got := size(n); got != want {
-			t.Errorf("%d: got %q, want %q", n, got, want)
-		}
-	}
-}
+	"github.com/vappvault/vappvault/internal/reconcile"
+)
 
 func TestTook(t *testing.T) {
 	for d, want := range map[time.Duration]string{
@@ -54,6 +46,36 @@ func TestPrintFailsWithItsWriter(t *testing.T) {
 		e := &env{stdout: fullDisk{}, output: output}
 		if err := e.print("x", 1, func(w io.Writer) { row(w, "a"); flush(w); row(w, "b") }); err == nil {
 			t.Errorf("%s: no error", output)
+		}
+	}
+}
+
+func TestWhatWasSettledIsNamedAsItIsKnown(t *testing.T) {
+	const id = "urn:vcloud:vapp:33333333-3333-3333-3333-333333333333"
+	for _, test := range []struct {
+		settled reconcile.Settled
+		want    string
+	}{
+		{
+			reconcile.Settled{VApp: id, Path: "acme/vdc1/web", Kind: "snapshot", Object: "vm-50", Name: "db01", Action: "remove our snapshot"},
+			"acme/vdc1/web\tsnapshot\tdb01\tremove our snapshot\t-\n",
+		},
+		{
+			reconcile.Settled{VApp: id, Path: "acme/vdc1/web", Kind: "maintenance", Object: id, Action: "exit maintenance mode"},
+			"acme/vdc1/web\tmaintenance\tacme/vdc1/web\texit maintenance mode\t-\n",
+		},
+		{
+			reconcile.Settled{VApp: id, Kind: "swap", Object: "vm-50", Action: "look"},
+			id + "\tswap\tvm-50\tlook\t-\n",
+		},
+	} {
+		var out bytes.Buffer
+		drawSettled(&out, []reconcile.Settled{test.settled})
+		if want := "VAPP\tKIND\tOBJECT\tACTION\tERROR\n" + test.want; out.String() != want {
+			t.Errorf("got %q, want %q", out.String(), want)
+		}
+		if v := viewSettled([]reconcile.Settled{test.settled})[0]; v.VApp != id || v.Object != test.settled.Object {
+			t.Errorf("JSON: %+v", v)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/reconcile"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 func (e *env) reconcileCommand() *cobra.Command {
@@ -23,7 +25,7 @@ the marks in the cloud where the journal is lost. Every backup and restore
 does the same for its vApp first.`,
 		Example: `  vappvault reconcile
   vappvault reconcile -o json | jq '.settled[] | select(.error)'`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0, ""),
 		RunE: e.run(func(cmd *cobra.Command, _ []string) error {
 			var settled []reconcile.Settled
 			err := e.withApp(cmd.Context(), func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
@@ -49,14 +51,16 @@ func failed(settled []reconcile.Settled, err error) error {
 	if n == 0 || err != nil {
 		return nil
 	}
-	return fmt.Errorf("reconcile: %s could not be settled", count(n, "change"))
+	return fmt.Errorf("reconcile: %s could not be settled", wording.Count(n, "change"))
 }
 
 // settledView is one change that was, or was to be, settled, in JSON.
 type settledView struct {
-	VApp   string `json:"vapp"`
+	VApp   string `json:"vapp"`           // URN
+	Path   string `json:"path,omitempty"` // ORG/VDC/VAPP, where vCD shows the vApp
 	Kind   string `json:"kind"`
-	Object string `json:"object"`
+	Object string `json:"object"`         // URN, moref or name
+	Name   string `json:"name,omitempty"` // of the VM, where it is about one
 	Action string `json:"action"`
 	Error  string `json:"error,omitempty"`
 }
@@ -64,7 +68,7 @@ type settledView struct {
 func viewSettled(settled []reconcile.Settled) []settledView {
 	views := make([]settledView, 0, len(settled))
 	for _, s := range settled {
-		v := settledView{VApp: s.VApp, Kind: s.Kind, Object: s.Object, Action: s.Action}
+		v := settledView{VApp: s.VApp, Path: s.Path, Kind: s.Kind, Object: s.Object, Name: s.Name, Action: s.Action}
 		if s.Err != nil {
 			v.Error = s.Err.Error()
 		}
@@ -80,6 +84,10 @@ func drawSettled(w io.Writer, settled []reconcile.Settled) {
 	}
 	row(w, "VAPP", "KIND", "OBJECT", "ACTION", "ERROR")
 	for _, s := range viewSettled(settled) {
-		row(w, s.VApp, s.Kind, s.Object, s.Action, s.Error)
+		vapp, object := cmp.Or(s.Path, s.VApp), cmp.Or(s.Name, s.Object)
+		if object == s.VApp {
+			object = vapp
+		}
+		row(w, vapp, s.Kind, object, s.Action, s.Error)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 func (e *env) repositoryCommand() *cobra.Command {
@@ -38,7 +39,7 @@ included: restore points can be listed, verified, mounted and restored without
 vappvault.`,
 		Example: `  vappvault repository show
   vappvault repository show acme`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1, ""),
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
 			org := ""
 			if len(args) == 1 {
@@ -99,7 +100,7 @@ func drawRepository(w io.Writer, info app.RepositoryInfo) {
 	fmt.Fprintf(w, "repository %s in %s\n", clean(info.ID), clean(info.URL))
 	row(w, "ORG", "ID", "POINTS", "SIZE", "STORED")
 	for _, o := range info.Orgs {
-		row(w, o.Name, o.ID, strconv.Itoa(o.Points), size(o.Size), size(o.Stored))
+		row(w, o.Name, o.ID, strconv.Itoa(o.Points), wording.Size(o.Size), wording.Size(o.Stored))
 	}
 	flush(w)
 	for _, o := range info.Orgs {

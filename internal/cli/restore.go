@@ -12,6 +12,7 @@ import (
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 func (e *env) restoreCommand() *cobra.Command {
@@ -34,7 +35,7 @@ differs is listed, with the reason where there is one.`,
   vappvault restore acme/vdc1/web-shop@2026-11-22T08:00
   vappvault restore web-shop@latest --overwrite --power-on
   vappvault restore 01KAZ8M5H2W4Q6T8V0X2Z4B6D8 --as web-shop-copy`,
-		Args:              cobra.ExactArgs(1),
+		Args:              arguments(1, 1, "name a restore point"),
 		ValidArgsFunction: e.completePoints,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
 			req.Point = args[0]
@@ -50,8 +51,8 @@ differs is listed, with the reason where there is one.`,
 	flags := cmd.Flags()
 	flags.BoolVar(&req.Overwrite, "overwrite", false, "bring back the vApp that is there")
 	flags.StringVar(&req.As, "as", "", "restore to a new vApp of this `name`")
-	flags.StringVar(&req.IP, "ip", "", "addresses from a pool: `keep` them, or take what the pool gives (pool); default keep, for a copy pool")
-	flags.StringVar(&req.MAC, "mac", "", "MAC addresses: `keep` or new; default keep, for a copy new")
+	flags.StringVar(&req.IP, "ip", "", "addresses from a pool, `keep|pool`: keep them or take what the pool gives (default keep, for a copy pool)")
+	flags.StringVar(&req.MAC, "mac", "", "MAC addresses, `keep|new` (default keep, for a copy new)")
 	flags.BoolVar(&req.KeepOld, "keep-old", false, "keep the disks that --overwrite replaces")
 	flags.BoolVar(&req.DryRun, "dry-run", false, "print the plan, change nothing")
 	flags.BoolVar(&req.PowerOn, "power-on", false, "power the vApp on afterwards")
@@ -128,14 +129,14 @@ func drawRestore(w io.Writer, r *restore.Result) {
 	fmt.Fprintf(w, "restored vApp %s (%s)\n", clean(r.VAppName), clean(r.VAppID))
 	row(w, "VM", "ACTION", "DISKS", "WRITTEN", "ID", "WAS", "MOREF", "WAS")
 	for _, vm := range r.VMs {
-		row(w, vm.Name, vm.Action, strconv.Itoa(vm.Disks), size(vm.Bytes), vm.NewID, vm.OldID, vm.NewMoRef, vm.OldMoRef)
+		row(w, vm.Name, vm.Action, strconv.Itoa(vm.Disks), wording.Size(vm.Bytes), vm.NewID, vm.OldID, vm.NewMoRef, vm.OldMoRef)
 	}
 	flush(w)
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(w, "note: %s\n", clean(warning))
 	}
 	fmt.Fprintf(w, "compared %s with the restore point: %s\n",
-		count(r.Compared, "document"), count(len(r.Unexplained()), "unexplained difference"))
+		wording.Count(r.Compared, "document"), wording.Count(len(r.Unexplained()), "unexplained difference"))
 	for _, d := range r.Unexplained() {
 		fmt.Fprintf(w, "  %s\n", clean(fmt.Sprintf("%s: %s: was %q, is %q", d.Document, d.Field, d.Want, d.Got)))
 	}

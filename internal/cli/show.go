@@ -14,6 +14,7 @@ import (
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 func (e *env) showCommand() *cobra.Command {
@@ -24,7 +25,7 @@ func (e *env) showCommand() *cobra.Command {
 		Example: `  vappvault show web-shop@latest
   vappvault show web-shop@latest --document vcd/vapp.xml
   vappvault show web-shop@2026-11-22T08:00 -o json | jq '.point.vms[].disks[].content.treeHash'`,
-		Args:              cobra.ExactArgs(1),
+		Args:              arguments(1, 1, "name a restore point"),
 		ValidArgsFunction: e.completePoints,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
 			if err := checkPoints(args); err != nil {
@@ -72,7 +73,7 @@ func drawPoint(w io.Writer, p *restorepoint.Point) {
 		fmt.Fprintf(w, "%s\t%s\n", name, clean(fmt.Sprintf(format, args...)))
 	}
 	field("point", "%s", p.ID)
-	field("vApp", "%s (%s)", selection.Format(p.Org.Name, p.VDC.Name, p.VApp.Name, ""), p.VApp.ID)
+	field("vApp", "%s (%s)", selection.Format(p.Org.Label(), p.VDC.Label(), p.VApp.Name, ""), p.VApp.ID)
 	field("site", "%s", p.Site.ID)
 	field("state", "%s", p.State)
 	field("taken", "%s to %s", stamp(p.Started), stamp(p.Finished))
@@ -84,7 +85,7 @@ func drawPoint(w io.Writer, p *restorepoint.Point) {
 		field("parent", "%s", p.Parent)
 	}
 	field("by", "vappvault %s, API %s", p.ToolVersion, p.APIVersion)
-	field("bytes", "%s, %s of data; read %s, stored %s", size(a.Size), size(a.Data), size(a.Read), size(a.Stored))
+	field("bytes", "%s, %s of data; read %s, stored %s", wording.Size(a.Size), wording.Size(a.Data), wording.Size(a.Read), wording.Size(a.Stored))
 	flush(w)
 	fmt.Fprintln(w)
 	drawDisks(w, p)
@@ -103,7 +104,7 @@ func drawDisks(w io.Writer, p *restorepoint.Point) {
 			row(w, vm.Name, "", "", "", "", how, "")
 		}
 		for _, d := range vm.Disks {
-			row(w, vm.Name, d.Label, size(d.Content.Size), size(d.ReadBytes), size(d.Content.StoredBytes), how(d), d.Content.TreeHash)
+			row(w, vm.Name, d.Label, wording.Size(d.Content.Size), wording.Size(d.ReadBytes), wording.Size(d.Content.StoredBytes), how(d), d.Content.TreeHash)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/repository"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 func (e *env) verifyCommand() *cobra.Command {
@@ -43,12 +44,12 @@ ends with exit code 4.`,
 				return err
 			}
 			if n := len(result.Damage); n > 0 {
-				return fmt.Errorf("verify: %w: in %s", repository.ErrDamaged, count(n, "place"))
+				return fmt.Errorf("verify: %w: in %s", repository.ErrDamaged, wording.Count(n, "place"))
 			}
 			return nil
 		}),
 	}
-	cmd.Flags().Float64Var(&part, "percent", 100, "check this `percentage` of the blocks, chosen by chance")
+	cmd.Flags().Float64Var(&part, "percent", 100, "check this `percent` of the blocks, chosen by chance")
 	return cmd
 }
 
@@ -88,12 +89,12 @@ func drawVerify(w io.Writer, r app.VerifyResult) {
 		fmt.Fprintf(w, "%s\n", clean(fmt.Sprintf("restore point %s: %s: %v", d.Point, thing, d.Err)))
 	}
 	fmt.Fprintf(w, "verified %s, %s, %s: %s\n",
-		count(r.Points, "restore point"), count(r.Disks, "disk"), size(r.Bytes), verdict(len(r.Damage)))
+		wording.Count(r.Points, "restore point"), wording.Count(r.Disks, "disk"), wording.Size(r.Bytes), verdict(len(r.Damage)))
 }
 
 func verdict(damage int) string {
 	if damage == 0 {
 		return "no damage"
 	}
-	return "damage in " + count(damage, "place")
+	return "damage in " + wording.Count(damage, "place")
 }

@@ -53,7 +53,7 @@ func (e *env) versionCommand() *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  vappvault version -o json",
-		Args:    cobra.NoArgs,
+		Args:    arguments(0, 0, ""),
 		RunE: e.run(func(*cobra.Command, []string) error {
 			p := buildInfo()
 			return e.print("program", p, func(w io.Writer) {

@@ -8,6 +8,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,9 +42,11 @@ type Deps struct {
 
 // Settled is one thing that was found and what became of it.
 type Settled struct {
-	VApp   string `json:"vapp"`
+	VApp   string `json:"vapp"`           // URN
+	Path   string `json:"path,omitempty"` // ORG/VDC/VAPP, where vCD shows the vApp
 	Kind   string `json:"kind"`
-	Object string `json:"object"`
+	Object string `json:"object"`         // URN, moref or name
+	Name   string `json:"name,omitempty"` // of the VM, where it is about one
 	Action string `json:"action"`
 	Err    error  `json:"-"`
 	Error  string `json:"error,omitempty"`
@@ -74,11 +77,11 @@ func fromJournal(ctx context.Context, d Deps, site, vappID string) ([]Settled, e
 	for _, i := range slices.Backward(intents) {
 		if i.Kind == mark.Maintenance && halfSwapped[i.Run] {
 			// Nobody must write to disks that will be taken away.
-			out = append(out, Settled{VApp: i.VApp, Kind: i.Kind, Object: i.Object, Action: "stays in maintenance mode"})
+			out = append(out, Settled{VApp: i.VApp, Kind: i.Kind, Object: i.Object, Name: i.Detail[mark.VM], Action: "stays in maintenance mode"})
 			continue
 		}
 		action, err := d.settle(ctx, i)
-		s := Settled{VApp: i.VApp, Kind: i.Kind, Object: i.Object, Action: action}
+		s := Settled{VApp: i.VApp, Kind: i.Kind, Object: i.Object, Name: i.Detail[mark.VM], Action: action}
 		if err == nil {
 			err = d.Journal.Settle(ctx, i.ID)
 		}
@@ -233,7 +236,7 @@ func fromOutside(ctx context.Context, d Deps, site, vappID string) ([]Settled, e
 		if s.Err != nil {
 			s.Error = s.Err.Error()
 			if counts {
-				errs = append(errs, fmt.Errorf("vApp %s: %s: %s: %w", vapp.Name, s.Object, s.Action, s.Err))
+				errs = append(errs, fmt.Errorf("vApp %s: %s: %s: %w", vapp.Name, cmp.Or(s.Name, s.Object), s.Action, s.Err))
 			}
 		}
 		out = append(out, s)
@@ -241,7 +244,7 @@ func fromOutside(ctx context.Context, d Deps, site, vappID string) ([]Settled, e
 	for _, vm := range vapp.VMs {
 		found, err := d.strayOnVM(ctx, vm, self)
 		if err != nil {
-			note(Settled{Kind: mark.Snapshot, Object: vm.Name, Action: "look for leftovers", Err: err}, run != "")
+			note(Settled{Kind: mark.Snapshot, Object: vm.VimInfo.VMMoRef, Name: vm.Name, Action: "look for leftovers", Err: err}, run != "")
 		}
 		for _, s := range found {
 			note(s, true)
@@ -305,11 +308,11 @@ func (d Deps) strayOnVM(ctx context.Context, vm vcd.VM, self process.Process) ([
 			continue
 		}
 		out = append(out, Settled{
-			Kind: mark.Snapshot, Object: vm.Name, Action: "remove our snapshot " + s.Name, Err: v.RemoveSnapshot(ctx, s.Ref),
+			Kind: mark.Snapshot, Object: vm.VimInfo.VMMoRef, Name: vm.Name, Action: "remove our snapshot " + s.Name, Err: v.RemoveSnapshot(ctx, s.Ref),
 		})
 	}
 	if !alive && backup.RelocationDisabled(config) && d.relocates(ctx, v) {
-		out = append(out, Settled{Kind: mark.Relocation, Object: vm.Name, Action: "enable relocation"})
+		out = append(out, Settled{Kind: mark.Relocation, Object: vm.VimInfo.VMMoRef, Name: vm.Name, Action: "enable relocation"})
 	}
 	return out, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 // ErrConflict says that a plan has conflicts which need a decision. The
@@ -372,9 +373,9 @@ func (p *Plan) steps() []string {
 	for _, vm := range p.VMs {
 		switch vm.Action {
 		case Rebuild:
-			add("rebuild vm %s on datastore %s, %d disks, %d bytes", vm.Name, vm.Datastore.Name, len(vm.VM.Disks), vm.Bytes)
+			add("rebuild vm %s on datastore %s, %s, %s", vm.Name, vm.Datastore.Name, wording.Count(len(vm.VM.Disks), "disk"), wording.Size(vm.Bytes))
 		case Overwrite:
-			add("write new disks for vm %s on datastore %s, %d disks, %d bytes, and swap them in", vm.Name, vm.Datastore.Name, len(vm.VM.Disks), vm.Bytes)
+			add("write new disks for vm %s on datastore %s, %s, %s, and swap them in", vm.Name, vm.Datastore.Name, wording.Count(len(vm.VM.Disks), "disk"), wording.Size(vm.Bytes))
 		case Leave:
 			add("leave vm %s", vm.Name)
 		}

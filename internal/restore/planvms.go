@@ -9,6 +9,7 @@ import (
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 // planVMs decides what becomes of each VM and where its disks go.
@@ -190,7 +191,7 @@ func (p *Plan) room(stores []vsphere.DatastoreInfo, object, was string, size int
 		p.conflict(object, "", "its vCenter has no datastore that can be reached")
 		return restorepoint.Ref{}
 	case free(*most) < size:
-		p.conflict(object, "", "needs %d bytes, and no datastore has more than %d free (%s)", size, free(*most), most.Name)
+		p.conflict(object, "", "needs %s, and no datastore has more than %s free (%s)", wording.Size(size), wording.Size(free(*most)), most.Name)
 		return restorepoint.Ref{}
 	}
 	if was != "" {

@@ -6,6 +6,7 @@
 package restorepoint
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -62,6 +63,10 @@ type Ref struct {
 	Name string `json:"name"`
 	Href string `json:"href,omitempty"`
 }
+
+// Label is what selectors call it: its name, or its UUID where vCD hid the
+// name.
+func (r Ref) Label() string { return cmp.Or(r.Name, UUID(r.ID), "?") }
 
 // A Problem is something that the point lacks or that went otherwise than
 // planned. Empty fields do not apply.

@@ -91,7 +91,7 @@ func PickPoint(points []restorepoint.Summary, ref PointRef) (restorepoint.Summar
 			}
 			continue
 		}
-		it := Item{Org: p.Org.Name, VDC: p.VDC.Name, VApp: p.VApp.Name, URN: p.VApp.ID}
+		it := Item{Org: p.Org.Label(), VDC: p.VDC.Label(), VApp: p.VApp.Name, URN: p.VApp.ID}
 		if !ref.Selector.Matches(it) || p.State == restorepoint.Incomplete ||
 			!ref.At.IsZero() && p.Started.After(ref.At) {
 			continue

@@ -18,6 +18,10 @@ import (
 // in order may be able to.
 var ErrRefused = errors.New("refused")
 
+// ErrBroken says that what was on its way broke off. Another session of the
+// same transport may bring the whole disk.
+var ErrBroken = errors.New("the transfer broke off")
+
 // A Frozen is a VM whose disks a snapshot of ours holds still.
 type Frozen struct {
 	VM         string // managed object reference of the VM, "vm-42"
@@ -59,7 +63,8 @@ type Opener interface {
 // closed; calling it twice does no harm.
 type Session interface {
 	// Disk opens one disk by its device key. The result is a Source or a
-	// Stream. ErrRefused means that another transport should be tried.
+	// Stream. ErrRefused means that another transport should be tried,
+	// ErrBroken that another session may do.
 	Disk(ctx context.Context, key int32) (Reader, error)
 	Close() error
 }
@@ -81,7 +86,8 @@ type Source interface {
 	// Extents returns what may hold data within the given range; the rest
 	// reads as zeros. A source that does not know returns the range itself.
 	Extents(ctx context.Context, within extent.Extent) (extent.Set, error)
-	// ReadAt fills p from the given offset in bytes, or fails.
+	// ReadAt fills p from the given offset in bytes, or fails: with
+	// ErrBroken where another session may do.
 	ReadAt(ctx context.Context, p []byte, off int64) error
 }
 
@@ -91,6 +97,6 @@ type Stream interface {
 	Reader
 	// Next returns the next piece. The data stays valid until the next
 	// call. The end is io.EOF, and only a stream that was received whole
-	// ends so.
+	// ends so; ErrBroken says that it was not, and may be another time.
 	Next(ctx context.Context) (off int64, data []byte, err error)
 }

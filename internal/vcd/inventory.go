@@ -1,6 +1,7 @@
 package vcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,8 @@ func (c *Client) byRole(provider, tenant string) string {
 	return tenant
 }
 
-// Orgs lists the organizations that the session sees.
+// Orgs lists the organizations that the session sees. Of tenants only an
+// organization's administrators may ask.
 func (c *Client) Orgs(ctx context.Context) ([]OrgRef, error) {
 	return collect(ctx, c, "organization", "", func(r Record) (OrgRef, bool) {
 		return OrgRef{
@@ -101,24 +103,35 @@ func (c *Client) VApps(ctx context.Context, filter string) ([]VAppRef, error) {
 	if err != nil && !errors.Is(err, ErrShort) || len(vapps) == 0 {
 		return vapps, err
 	}
-	short := err
 	// The records know their org by reference alone.
-	orgs, err := c.Orgs(ctx)
-	if errors.Is(err, ErrShort) {
-		short = errors.Join(short, err)
-	} else if err != nil {
-		return nil, err
-	}
-	names := make(map[string]string, len(orgs))
-	for _, o := range orgs {
-		names[o.ID] = o.Name
+	names, short := c.orgNames(ctx)
+	if short != nil && !errors.Is(short, ErrShort) {
+		return nil, short
 	}
 	for i := range vapps {
 		if name := names[vapps[i].OrgID]; name != "" {
 			vapps[i].OrgName = name
 		}
 	}
-	return vapps, short
+	return vapps, errors.Join(err, short)
+}
+
+// orgNames returns the names of the organizations by their URNs: with ErrShort
+// of those that the server shows. A tenant may not ask for any, and sees what
+// is of the tenant's own.
+func (c *Client) orgNames(ctx context.Context) (map[string]string, error) {
+	names := map[string]string{}
+	if !c.provider {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		names[c.orgID] = cmp.Or(c.orgName, c.org)
+		return names, nil
+	}
+	orgs, err := c.Orgs(ctx)
+	for _, o := range orgs {
+		names[o.ID] = o.Name
+	}
+	return names, err
 }
 
 // VMs lists VMs, those of vApp templates left out; filter as with VApps.

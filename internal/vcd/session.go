@@ -47,6 +47,7 @@ type Client struct {
 	token   string
 	session string // URN of the session, to end it
 	orgID   string // URN of the org logged in to
+	orgName string // as the org writes it
 	refused error  // why no further login is tried: a wrong password, or Close
 
 	vdcOrgs sync.Map // href of a VDC -> vdcHome
@@ -204,14 +205,14 @@ func (c *Client) takeSession(answer *Response) error {
 	}
 	var session struct {
 		ID  string
-		Org struct{ ID string }
+		Org struct{ ID, Name string }
 	}
 	// Only logging out by id and the org of a tenant depend on the body.
 	if err := json.Unmarshal(answer.Body, &session); err == nil {
 		if strings.HasPrefix(session.ID, "urn:vcloud:session:") {
 			c.session = session.ID
 		}
-		c.orgID = session.Org.ID
+		c.orgID, c.orgName = session.Org.ID, session.Org.Name
 	}
 	c.token = token
 	return nil

@@ -44,8 +44,6 @@ func TestATenantSeesTheirOwnOrg(t *testing.T) {
 	f.mux.HandleFunc("/api/query", func(w http.ResponseWriter, r *http.Request) {
 		record := `<VAppRecord name="web" href="https://h/api/vApp/vapp-` + vappUUID + `"/>`
 		switch r.URL.Query().Get("type") {
-		case "organization":
-			record = `<OrgRecord name="acme" href="https://h/api/org/` + orgUUID + `"/>`
 		case "vApp":
 		default:
 			t.Errorf("asked for %s", r.URL)

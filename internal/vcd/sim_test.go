@@ -1,6 +1,7 @@
 package vcd_test
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"os"
@@ -36,6 +37,7 @@ sites:
     users:
     - {name: wile, role: vApp User, password: pw}
     - {name: bugs, role: vApp Author, password: pw}
+    - {name: ada, role: Organization Administrator, password: pw}
     vdcs:
     - name: vdc1
       vcenter: vc1
@@ -71,6 +73,7 @@ const awkward = `Büro; (a, b) "x" 🍏`
 type site struct {
 	*vcd.Client
 	cloud *cloud.Cloud
+	ca    string
 }
 
 // documents keeps what went to and fro, to be checked in the end.
@@ -95,19 +98,46 @@ func start(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.cloud.Close() })
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, s.cloud.CA(), 0o600); err != nil {
+	s.ca = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(s.ca, s.cloud.CA(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.Client, err = vcd.Connect(t.Context(), vcd.Options{
-		URL: s.cloud.Director().URL().String(), User: "administrator@System", Password: "admin-pw",
-		TLS: vcd.TLS{CAFile: ca}, PollInterval: time.Millisecond, RetryTimeout: 5 * time.Second,
+	s.Client = s.login(t, "administrator@System", "admin-pw")
+	return s
+}
+
+func (s *site) login(t *testing.T, user, password string) *vcd.Client {
+	t.Helper()
+	c, err := vcd.Connect(t.Context(), vcd.Options{
+		URL: s.cloud.Director().URL().String(), User: user, Password: password,
+		TLS: vcd.TLS{CAFile: s.ca}, PollInterval: time.Millisecond, RetryTimeout: 5 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close(t.Context()) })
-	return s
+	t.Cleanup(func() { c.Close(context.Background()) })
+	return c
+}
+
+func TestTenantsSeeTheirVAppsInTheirOrg(t *testing.T) {
+	s := start(t)
+	for user, want := range map[string][]string{
+		"ada":  {awkward, "empty"}, // administers the organization
+		"wile": {awkward},          // a vApp User: what is his own
+	} {
+		c := s.login(t, user+"@ACME", "pw")
+		found, err := c.VApps(t.Context(), "")
+		var names []string
+		for _, v := range found {
+			names = append(names, v.Name)
+			if v.OrgName != "acme" || v.OrgID != s.vapp(t, v.Name).OrgID || v.VDCName != "vdc1" {
+				t.Errorf("%s: %+v", user, v)
+			}
+		}
+		if slices.Sort(names); err != nil || !slices.Equal(names, slices.Sorted(slices.Values(want))) {
+			t.Errorf("%s: %q, %v, want %q", user, names, err, want)
+		}
+	}
 }
 
 // vapp finds a vApp by its name.

@@ -26,8 +26,11 @@ import (
 	"github.com/vappvault/vappvault/internal/backup"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/reconcile"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/sim/fault"
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
 	"github.com/vappvault/vappvault/internal/transport"
 	"github.com/vappvault/vappvault/internal/transport/datastore"
@@ -102,8 +105,13 @@ func TestASnapshotThatCannotBeRemovedCostsNoRestorePoint(t *testing.T) {
 		t.Errorf("newest restore point: %s, want %s", listed.ID, point.ID)
 	}
 	faults.FailTask("RemoveSnapshot_Task", 0, nil)
-	if _, err := e.app(nil).Reconcile(t.Context()); err != nil {
+	settled, err := e.app(nil).Reconcile(t.Context())
+	if err != nil {
 		t.Fatal(err)
+	}
+	if i := slices.IndexFunc(settled, func(s reconcile.Settled) bool { return s.Kind == mark.Snapshot }); i < 0 ||
+		settled[i].Path != "acme/acme-vdc1/wiki" || settled[i].Name != "wiki01" || settled[i].Object != e.vapp("wiki").VMs[0].VimInfo.VMMoRef {
+		t.Errorf("settled %+v", settled)
 	}
 	e.tidy(e.vapp("wiki"))
 }
@@ -447,4 +455,47 @@ func (e *env) refusing(t *testing.T, suffix string, status int) (address, ca str
 		t.Fatal(err)
 	}
 	return server.URL, ca
+}
+
+func TestAStreamThatBreaksOffIsReadAgain(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		transports []string
+		cut        int64 // where they break off
+		count      int   // of streams that do; 0: all
+		through    string
+		hits       int // fewest of them
+	}{
+		{"and then again under another lease", []string{"nfc"}, 3 * mib, 3, "nfc", 3},
+		{"and in the end through the next transport", []string{"nfc", "datastore"}, 10000, 0, "datastore", 9},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := newEnv(t, nil)
+			e.conf.Transports = test.transports
+			e.write("db01", 0, 0, random(3, 6*mib))
+			e.write("db01", 1, 0, random(4, 6*mib))
+			want := e.sums(e.vapp("web-shop"))
+			rule, err := e.cloud.Faults().Add(fault.Rule{
+				Service: fault.NFC, Operation: "GET", Count: test.count, Effect: fault.Effect{Reset: &test.cut},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			point := e.backupWith(app.BackupRequest{Selectors: []string{webShop}, SamplePercent: -1})
+			if d := diskOf(t, point, "db01", 0); point.State != "complete" || d.Transport != test.through {
+				t.Errorf("%s through %s: %v", point.State, d.Transport, point.Problems)
+			}
+			for _, r := range e.cloud.Faults().List() {
+				if r.ID == rule && r.Hits < test.hits {
+					t.Errorf("%d streams broke off, want %d", r.Hits, test.hits)
+				}
+			}
+			if err := e.cloud.Faults().Clear(); err != nil {
+				t.Fatal(err)
+			}
+			e.tidy(e.vapp("web-shop"))
+			e.restore(app.RestoreRequest{Point: point.ID, As: "read again"})
+			sameSums(t, e.sums(e.vapp("read again")), want)
+		})
+	}
 }

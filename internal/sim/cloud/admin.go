@@ -49,10 +49,12 @@ func (c *Cloud) Answer(ctx context.Context, vm, choice string) error {
 // SITE/VCENTER/NAME.
 func (c *Cloud) datastore(name string) (*runningVCenter, string, error) {
 	var found []*runningVCenter
+	var all []string
 	last := name[strings.LastIndex(name, "/")+1:]
 	for _, s := range c.sites {
 		for _, vc := range s.vcenters {
 			for _, d := range vc.spec.Datastores {
+				all = append(all, s.spec.ID+"/"+vc.spec.Name+"/"+d.Name)
 				if d.Name == name || s.spec.ID+"/"+vc.spec.Name+"/"+d.Name == name {
 					found = append(found, vc)
 				}
@@ -61,7 +63,7 @@ func (c *Cloud) datastore(name string) (*runningVCenter, string, error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, "", fmt.Errorf("datastore %s: not found", name)
+		return nil, "", fmt.Errorf("datastore %s: not found; there are %s", name, strings.Join(all, ", "))
 	case 1:
 		return found[0], last, nil
 	}

@@ -15,7 +15,8 @@ import (
 )
 
 // An apiClient acts on a vCD as its administrator would, over its API: what
-// is found and changed that way is what any other client finds.
+// is found and changed that way is what any other client finds. But rules of
+// faults do not act on its calls, and the log leaves them out.
 type apiClient struct {
 	base  string
 	token string
@@ -30,10 +31,10 @@ const (
 func (c *Cloud) login(ctx context.Context, s *site) (*apiClient, error) {
 	a := &apiClient{
 		base: s.director.URL().String(),
-		http: &http.Client{Transport: &http.Transport{
+		http: &http.Client{Transport: c.faults.Own(&http.Transport{
 			TLSClientConfig:   &tls.Config{RootCAs: c.ca.pool(), MinVersion: tls.VersionTLS12},
 			DisableKeepAlives: true,
-		}},
+		})},
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+"/cloudapi/1.0.0/sessions/provider", nil)
 	if err != nil {

@@ -7,15 +7,6 @@ import (
 	"github.com/vappvault/vappvault/internal/sim/director"
 )
 
-// hasTemplates tells whether a template's VMs are in the VDC.
-func (p place) hasTemplates() bool {
-	found := false
-	p.org.eachTemplate(p.site, func(t place, template *Template) {
-		found = found || t.vdc == p.vdc && len(template.VMs) > 0
-	})
-	return found
-}
-
 func addCatalogs(d *director.Server, site *Site, o *Org, morefs map[*VM]string) error {
 	ids := map[*Catalog]string{}
 	for i := range o.Catalogs {

@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -50,6 +51,9 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 	if c.restored {
 		if !s.director.Restored() {
 			return errors.New("the vCD's state is gone")
+		}
+		if c.killed {
+			return s.director.Reconcile(context.Background())
 		}
 		return nil
 	}
@@ -119,12 +123,9 @@ func addVDC(d *director.Server, org string, p place, morefs map[*VM]string) erro
 	spec := director.VDCSpec{
 		ID: p.uuid("vdc"), Org: org, Name: v.Name, Description: v.Description, VCenter: v.VCenter,
 		ResourcePool: v.ResourcePool, AllocationModel: v.AllocationModel, VMQuota: v.VMQuota,
-		Fast: v.FastProvisioning,
+		Fast: v.FastProvisioning, Folder: p.folder(),
 	}
 	limits(&spec, v)
-	if len(v.VApps)+len(v.VMs) > 0 || p.hasTemplates() {
-		spec.Folder = p.folder() // made with the first VM
-	}
 	for _, profile := range v.StorageProfiles {
 		spec.StorageProfiles = append(spec.StorageProfiles, director.StorageProfileSpec{
 			ID: p.uuid("storage profile", profile.Name), Name: profile.Name, LimitMB: int64(profile.Limit >> 20),

@@ -63,18 +63,35 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 		return nil, nil, fmt.Errorf("vCenter %s: %w", spec.Name, err)
 	}
 	c.addresses[name] = server.URL().Host
-	vc := &runningVCenter{spec: spec, dir: config.Dir, server: server}
+	vc := &runningVCenter{spec: spec, dir: config.Dir, faults: c.faults, server: server}
 	if c.restored {
 		if !server.Restored() {
 			return nil, nil, errors.Join(fmt.Errorf("vCenter %s: its state is gone", spec.Name), server.Close())
 		}
 		return vc, nil, nil
 	}
+	if err := server.AddFolders(spec.folders(s)...); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("vCenter %s: %w", spec.Name, err), server.Close())
+	}
 	morefs, err := c.addVMs(s, vc)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("vCenter %s: %w", spec.Name, err), server.Close())
 	}
 	return vc, morefs, nil
+}
+
+// folders are those of all VDCs in the vCenter, of the ones without a VM too:
+// vCD makes them with the VDC.
+func (vc *VCenter) folders(s *Site) []string {
+	var all []string
+	for o := range s.Orgs {
+		for v := range s.Orgs[o].VDCs {
+			if p := (place{site: s, org: &s.Orgs[o], vdc: &s.Orgs[o].VDCs[v]}); p.vdc.VCenter == vc.Name {
+				all = append(all, p.orgFolder()+"/"+p.folder())
+			}
+		}
+	}
+	return all
 }
 
 // addVMs makes all VMs of a vCenter, as vCD would have left them there.
@@ -193,20 +210,23 @@ func (v *VDC) portGroup(network string) string {
 	return ""
 }
 
-// folder is where vCD keeps the VDC's VMs, below orgFolder. vSphere writes the
-// slash in a name percent-encoded.
+// folder is where vCD keeps the VDC's VMs, below orgFolder. vSphere writes
+// slashes and the percent sign of a name percent-encoded.
 func (p place) folder() string {
 	p.vapp, p.catalog = nil, nil
-	return fmt.Sprintf("%s (%s)", slashless(p.vdc.Name), p.uuid("vdc"))
+	return fmt.Sprintf("%s (%s)", vsphereName(p.vdc.Name), p.uuid("vdc"))
 }
 
 // orgFolder is where vCD keeps the organization's VDCs, below the datacenter's
 // VM folder.
 func (p place) orgFolder() string {
-	return fmt.Sprintf("%s (%s)", slashless(p.org.Name), uuid("org", p.site.ID, p.org.Name))
+	return fmt.Sprintf("%s (%s)", vsphereName(p.org.Name), uuid("org", p.site.ID, p.org.Name))
 }
 
-func slashless(name string) string { return strings.ReplaceAll(name, "/", "%2f") }
+// vsphereName is a name as vSphere keeps it.
+func vsphereName(name string) string {
+	return strings.NewReplacer("%", "%25", "/", "%2f", `\`, "%5c").Replace(name)
+}
 
 // uuid is the UUID of something in this place.
 func (p place) uuid(kind string, names ...string) string {

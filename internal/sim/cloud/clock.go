@@ -29,8 +29,8 @@ func (c *Cloud) advance(text string) error {
 // 14d.
 func ParseDuration(text string) (time.Duration, error) {
 	d, err := parseDuration(text)
-	if err != nil {
-		return 0, err
+	if err != nil || text == "never" {
+		return 0, fmt.Errorf("duration %q: want such as 90s, 36h or 14d", text)
 	}
 	if d <= 0 {
 		return 0, fmt.Errorf("duration %q: it must be positive", text)

@@ -49,11 +49,15 @@ type Cloud struct {
 	sites     []*site
 	faults    *fault.Set
 	restored  bool              // from an earlier start
+	killed    bool              // was that, or it could not save itself
+	whole     bool              // what is kept goes together
 	before    map[string]string // addresses of the start before
 	addresses map[string]string // by SITE and SITE/VCENTER
+	moved     map[string]string // see Moved
 
-	stop context.CancelFunc // of what runs in the background
-	work sync.WaitGroup
+	unlock func() error       // of the directory
+	stop   context.CancelFunc // of what runs in the background
+	work   sync.WaitGroup
 }
 
 // A site is a running vCD with its vCenters.
@@ -66,47 +70,72 @@ type site struct {
 type runningVCenter struct {
 	spec   *VCenter
 	dir    string // of the datastores' folders
+	faults *fault.Set
 	server *vcenter.Server
 }
 
 // Start makes what the inventory describes, or goes on with what Dir keeps, and
 // returns when it answers. The error is ErrAnotherCloud where Dir keeps one of
-// another inventory.
+// another inventory, and ErrBusy where one runs in it, or starts, in this process
+// or in another one.
 func Start(o Options) (*Cloud, error) {
 	host, _, err := net.SplitHostPort(cmp.Or(o.Listen, "127.0.0.1:0"))
 	if err != nil {
 		return nil, fmt.Errorf("cloud: address to listen on: %w", err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	c := &Cloud{dir: o.Dir, host: host, addresses: map[string]string{}, stop: stop}
-	if err := c.open(o); err != nil {
+	unlock, err := lock(o.Dir)
+	if err != nil {
 		return nil, fmt.Errorf("cloud: %w", err)
 	}
-	if c.faults = o.Faults; c.faults == nil {
-		c.faults = fault.New(1)
-	}
-	if c.ca, err = keptAuthority(filepath.Join(stateDir(c.dir), "tls", "ca.pem")); err != nil {
-		return nil, fmt.Errorf("cloud: certificate authority: %w", err)
-	}
-	for i := range c.inventory.Sites {
-		listen := o.Listen
-		if i > 0 || listen == "" {
-			listen = net.JoinHostPort(host, "0")
-		}
-		if err := c.startSite(&c.inventory.Sites[i], listen, o.Recorder); err != nil {
-			return nil, errors.Join(fmt.Errorf("cloud: site %s: %w", c.inventory.Sites[i].ID, err), c.end())
-		}
-	}
-	if err := errors.Join(c.saveAll(), c.writeState()); err != nil {
-		return nil, errors.Join(fmt.Errorf("cloud: state: %w", err), c.end())
+	ctx, stop := context.WithCancel(context.Background())
+	c := &Cloud{dir: o.Dir, host: host, addresses: map[string]string{}, moved: map[string]string{}, unlock: unlock, stop: stop}
+	if err := c.start(o); err != nil {
+		return nil, errors.Join(fmt.Errorf("cloud: %w", err), c.end())
 	}
 	c.work.Add(1)
 	go c.saveAlways(ctx)
 	return c, nil
 }
 
+func (c *Cloud) start(o Options) error {
+	if err := c.open(o); err != nil {
+		return err
+	}
+	c.killed = c.restored && wasRunning(c.dir)
+	if err := markRunning(c.dir, true); err != nil {
+		return err
+	}
+	if c.faults = o.Faults; c.faults == nil {
+		c.faults = fault.New(1)
+	}
+	var err error
+	if c.ca, err = keptAuthority(filepath.Join(stateDir(c.dir), "tls", "ca.pem")); err != nil {
+		return fmt.Errorf("certificate authority: %w", err)
+	}
+	c.faults.SignWith(c.ca.cert, c.ca.key)
+	c.faults.Know(knownNames)
+	for i := range c.inventory.Sites {
+		listen := o.Listen
+		if i > 0 || listen == "" {
+			listen = net.JoinHostPort(c.host, "0")
+		}
+		if err := c.startSite(&c.inventory.Sites[i], listen, o.Recorder); err != nil {
+			return fmt.Errorf("site %s: %w", c.inventory.Sites[i].ID, err)
+		}
+	}
+	if err := errors.Join(c.saveAll(), c.writeState()); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	c.whole = true
+	return nil
+}
+
 // Restored tells whether the cloud goes on from an earlier start.
 func (c *Cloud) Restored() bool { return c.restored }
+
+// Moved are the former addresses, HOST:PORT, of the servers (SITE, SITE/VCENTER)
+// that have others now since somebody took these.
+func (c *Cloud) Moved() map[string]string { return c.moved }
 
 // Close saves the cloud and ends all servers. A later Start with its directory
 // goes on with it.
@@ -129,7 +158,12 @@ func (c *Cloud) end() error {
 			problems = append(problems, vc.server.Save(), vc.server.Close())
 		}
 	}
-	return errors.Join(problems...)
+	err := errors.Join(problems...)
+	if err == nil && c.whole {
+		err = markRunning(c.dir, false)
+		c.whole = false // what comes next is another start's
+	}
+	return errors.Join(err, c.unlock())
 }
 
 // Director is the first site's vCD.

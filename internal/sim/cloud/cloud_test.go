@@ -15,8 +15,33 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmware/govmomi"
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/vim25/types"
 	"go.yaml.in/yaml/v3"
 )
+
+func TestVDCsWithoutVMsHaveFolders(t *testing.T) {
+	c := start(t, parse(t, `version: 1
+sites:
+- id: lab
+  vcenters: [{name: vc1}, {name: vc2}]
+  orgs:
+  - name: acme
+    users: [{name: wile}]
+    vdcs:
+    - {name: 50% a/b, vcenter: vc1, vapps: [{name: empty}]}
+    - {name: d, vcenter: vc2}
+`), nil)
+	api, err := c.login(within(t), c.sites[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.logout(within(t))
+	if vapps, err := api.vapps(within(t)); err != nil || len(vapps) != 1 {
+		t.Errorf("vApps: %v, %v", vapps, err)
+	}
+}
 
 func TestTheDefaultCloudHasItsVMs(t *testing.T) {
 	c := start(t, nil, nil)
@@ -302,6 +327,45 @@ func TestScrubTakesWhatNoVMRefersTo(t *testing.T) {
 	}
 	if err := c.Power(ctx, "web", "on"); err != nil {
 		t.Errorf("the VM does not start any more: %v", err)
+	}
+}
+
+func TestScrubKeepsWhatVCDLists(t *testing.T) {
+	text := withDisk("size: 8MiB") + "    catalogs: [{name: images, media: [{name: iso, size: 64KiB}]}]\n"
+	c := start(t, parse(t, text), nil)
+	ctx := within(t)
+	vm, err := c.FindVM(ctx, "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = vm.vcenter.session(ctx, func(client *govmomi.Client) error {
+		obj := object.NewVirtualMachine(client.Client, types.ManagedObjectReference{Type: "VirtualMachine", Value: vm.MoRef})
+		task, err := obj.CreateSnapshot(ctx, "s", "", false, false)
+		if err != nil {
+			return err
+		}
+		return task.Wait(ctx)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, err := c.Scrub(ctx)
+	if err != nil || len(gone) != 0 {
+		t.Errorf("removed %q, %v, want nothing", gone, err)
+	}
+	disk := filepath.Join(datastoresDir(c.dir), "lab", "vc1", "ds1")
+	for _, dir := range []string{"vcd-disks-*/*.vmdk", "media/*/*/*.iso"} {
+		files, err := filepath.Glob(filepath.Join(disk, dir))
+		if err != nil || len(files) == 0 {
+			t.Errorf("%s: %q, %v, want it there", dir, files, err)
+		}
+	}
+	left := filepath.Join(disk, "media", "o", "v", "media-00000000-1111-4222-8333-444444444444.iso")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o700), os.WriteFile(left, []byte("x"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if gone, err := c.Scrub(ctx); err != nil || len(gone) != 1 {
+		t.Errorf("removed %q, %v, want the image that nothing lists", gone, err)
 	}
 }
 

@@ -168,7 +168,7 @@ func (c *checker) vdc(thing string, s *Site, o *Org, v *VDC) {
 	if v.VCenter == "" && len(s.VCenters) == 1 {
 		v.VCenter = s.VCenters[0].Name
 	}
-	v.ResourcePool = cmp.Or(v.ResourcePool, o.Name+"-"+v.Name)
+	v.ResourcePool = cmp.Or(v.ResourcePool, vsphereName(o.Name+"-"+v.Name))
 	c.oneOf(thing, "allocationModel", &v.AllocationModel, "AllocationVApp", "AllocationPool", "ReservationPool", "Flex")
 	vc := known(c, thing, "vCenter", v.VCenter, s.VCenters, vcenterName)
 	if vc == nil {

@@ -49,7 +49,7 @@ func (c *Cloud) Control() (io.Closer, error) {
 	}
 	defer release()
 	if running(name) {
-		return nil, fmt.Errorf("control socket: %s: a vcdsim serves this directory already", c.dir)
+		return nil, fmt.Errorf("control socket: %s: %w", c.dir, ErrBusy)
 	}
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -70,16 +70,6 @@ func (c *Cloud) Control() (io.Closer, error) {
 		}
 		return err
 	}), nil
-}
-
-// Busy reports whether a cloud with a control socket runs in a directory.
-func Busy(dir string) bool {
-	name, release, err := socketPath(dir)
-	if err != nil {
-		return false
-	}
-	defer release()
-	return running(name)
 }
 
 func running(socket string) bool {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/vappvault/vappvault/internal/sim/fault"
+	"github.com/vappvault/vappvault/internal/sim/vcenter"
 )
 
 // handleFaults adds what the control socket says about faults and calls.
@@ -40,15 +41,34 @@ func (c *Cloud) handleFaults(handle func(string, func(http.ResponseWriter, *http
 		if err != nil {
 			return fmt.Errorf("after: %w", err)
 		}
-		return json.NewEncoder(w).Encode(c.faults.Calls(fault.Rule{
+		pattern := fault.Rule{
 			Service: r.FormValue("service"), Server: r.FormValue("server"), Operation: r.FormValue("operation"),
 			Object: r.FormValue("object"), User: r.FormValue("user"),
-		}, after))
+		}
+		if err := c.faults.Check(pattern); err != nil {
+			return err
+		}
+		return json.NewEncoder(w).Encode(c.faults.Calls(pattern, after))
 	})
 	handle("DELETE /calls", func(http.ResponseWriter, *http.Request) error {
 		c.faults.Forget()
 		return nil
 	})
+}
+
+// knownNames refuses a rule for vSphere with a method or a fault that it has
+// not.
+func knownNames(r fault.Rule) error {
+	if r.Service != fault.VSphere && r.Service != fault.VSphereTask {
+		return nil
+	}
+	if err := vcenter.CheckMethod(r.Operation); err != nil {
+		return fmt.Errorf("operation: %w", err)
+	}
+	if err := vcenter.CheckFault(r.Code); err != nil {
+		return fmt.Errorf("code: %w", err)
+	}
+	return nil
 }
 
 // AddFault adds a rule and returns its id.

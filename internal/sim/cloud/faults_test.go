@@ -166,3 +166,73 @@ func between(s, from, to string) string {
 	s, _, _ = strings.Cut(s, to)
 	return s
 }
+
+func TestTheCloudsOwnCallsAreLeftAlone(t *testing.T) {
+	c := start(t, parse(t, small), nil)
+	for _, r := range []fault.Rule{
+		{Service: fault.VCD, Count: 1, Effect: fault.Effect{Status: 500}},
+		{Service: fault.VCDTask, Count: 1, Effect: fault.Effect{Outcome: "error"}},
+		{Service: fault.TLS, Operation: "vcd", Count: 1, Effect: fault.Effect{Certificate: "stranger"}},
+		{Service: fault.TLS, Server: "lab", Count: 1, Effect: fault.Effect{Certificate: "expired"}},
+	} {
+		if _, err := c.Faults().Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Faults().Forget()
+	vms, err := c.VMs(within(t))
+	if err != nil || len(vms) == 0 {
+		t.Fatalf("%d VMs, %v", len(vms), err)
+	}
+	if err := c.Power(within(t), vms[0].Path, "on"); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Scrub(within(t)); err != nil {
+		t.Error(err)
+	}
+	for _, r := range c.Faults().List() {
+		if r.Hits != 0 {
+			t.Errorf("acted on a call of the cloud's own: %+v", r)
+		}
+	}
+	if calls := c.Faults().Calls(fault.Rule{Service: "vcd*"}, 0); len(calls) != 0 {
+		t.Errorf("logged: %+v", calls)
+	}
+	// What vCD does for it is vCD's own affair, and called by vCD's name here.
+	if calls := c.Faults().Calls(fault.Rule{Service: fault.VSphere, Operation: "PowerOnVM_Task", Object: vms[0].Name}, 0); len(calls) != 1 {
+		t.Errorf("PowerOnVM_Task of %s: %+v", vms[0].Name, calls)
+	}
+	if calls := c.Faults().Calls(fault.Rule{Service: fault.VSphereTask, Object: vms[0].Name}, 0); len(calls) == 0 {
+		t.Errorf("tasks of vCenter: none of %s", vms[0].Name)
+	}
+}
+
+func TestRulesThatCanNeverAct(t *testing.T) {
+	c := start(t, parse(t, small), nil)
+	for want, r := range map[string]fault.Rule{
+		"no method CreateSnapshotEx, but CreateSnapshotEx_Task": {Service: fault.VSphere, Operation: "CreateSnapshotEx"},
+		"no method Nonsense":        {Service: fault.VSphereTask, Operation: "Nonsense"},
+		"no type Nonsense":          {Service: fault.VSphere, Effect: fault.Effect{Code: "Nonsense"}},
+		"VirtualDisk is not":        {Service: fault.VSphereTask, Effect: fault.Effect{Code: "VirtualDisk"}},
+		"there are lab, lab/vc1":    {Server: "lub"},
+		"service \"vsphere-tasks\"": {Service: "vsphere-tasks"},
+	} {
+		if r.Code == "" {
+			r.Delay = 1
+		}
+		if _, err := c.Faults().Add(r); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: got %v, want %s", r, err, want)
+		}
+	}
+	for _, r := range []fault.Rule{
+		{Service: fault.VSphere, Operation: "RetrievePropertiesEx", Effect: fault.Effect{Code: "NoPermission"}},
+		{Service: fault.VSphere, Operation: "Create*", Server: "lab/*", Effect: fault.Effect{Delay: 1}},
+		{Service: fault.VSphere, Operation: "HttpNfcLeaseProgress", Effect: fault.Effect{Status: 503}},
+		{Service: fault.VSphereTask, Operation: "RemoveSnapshot_Task", Effect: fault.Effect{Code: "FileLocked"}},
+		{Service: fault.NFC, Server: "lab/vc1/*", Effect: fault.Effect{Rate: 1}},
+	} {
+		if _, err := c.Faults().Add(r); err != nil {
+			t.Error(err)
+		}
+	}
+}

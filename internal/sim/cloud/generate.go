@@ -27,7 +27,7 @@ func Generate(w io.Writer, g Generation) error {
 	if g.Orgs < 1 || g.VApps < 0 || g.VMs < g.VApps {
 		return errors.New("want an org at least, and a VM for every vApp")
 	}
-	if g.Disk%512 != 0 || g.Disk < 0 || g.Fill > g.Disk {
+	if g.Disk%512 != 0 || g.Disk <= 0 || g.Fill > g.Disk {
 		return errors.New("want a disk size in sectors of 512 bytes, and no more content than that")
 	}
 	if g.VCenters == 0 {

@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -201,6 +204,95 @@ func TestADirectoryKeepsOneCloud(t *testing.T) {
 	}
 }
 
+func TestADirectoryIsServedOnce(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{Dir: dir, Inventory: parse(t, small)}
+	begin, errs, clouds := make(chan struct{}), make(chan error, 4), make(chan *Cloud, 4)
+	for range cap(errs) { // the first start is under way as the others begin
+		go func() {
+			<-begin
+			c, err := Start(o)
+			clouds <- c
+			errs <- err
+		}()
+	}
+	close(begin)
+	var running *Cloud
+	for range cap(errs) {
+		if c := <-clouds; c != nil && running == nil {
+			running = c
+		} else if c != nil {
+			_ = c.Close()
+			t.Error("two clouds in one directory")
+		}
+		if err := <-errs; err != nil && !errors.Is(err, ErrBusy) {
+			t.Error(err)
+		}
+	}
+	if running == nil {
+		t.Fatal("none of them started")
+	}
+	defer func() { _ = running.Close() }()
+	o.Fresh = true
+	if _, err := Start(o); !errors.Is(err, ErrBusy) {
+		t.Errorf("fresh, while one runs: got %v, want ErrBusy", err)
+	}
+	if _, err := running.FindVM(within(t), "web"); err != nil {
+		t.Error(err)
+	}
+	if err := running.Close(); err != nil {
+		t.Error(err)
+	}
+	again(t, o)
+	if _, err := Start(Options{Dir: dir, Listen: "nowhere"}); err == nil {
+		t.Error("an address that is none was taken")
+	}
+}
+
+func TestATakenPortIsToldOf(t *testing.T) {
+	dir := t.TempDir()
+	c := again(t, Options{Dir: dir, Inventory: parse(t, small)})
+	address := c.Director().URL().Host
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Skip(err) // somebody was quicker
+	}
+	defer func() { _ = l.Close() }()
+	c = again(t, Options{Dir: dir})
+	if got := c.Moved(); len(got) != 1 || got["lab"] != address {
+		t.Errorf("moved: %v, want that of the vCD, %s", got, address)
+	}
+}
+
+func TestCloseLeavesNothingRunning(t *testing.T) {
+	round := func() {
+		c, err := Start(Options{Dir: t.TempDir(), Inventory: parse(t, small)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.FindVM(within(t), "web"); err != nil {
+			t.Error(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	round() // what a process starts once
+	before := runtime.NumGoroutine()
+	for range 3 {
+		round()
+	}
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines more than before:\n%s", runtime.NumGoroutine()-before, stacks[:runtime.Stack(stacks, true)])
+		}
+	}
+}
+
 // copyDir is what a kill leaves: the files as they are at one moment.
 func copyDir(t *testing.T, from, to string) {
 	t.Helper()
@@ -272,6 +364,96 @@ func TestAKillLosesTheLastSecondsAtMost(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// stateOf is the file of a vCD in a directory.
+func stateOf(dir string) string { return filepath.Join(stateDir(dir), "lab", "director.state") }
+
+func TestAKillBetweenTheSavesIsReconciled(t *testing.T) {
+	dir := t.TempDir()
+	c := again(t, Options{Dir: dir, Inventory: parse(t, small)})
+	ctx := within(t)
+	// vCenter saves what is done, vCD does not any more.
+	if err := c.saveAll(); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := os.ReadFile(stateOf(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	vms, err := c.VMs(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.DeleteVApp(ctx, "acme/vdc1/shop"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.saveAll(); err != nil {
+		t.Fatal(err)
+	}
+	killed := t.TempDir()
+	copyDir(t, dir, killed)
+	without, err := os.ReadFile(stateOf(killed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(stateOf(killed), kept, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := again(t, Options{Dir: killed})
+	got, err := d.VMs(ctx)
+	if err != nil || len(got) != len(vms)-1 {
+		t.Errorf("%d VMs, %v; want %d", len(got), err, len(vms)-1)
+	}
+	for _, vm := range got {
+		if _, err := d.Guest(ctx, vm.Path, 0); err != nil {
+			t.Errorf("%s: %v", vm.Path, err)
+		}
+	}
+	if err := d.DeleteVApp(ctx, "acme/vdc1/shop"); err != nil {
+		t.Errorf("what is left of the vApp: %v", err)
+	}
+
+	// The other way round: vCD never learned of a VM.
+	born := t.TempDir()
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e := again(t, Options{Dir: born, Inventory: parse(t, small)})
+	if err := e.saveAll(); err != nil {
+		t.Fatal(err)
+	}
+	copied := t.TempDir()
+	copyDir(t, born, copied)
+	if err := os.WriteFile(stateOf(copied), without, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := again(t, Options{Dir: copied})
+	if got, err = f.VMs(ctx); err != nil || len(got) != len(vms)-1 {
+		t.Errorf("%d VMs, %v; want %d", len(got), err, len(vms)-1)
+	}
+	if err := f.Director().Discover(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = f.VMs(ctx); err != nil || len(got) != len(vms) || !slices.ContainsFunc(got, func(vm RunningVM) bool {
+		return strings.HasPrefix(vm.Name, "web (")
+	}) {
+		t.Errorf("the VM that vCD does not know cannot be discovered: %v, %v", got, err)
+	}
+}
+
+func TestAnOrderlyEndIsNotReconciled(t *testing.T) {
+	dir := t.TempDir()
+	c := again(t, Options{Dir: dir})
+	if !wasRunning(dir) {
+		t.Error("a running cloud is not marked")
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if wasRunning(dir) {
+		t.Error("a closed cloud is marked as a running one")
 	}
 }
 

@@ -14,14 +14,14 @@ import (
 )
 
 // Scrub overwrites and removes every file on the datastores that no VM refers
-// to. A restore that still works afterwards took nothing from what was left
-// lying there. It returns the datastore paths of the files, sorted. VMs must
-// not be made or deleted meanwhile.
+// to and that is no disk or image which vCD lists. A restore that still works
+// afterwards took nothing from what was left lying there. It returns the
+// datastore paths of the files, sorted. VMs must not be made meanwhile.
 func (c *Cloud) Scrub(ctx context.Context) ([]string, error) {
 	var gone []string
 	for _, s := range c.sites {
 		for _, vc := range s.vcenters {
-			files, err := vc.scrub(ctx)
+			files, err := vc.scrub(ctx, s.director.HasFile)
 			gone = append(gone, files...)
 			if err != nil {
 				return gone, fmt.Errorf("scrub: site %s: vCenter %s: %w", s.spec.ID, vc.spec.Name, err)
@@ -32,40 +32,61 @@ func (c *Cloud) Scrub(ctx context.Context) ([]string, error) {
 	return gone, nil
 }
 
-func (vc *runningVCenter) scrub(ctx context.Context) ([]string, error) {
+func (vc *runningVCenter) scrub(ctx context.Context, keep func(file string) bool) ([]string, error) {
+	// The files come before the VMs: what is made after this is left alone.
+	files, folders, err := vc.everyFile(ctx)
+	if err != nil {
+		return nil, err
+	}
 	used, err := vc.usedFiles(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var gone []string
+	for _, f := range files {
+		if isUsed(used, f.store, f.name) || keep(f.name) {
+			continue
+		}
+		if err := overwriteAndRemove(f.local); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return gone, fmt.Errorf("datastore %s: %w", f.store, err)
+		}
+		gone = append(gone, fmt.Sprintf("[%s] %s", f.store, f.name))
+	}
+	for _, folder := range slices.Backward(folders) {
+		_ = os.Remove(folder) // stays where it is not empty
+	}
+	return gone, nil
+}
+
+// A storedFile is one on a datastore: its path there, and the host's.
+type storedFile struct{ store, name, local string }
+
+// everyFile lists the files of all datastores, and their folders, the outer
+// ones first.
+func (vc *runningVCenter) everyFile(ctx context.Context) (files []storedFile, folders []string, err error) {
 	for _, store := range vc.spec.Datastores {
 		root := filepath.Join(vc.dir, store.Name)
-		var folders []string
 		err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
-			if err != nil {
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return nil // deleted meanwhile
+			case err != nil:
 				return err
-			}
-			if entry.IsDir() {
+			case file == root:
+				return ctx.Err()
+			case entry.IsDir():
 				folders = append(folders, file)
 				return ctx.Err()
 			}
 			relative, err := filepath.Rel(root, file)
-			if err != nil || isUsed(used, store.Name, filepath.ToSlash(relative)) {
-				return err
-			}
-			gone = append(gone, fmt.Sprintf("[%s] %s", store.Name, filepath.ToSlash(relative)))
-			return overwriteAndRemove(file)
+			files = append(files, storedFile{store.Name, filepath.ToSlash(relative), file})
+			return err
 		})
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return gone, fmt.Errorf("datastore %s: %w", store.Name, err)
-		}
-		for _, folder := range slices.Backward(folders) {
-			if folder != root {
-				_ = os.Remove(folder) // stays where it is not empty
-			}
+		if err != nil {
+			return nil, nil, fmt.Errorf("datastore %s: %w", store.Name, err)
 		}
 	}
-	return gone, nil
+	return files, folders, nil
 }
 
 // isUsed reports whether a file is one that VMs refer to, or holds the

@@ -97,9 +97,6 @@ func (inv *Inventory) sum() ([sha256.Size]byte, error) {
 // open finds the cloud that is kept in the directory, or makes room for a new
 // one.
 func (c *Cloud) open(o Options) error {
-	if o.Dir == "" {
-		return errors.New("no directory given")
-	}
 	var saved *savedCloud
 	var err error
 	if !o.Fresh {
@@ -128,6 +125,22 @@ func (c *Cloud) open(o Options) error {
 	}
 	c.restored, c.inventory, c.source, c.before = true, saved.Inventory, saved.Source, saved.Addresses
 	return nil
+}
+
+func runningFile(dir string) string { return filepath.Join(stateDir(dir), "running") }
+
+// markRunning notes that a cloud runs, or that it was closed as it should be.
+func markRunning(dir string, running bool) error {
+	if running {
+		return os.WriteFile(runningFile(dir), nil, 0o600)
+	}
+	return os.Remove(runningFile(dir))
+}
+
+// wasRunning tells whether the cloud of before was never closed.
+func wasRunning(dir string) bool {
+	_, err := os.Stat(runningFile(dir))
+	return err == nil
 }
 
 // mark is a file that says that vcdsim made a folder and may empty it.
@@ -166,6 +179,7 @@ func (c *Cloud) listen(name, chosen string) string {
 	same := net.JoinHostPort(c.host, port)
 	l, err := net.Listen("tcp", same)
 	if err != nil || l.Close() != nil {
+		c.moved[name] = c.before[name]
 		return chosen
 	}
 	return same

@@ -31,7 +31,7 @@ func ParseSize(s string) (Size, error) {
 		}
 		return Size(n << unit.shift), nil
 	}
-	return 0, fmt.Errorf("size %q: want a number of bytes such as 512, 64KiB, 4MiB, 2GiB or 1TiB", s)
+	return 0, fmt.Errorf("size %q: want a whole number of bytes such as 512, 64KiB, 4MiB, 2GiB or 1TiB", s)
 }
 
 // UnmarshalYAML reads a size.

@@ -21,6 +21,7 @@ func (vc *runningVCenter) session(ctx context.Context, do func(*govmomi.Client) 
 	address := vc.server.URL()
 	address.User = url.UserPassword(vc.spec.User, vc.spec.Password)
 	sc := soap.NewClient(address, true) // our own server: nobody is in between
+	sc.Client.Transport = vc.faults.Own(sc.DefaultTransport())
 	client, err := newClient(ctx, sc, address.User)
 	if err != nil {
 		return fmt.Errorf("vCenter %s: %w", vc.spec.Name, err)

@@ -261,7 +261,7 @@ func (s *Server) storeMedia(ctx context.Context, m *media, content io.Reader) (s
 	if err != nil {
 		return "", err
 	}
-	at := path.Join("media", org.id, v.id, "media-"+m.id+"."+m.image)
+	at := path.Join(mediaFolder, org.id, v.id, "media-"+m.id+"."+m.image)
 	u := soap.DefaultUpload
 	u.ContentLength = m.size
 	// Who opened the content closes it; an upload would do so too.

@@ -247,7 +247,7 @@ func (s *Server) makeDisk(ctx context.Context, d *disk) error {
 	if err != nil {
 		return err
 	}
-	folder := fmt.Sprintf("[%s] vcd-disks-%s", store, v.id)
+	folder := fmt.Sprintf("[%s] %s%s", store, disksFolder, v.id)
 	if err := object.NewFileManager(m.Client()).MakeDirectory(ctx, folder, dc, true); err != nil && !alreadyThere(err) {
 		return fmt.Errorf("disk %s: folder: %w", d.name, err)
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
 // A task is work in the background.
@@ -107,6 +109,9 @@ func (c *call) start(name, operation string, o taskOwner, work func(context.Cont
 	}
 	t.about = s.orgOfObject(o, c.login.org)
 	ctx, cancel := context.WithCancel(s.ctx)
+	if c.r != nil {
+		ctx = fault.WithOwn(ctx, c.r.Context())
+	}
 	t.cancel = cancel
 	s.pruneTasks()
 	s.tasks[t.id] = t

@@ -3,10 +3,13 @@ package fault
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"math"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +21,10 @@ import (
 func (s *Set) Serve(w http.ResponseWriter, r *http.Request, c *Call, refuse func(http.ResponseWriter, *Hit), serve http.HandlerFunc) {
 	if s == nil {
 		serve(w, r)
+		return
+	}
+	if s.owns(r) {
+		serve(w, r.WithContext(context.WithValue(r.Context(), ownKey{}, true)))
 		return
 	}
 	c.Time = time.Now()
@@ -42,6 +49,11 @@ func (s *Set) Serve(w http.ResponseWriter, r *http.Request, c *Call, refuse func
 		out.left = *h.Reset
 	}
 	out.rate = h.Rate
+	var body *upload
+	if uploads(r, c) && (h.Reset != nil || h.Rate > 0) {
+		body = &upload{ReadCloser: r.Body, w: out}
+		r.Body = body
+	}
 	switch {
 	case h.After && (h.Refuses() || h.Delay > 0 || h.Hang):
 		s.late(out, r, h, refuse, serve)
@@ -54,6 +66,47 @@ func (s *Set) Serve(w http.ResponseWriter, r *http.Request, c *Call, refuse func
 		}
 		serve(out, r)
 	}
+	if body != nil && body.cut.Load() {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// uploads tells whether the bytes of a call are those that it sends.
+func uploads(r *http.Request, c *Call) bool {
+	if r.Method != http.MethodPut && r.Method != http.MethodPost {
+		return false
+	}
+	return c.Service == NFC || c.Service == Folder || c.Service == VCD && strings.HasPrefix(r.URL.Path, "/transfer/")
+}
+
+// An upload counts, slows down and cuts the body of a request. What is read of
+// it is taken from what its writer may answer.
+type upload struct {
+	io.ReadCloser
+	w   *writer
+	cut atomic.Bool
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if u.w.left == 0 {
+		// Nothing panics here: a handler may read where nobody recovers.
+		u.cut.Store(true)
+		u.w.cut()
+		return 0, io.ErrUnexpectedEOF
+	}
+	p = p[:min(int64(len(p)), u.w.left)]
+	if u.w.rate > 0 {
+		p = p[:min(int64(len(p)), max(1, u.w.rate/20))]
+	}
+	n, err := u.ReadCloser.Read(p)
+	u.w.left -= int64(n)
+	if u.w.rate > 0 {
+		time.Sleep(time.Second * time.Duration(n) / time.Duration(u.w.rate))
+	}
+	return n, err
 }
 
 // late does the work and then spoils the answer.
@@ -144,6 +197,12 @@ func (w *writer) abort() {
 	if w.sent > 0 {
 		w.Flush()
 	}
+	w.cut()
+	panic(http.ErrAbortHandler)
+}
+
+// cut resets the connection and returns.
+func (w *writer) cut() {
 	if conn, _, err := http.NewResponseController(w.ResponseWriter).Hijack(); err == nil {
 		if t, is := conn.(*tls.Conn); is {
 			conn = t.NetConn()
@@ -153,7 +212,6 @@ func (w *writer) abort() {
 		}
 		_ = conn.Close()
 	}
-	panic(http.ErrAbortHandler)
 }
 
 // A keeper holds an answer back.

@@ -37,7 +37,7 @@ type Rule struct {
 	Service   string `json:"service,omitempty"`
 	Server    string `json:"server,omitempty"`    // SITE, SITE/VCENTER or SITE/VCENTER/HOST
 	Operation string `json:"operation,omitempty"` // as Call.Operation
-	Object    string `json:"object,omitempty"`    // as Call.Object or Call.Name
+	Object    string `json:"object,omitempty"`    // as Call.Object or Call.Name; of a VM vCD's name or vCenter's, "NAME (UUID)"
 	User      string `json:"user,omitempty"`
 
 	Skip        int     `json:"skip,omitempty"`        // so many matching calls pass first
@@ -64,8 +64,10 @@ type Effect struct {
 	RetryAfter Duration `json:"retryAfter,omitempty"` // header of a refusal
 	Logout     bool     `json:"logout,omitempty"`     // the caller's session ends first
 
-	Reset *int64 `json:"reset,omitempty"` // the connection is reset after so many bytes of the answer
-	Rate  int64  `json:"rate,omitempty"`  // bytes of the answer in a second
+	// Bytes are those of the answer; of an upload (over NFC, /folder,
+	// /transfer) those of the request's body, then of the answer.
+	Reset *int64 `json:"reset,omitempty"` // the connection is reset after so many bytes
+	Rate  int64  `json:"rate,omitempty"`  // bytes in a second
 
 	Outcome string `json:"outcome,omitempty"` // of a task: error, canceled, aborted
 
@@ -100,8 +102,6 @@ func (r *Rule) check() error {
 	e := &r.Effect
 	task := r.Service == VCDTask || r.Service == VSphereTask
 	switch {
-	case r.Service != "" && !slices.Contains(services, r.Service):
-		return fmt.Errorf("service %q: want one of %s", r.Service, strings.Join(services, ", "))
 	case r.Skip < 0 || r.Count < 0:
 		return fmt.Errorf("skip and count cannot be negative")
 	case r.Probability < 0 || r.Probability > 1:
@@ -129,7 +129,17 @@ func (r *Rule) check() error {
 // matches compares the patterns.
 func (r *Rule) matches(c *Call) bool {
 	return glob(r.Service, c.Service) && glob(r.Server, c.Server) && glob(r.Operation, c.Operation) && glob(r.User, c.User) &&
-		(glob(r.Object, c.Object) || glob(r.Object, c.Name))
+		(glob(r.Object, c.Object) || glob(r.Object, c.Name) || glob(r.Object, withoutUUID(c.Name)))
+}
+
+// withoutUUID is vCD's name of a VM that vCenter has as "NAME (UUID)".
+func withoutUUID(name string) string {
+	const uuid = len(" (00000000-0000-0000-0000-000000000000)")
+	at := len(name) - uuid
+	if at > 0 && strings.HasPrefix(name[at:], " (") && strings.HasSuffix(name, ")") && strings.Count(name[at:], "-") >= 4 {
+		return name[:at]
+	}
+	return name
 }
 
 // glob matches text with a pattern in which * stands for anything.

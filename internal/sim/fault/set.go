@@ -2,10 +2,12 @@ package fault
 
 import (
 	"context"
+	secret "crypto/rand"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -38,6 +40,11 @@ type Set struct {
 	seq   int64
 	calls []Call // the last ones; a ring once it is full
 	dice  *rand.Rand
+
+	own       string // marks the calls of Own
+	authority *authority
+	servers   []string // those that there are, once they have been started
+	known     func(Rule) error
 }
 
 type rule struct {
@@ -49,13 +56,42 @@ type rule struct {
 // New makes an empty set. What has a probability is drawn from seed, so that
 // the same calls in the same order meet the same fate.
 func New(seed uint64) *Set {
-	return &Set{dice: rand.New(rand.NewPCG(seed, seed))} //nolint:gosec // not for secrets
+	return &Set{dice: rand.New(rand.NewPCG(seed, seed)), own: secret.Text()} //nolint:gosec // the dice are not for secrets
+}
+
+// Know sets what looks at the names in a rule that this package knows nothing
+// of: an error refuses the rule.
+func (s *Set) Know(check func(Rule) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known = check
+}
+
+// Check tells why the patterns of a rule can match nothing.
+func (s *Set) Check(r Rule) error {
+	if r.Service != "" && !slices.Contains(services, r.Service) {
+		return fmt.Errorf("service %q: want one of %s", r.Service, strings.Join(services, ", "))
+	}
+	s.mu.Lock()
+	known, servers := s.known, slices.Sorted(slices.Values(s.servers))
+	s.mu.Unlock()
+	if len(servers) > 0 && !slices.ContainsFunc(servers, func(name string) bool { return glob(r.Server, name) }) {
+		return fmt.Errorf("server %q: there are %s", r.Server, strings.Join(servers, ", "))
+	}
+	if known == nil {
+		return nil
+	}
+	return known(r)
 }
 
 // Add puts a rule behind the others and returns its id, made when the rule has
 // none.
 func (s *Set) Add(r Rule) (string, error) {
-	if err := r.check(); err != nil {
+	err := r.check()
+	if err == nil {
+		err = s.Check(r)
+	}
+	if err != nil {
 		return "", fmt.Errorf("fault: %w", err)
 	}
 	s.mu.Lock()

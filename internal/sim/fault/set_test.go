@@ -3,7 +3,6 @@ package fault
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -245,44 +244,5 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	cancel()
 	if err := (&Hit{Effect: Effect{Hang: true}}).Wait(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestWrongCertificates(t *testing.T) {
-	s := New(1)
-	h := httptest.NewUnstartedServer(http.NotFoundHandler())
-	h.StartTLS()
-	good := h.TLS.Certificates[0]
-	client := h.Client()
-	h.Close()
-	h = httptest.NewUnstartedServer(http.NotFoundHandler())
-	h.TLS = s.TLSConfig(good, VCD, "lab")
-	h.TLS.Certificates = nil // httptest would add its own
-	h.TLS.Certificates = []tls.Certificate{}
-	l := tls.NewListener(h.Listener, h.TLS)
-	go func() { _ = http.Serve(l, http.NotFoundHandler()) }() //nolint:gosec // a test
-	defer l.Close()
-	get := func() error {
-		client.CloseIdleConnections()
-		res, err := client.Get("https://" + l.Addr().String())
-		if err == nil {
-			_ = res.Body.Close()
-		}
-		return err
-	}
-	if err := get(); err != nil {
-		t.Fatalf("the right one: %v", err)
-	}
-	for _, kind := range certificates {
-		id, err := s.Add(Rule{Service: TLS, Effect: Effect{Certificate: kind}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := get(); err == nil || !strings.Contains(err.Error(), "certificate") {
-			t.Errorf("%s: got %v", kind, err)
-		}
-		if err := s.Clear(id); err != nil {
-			t.Fatal(err)
-		}
 	}
 }

@@ -114,7 +114,7 @@ func (s *Server) configSpec(v VMSpec) (*types.VirtualMachineConfigSpec, error) {
 	if v.GuestID == "" {
 		v.GuestID = string(types.VirtualMachineGuestOsIdentifierOtherLinux64Guest)
 	}
-	dir := escapeName(v.Name)
+	dir := fileName(v.Name)
 	home, err := s.store.freeName(dsPath{v.Datastore, ""}, 0, numbered(dir))
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
@@ -41,8 +42,9 @@ func (s *Server) makeVM(ctx *simulator.Context, folder *simulator.Folder, req *t
 		return req.This, err
 	}
 	spec.DeviceChange = rest
-	if escapeName(spec.Name) != spec.Name {
-		// vcsim doubles the devices of a VM whose name it has to escape.
+	if fileName(spec.Name) != spec.Name {
+		// vcsim doubles the devices of a VM whose name it has to escape, and
+		// names files after it.
 		spec.Name = fmt.Sprintf("vm-%d", s.taskSeq.Add(1))
 	}
 	host := req.Host
@@ -71,6 +73,9 @@ func (s *Server) checkNewVM(ctx *simulator.Context, folder *simulator.Folder, sp
 	if spec.Files == nil || spec.Files.VmPathName == "" {
 		return refuse(&types.InvalidVmConfig{Property: "configSpec.files.vmPathName"}, "a VM needs a place for its files")
 	}
+	if err := checkHardware(spec); err != nil {
+		return err
+	}
 	files := *spec.Files
 	spec.Files = &files
 	home, err := parseDS(files.VmPathName)
@@ -84,7 +89,7 @@ func (s *Server) checkNewVM(ctx *simulator.Context, folder *simulator.Folder, sp
 		return err
 	}
 	if !strings.HasSuffix(home.path, ".vmx") {
-		dir := escapeName(spec.Name)
+		dir := fileName(spec.Name)
 		if home.path != "" {
 			dir = home.base()
 		}
@@ -92,7 +97,7 @@ func (s *Server) checkNewVM(ctx *simulator.Context, folder *simulator.Folder, sp
 		if err != nil {
 			return err
 		}
-		files.VmPathName = free.join(escapeName(spec.Name) + ".vmx").String()
+		files.VmPathName = free.join(fileName(spec.Name) + ".vmx").String()
 		spec.Files = &files
 	}
 	var children []types.ManagedObjectReference
@@ -115,6 +120,27 @@ func (s *Server) checkNewVM(ctx *simulator.Context, folder *simulator.Folder, sp
 	return nil
 }
 
+// Limits of a VM's hardware (VMware Configuration Maximums, vSphere 8).
+const (
+	maxCPUs     = 768
+	maxMemoryMB = 24 << 20
+)
+
+// checkHardware refuses CPUs and memory that no VM can have. Those that a spec
+// leaves out are 0.
+func checkHardware(spec *types.VirtualMachineConfigSpec) error {
+	if n := spec.NumCPUs; n < 0 || n > maxCPUs {
+		return refuse(&types.InvalidArgument{InvalidProperty: "configSpec.numCPUs"}, "a VM cannot have %d CPUs", n)
+	}
+	if n := spec.NumCoresPerSocket; n != nil && (*n < 0 || *n > maxCPUs) {
+		return refuse(&types.InvalidArgument{InvalidProperty: "configSpec.numCoresPerSocket"}, "a socket cannot have %d cores", *n)
+	}
+	if mb := spec.MemoryMB; mb < 0 || mb%4 != 0 || mb > maxMemoryMB {
+		return refuse(&types.InvalidArgument{InvalidProperty: "configSpec.memoryMB"}, "a VM cannot have %d MB of memory, which is a multiple of 4", mb)
+	}
+	return nil
+}
+
 // numbered names dir, dir_1, dir_2, ...
 func numbered(dir string) func(int) string {
 	if dir == "." || dir == ".." {
@@ -131,6 +157,26 @@ func numbered(dir string) func(int) string {
 // escapeName is what vSphere makes of characters that are special in paths.
 func escapeName(name string) string {
 	return strings.NewReplacer("%", "%25", "/", "%2f", "\\", "%5c").Replace(name)
+}
+
+// maxStem is how many bytes of a VM's name its folder and files are called
+// after: the host's file systems take names of 255, and the longest ending is
+// that of a delta of a disk in a numbered folder.
+const maxStem = 200
+
+// fileName is what a VM's folder and files are called after.
+func fileName(name string) string { return shortened(escapeName(name)) }
+
+// shortened keeps whole characters of a name, as many as files can have.
+func shortened(name string) string {
+	if len(name) <= maxStem {
+		return name
+	}
+	end := maxStem
+	for end > 0 && !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return strings.TrimRight(name[:end], " ")
 }
 
 // splitSpec separates the disks from the devices that vcsim takes care of,

@@ -131,7 +131,7 @@ func (b *batch) origin(v VMSpec) (*origin, error) {
 	if !slices.Contains(simulator.GuestID, types.VirtualMachineGuestOsIdentifier(v.GuestID)) {
 		return nil, fmt.Errorf("guest %q: unknown", v.GuestID)
 	}
-	dir := escapeName(v.Name)
+	dir := fileName(v.Name)
 	home := b.freeHome(v.Datastore, dir)
 	path := home.join(dir + ".vmx").String()
 	v.UUID = cmp.Or(v.UUID, uuidOf("bios", s.cfg.InstanceUUID, path))

@@ -47,7 +47,7 @@ func (s *Server) planDisks(vs *vmState, home dsPath, name string, devices []type
 	vs.io.RLock()
 	p := &diskPlan{
 		version: version,
-		s:       s, vs: vs, home: home, name: name, devices: withoutDisks(devices), frozen: len(vs.snaps) > 0 || vs.pending,
+		s:       s, vs: vs, home: home, name: shortened(name), devices: withoutDisks(devices), frozen: len(vs.snaps) > 0 || vs.pending,
 		next: maps.Clone(vs.disks), grow: map[*layer]int64{},
 		profiles: map[int32][]types.BaseVirtualMachineProfileSpec{},
 	}

@@ -299,6 +299,22 @@ func (s *Server) pool(ctx *simulator.Context, path string) (types.ManagedObjectR
 	return at, nil
 }
 
+// AddFolders makes folders below the datacenter's VM folder, by their paths,
+// those that are missing.
+func (s *Server) AddFolders(paths ...string) error {
+	ctx := s.newContext()
+	for _, path := range paths {
+		if _, err := s.folder(ctx, path); err != nil {
+			return fmt.Errorf("vcenter simulator: %w", err)
+		}
+	}
+	return nil
+}
+
+// unescaped are the characters that a new folder's name is given with and that
+// vcsim, as vSphere does, escapes.
+var unescaped = strings.NewReplacer("%2f", "/", "%5c", `\`, "%25", "%")
+
 // folder returns the VM folder of that path, making what is missing.
 func (s *Server) folder(ctx *simulator.Context, path string) (types.ManagedObjectReference, error) {
 	s.inv.mu.Lock()
@@ -315,7 +331,7 @@ func (s *Server) folder(ctx *simulator.Context, path string) (types.ManagedObjec
 		}
 		parent := s.model.Map().Get(at).(*simulator.Folder)
 		made, err := locking[*methods.CreateFolderBody](ctx, parent, func() soap.HasFault {
-			return parent.CreateFolder(ctx, &types.CreateFolder{This: at, Name: name})
+			return parent.CreateFolder(ctx, &types.CreateFolder{This: at, Name: unescaped.Replace(name)})
 		})
 		if err != nil {
 			return at, fmt.Errorf("folder %s: %w", sofar, err)

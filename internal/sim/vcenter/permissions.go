@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -142,6 +143,10 @@ func (s *Server) entityOf(ctx *simulator.Context, ref types.ManagedObjectReferen
 	switch o := ctx.Map.Get(ref).(type) {
 	case *simulator.VirtualMachineSnapshot:
 		return o.Vm
+	case *simulator.HostNetworkSystem:
+		return o.Host.Reference()
+	case *simulator.HostDatastoreSystem:
+		return o.Host.Reference()
 	case mo.Entity:
 		return ref
 	}
@@ -212,7 +217,11 @@ func (s *Server) allowed(ctx *simulator.Context, user string, needs ...need) err
 		return nil
 	}
 	for _, n := range needs {
-		if n.privilege == "" || s.privileges(ctx, user, n.on)[n.privilege] {
+		have := s.privileges(ctx, user, n.on)
+		if n.privilege == administrator {
+			n.privilege = s.lacks(have)
+		}
+		if n.privilege == "" || have[n.privilege] {
 			continue
 		}
 		on := n.on
@@ -221,6 +230,58 @@ func (s *Server) allowed(ctx *simulator.Context, user string, needs ...need) err
 		}, "permission to perform this operation was denied: %s on %s", n.privilege, on.Value)
 	}
 	return nil
+}
+
+// lacks is the first privilege that an administrator has besides; "" is for
+// one.
+func (s *Server) lacks(have map[string]bool) string {
+	for _, p := range s.roles().ByName("Admin").Privilege {
+		if !have[p] {
+			return p
+		}
+	}
+	return ""
+}
+
+// hideSessions keeps the list of sessions from who may not end them: who asks
+// for it by name is refused, who asks for all properties gets the others
+// (SessionManager, sessionList).
+func (s *Server) hideSessions(ctx *simulator.Context, user string, sets []types.PropertyFilterSpec) []need {
+	must := need{"Sessions.TerminateSession", s.model.ServiceContent.RootFolder}
+	if s.allowed(ctx, user, must) == nil {
+		return nil
+	}
+	for _, set := range sets {
+		for i := range set.PropSet {
+			p := &set.PropSet[i]
+			switch {
+			case p.Type != "SessionManager":
+			case p.All != nil && *p.All:
+				p.All = nil
+				p.PathSet = []string{"currentSession", "defaultLocale", "message", "messageLocaleList", "supportedLocaleList"}
+			case slices.ContainsFunc(p.PathSet, func(path string) bool { return strings.HasPrefix(path, "sessionList") }):
+				return []need{must}
+			}
+		}
+	}
+	return nil
+}
+
+// fetched is what the internal call Fetch asks for, in the words of the others.
+func fetched(m *simulator.Method) []types.PropertyFilterSpec {
+	v := reflect.Indirect(reflect.ValueOf(m.Body))
+	if m.Name != "Fetch" || v.Kind() != reflect.Struct {
+		return nil
+	}
+	this, prop := v.FieldByName("This"), v.FieldByName("Prop")
+	if !this.IsValid() || !prop.IsValid() {
+		return nil
+	}
+	ref, _ := this.Interface().(types.ManagedObjectReference)
+	return []types.PropertyFilterSpec{{
+		ObjectSet: []types.ObjectSpec{{Obj: ref}},
+		PropSet:   []types.PropertySpec{{Type: ref.Type, PathSet: []string{prop.String()}}},
+	}}
 }
 
 // denied tells why the session's user may not make a call. Reading a
@@ -239,6 +300,8 @@ func (s *Server) denied(ctx *simulator.Context, m *simulator.Method) types.BaseM
 		sets = req.SpecSet
 	case *types.CreateFilter:
 		sets = []types.PropertyFilterSpec{req.Spec}
+	default:
+		sets = fetched(m)
 	}
 	for _, set := range sets {
 		for _, o := range set.ObjectSet {
@@ -247,6 +310,7 @@ func (s *Server) denied(ctx *simulator.Context, m *simulator.Method) types.BaseM
 			}
 		}
 	}
+	needs = append(needs, s.hideSessions(ctx, user, sets)...)
 	var r *refusal
 	if errors.As(s.allowed(ctx, user, needs...), &r) {
 		return r.fault

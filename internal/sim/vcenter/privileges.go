@@ -1,6 +1,9 @@
 package vcenter
 
 import (
+	"cmp"
+	"reflect"
+
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -11,75 +14,63 @@ type need struct {
 	on        types.ManagedObjectReference
 }
 
-// ownPrivilege says what the calls of a VM, a snapshot, a folder, … need on
-// the object itself, by the method: the "Required Privileges" of vSphere's
-// Web Services reference. Calls that name other objects are in callNeeds.
-var ownPrivilege = map[string]string{
-	"CreateSnapshot_Task":          "VirtualMachine.State.CreateSnapshot",
-	"CreateSnapshotEx_Task":        "VirtualMachine.State.CreateSnapshot",
-	"RemoveSnapshot_Task":          "VirtualMachine.State.RemoveSnapshot",
-	"RemoveAllSnapshots_Task":      "VirtualMachine.State.RemoveSnapshot",
-	"ConsolidateVMDisks_Task":      "VirtualMachine.State.RemoveSnapshot",
-	"RenameSnapshot":               "VirtualMachine.State.RenameSnapshot",
-	"RevertToSnapshot_Task":        "VirtualMachine.State.RevertToSnapshot",
-	"RevertToCurrentSnapshot_Task": "VirtualMachine.State.RevertToSnapshot",
-	"ExportSnapshot":               "VApp.Export",
-	"ExportVm":                     "VApp.Export",
-	"QueryChangedDiskAreas":        "VirtualMachine.Provisioning.DiskRandomRead",
-	"PowerOnVM_Task":               "VirtualMachine.Interact.PowerOn",
-	"PowerOffVM_Task":              "VirtualMachine.Interact.PowerOff",
-	"ShutdownGuest":                "VirtualMachine.Interact.PowerOff",
-	"SuspendVM_Task":               "VirtualMachine.Interact.Suspend",
-	"StandbyGuest":                 "VirtualMachine.Interact.Suspend",
-	"ResetVM_Task":                 "VirtualMachine.Interact.Reset",
-	"RebootGuest":                  "VirtualMachine.Interact.Reset",
-	"AnswerVM":                     "VirtualMachine.Interact.AnswerQuestion",
-	"UnregisterVM":                 "VirtualMachine.Inventory.Unregister",
-	"MarkAsTemplate":               "VirtualMachine.Provisioning.MarkAsTemplate",
-	"MarkAsVirtualMachine":         "VirtualMachine.Provisioning.MarkAsVM",
-	"UpgradeVM_Task":               "VirtualMachine.Config.UpgradeVirtualHardware",
-	"PromoteDisks_Task":            "VirtualMachine.Provisioning.PromoteDisks",
-	"CreateFolder":                 "Folder.Create",
-	"CreateResourcePool":           "Resource.CreatePool",
-	"UpdateConfig":                 "Resource.EditPool",
-	"SetEntityPermissions":         "Authorization.ModifyPermissions",
-	"QueryHostConnectionInfo":      "System.Read",
-}
-
-// rootPrivilege says what calls of vCenter's managers need on the root
-// folder.
-var rootPrivilege = map[string]string{
-	"AddAuthorizationRole":    "Authorization.ModifyRoles",
-	"UpdateAuthorizationRole": "Authorization.ModifyRoles",
-	"RemoveAuthorizationRole": "Authorization.ModifyRoles",
-	"TerminateSession":        "Sessions.TerminateSession",
-	"ImpersonateUser":         "Sessions.ImpersonateUser",
-	"AddCustomFieldDef":       "Global.ManageCustomFields",
-	"RemoveCustomFieldDef":    "Global.ManageCustomFields",
-	"RenameCustomFieldDef":    "Global.ManageCustomFields",
-	"UpdateOptions":           "Global.Settings",
-}
+// administrator stands for all privileges that there are: what a call takes
+// that no table lists. The reference says for most of vCenter's calls what
+// they need; none that changes something needs nothing.
+const administrator = "*"
 
 // needs lists what a call takes.
 func (s *Server) needs(ctx *simulator.Context, m *simulator.Method) []need {
+	root := s.model.ServiceContent.RootFolder
 	if p, ok := rootPrivilege[m.Name]; ok {
-		return []need{{p, s.model.ServiceContent.RootFolder}}
+		return []need{{p, root}}
 	}
 	self := s.entityOf(ctx, m.This)
-	var all []need
-	if p, ok := ownPrivilege[m.Name]; ok {
-		all = append(all, need{p, self})
+	if p := guestPrivilege(m.Name); p != "" {
+		return []need{{p, guestVM(m.Body, root)}}
 	}
-	return append(all, s.callNeeds(ctx, m, self)...)
+	all, known := s.callNeeds(ctx, m, self)
+	if p, ok := ownPrivilege[m.Name]; ok {
+		return append(all, need{p, self})
+	}
+	if known || free(m.Name) {
+		return all
+	}
+	return []need{{administrator, self}}
 }
 
-// callNeeds are the needs that depend on what the call asks for.
-func (s *Server) callNeeds(ctx *simulator.Context, m *simulator.Method, self types.ManagedObjectReference) []need {
+// guestVM is the VM that a call for a guest names.
+func guestVM(body any, otherwise types.ManagedObjectReference) types.ManagedObjectReference {
+	v := reflect.Indirect(reflect.ValueOf(body))
+	if v.Kind() == reflect.Struct && v.FieldByName("Vm").IsValid() {
+		if ref, ok := v.FieldByName("Vm").Interface().(types.ManagedObjectReference); ok {
+			return ref
+		}
+	}
+	return otherwise
+}
+
+// callNeeds are the needs that depend on what the call asks for, and whether
+// this is such a call.
+func (s *Server) callNeeds(ctx *simulator.Context, m *simulator.Method, self types.ManagedObjectReference) ([]need, bool) {
+	if all, known := s.vmNeeds(ctx, m, self); known {
+		return all, true
+	}
+	if all, known := s.treeNeeds(ctx, m, self); known {
+		return all, true
+	}
+	return s.fileNeeds(m, self)
+}
+
+// vmNeeds are those of calls that make and change VMs.
+func (s *Server) vmNeeds(ctx *simulator.Context, m *simulator.Method, self types.ManagedObjectReference) ([]need, bool) {
 	switch req := m.Body.(type) {
 	case *types.CreateVM_Task:
-		return append(s.newVMNeeds(self, "VirtualMachine.Inventory.Create", &req.Pool), s.specNeeds(self, &req.Config, true)...)
+		return append(s.newVMNeeds(self, "VirtualMachine.Inventory.Create", &req.Pool), s.specNeeds(self, &req.Config, true)...), true
+	case *types.CreateChildVM_Task:
+		return append(s.newVMNeeds(self, "VirtualMachine.Inventory.Create", nil), s.specNeeds(self, &req.Config, true)...), true
 	case *types.RegisterVM_Task:
-		return s.newVMNeeds(self, "VirtualMachine.Inventory.Register", req.Pool)
+		return s.newVMNeeds(self, "VirtualMachine.Inventory.Register", req.Pool), true
 	case *types.ImportVApp:
 		all := []need{{"VApp.Import", self}}
 		if req.Folder != nil {
@@ -88,38 +79,107 @@ func (s *Server) callNeeds(ctx *simulator.Context, m *simulator.Method, self typ
 		if spec, ok := req.Spec.(*types.VirtualMachineImportSpec); ok {
 			all = append(all, s.spaceNeeds(&spec.ConfigSpec)...)
 		}
-		return all
+		return all, true
+	case *types.CreateImportSpec:
+		return []need{{"VApp.Import", req.ResourcePool}, {"Datastore.AllocateSpace", req.Datastore}}, true
+	case *types.CreateDescriptor:
+		return []need{{"VApp.Export", req.Obj}}, true
 	case *types.CloneVM_Task:
-		return s.cloneNeeds(self, req)
+		return s.cloneNeeds(self, req), true
 	case *types.RelocateVM_Task:
-		return s.relocateNeeds(ctx, self, &req.Spec)
+		return s.relocateNeeds(ctx, self, &req.Spec), true
 	case *types.MigrateVM_Task:
-		return s.relocateNeeds(ctx, self, &types.VirtualMachineRelocateSpec{Pool: req.Pool, Host: req.Host})
+		return s.relocateNeeds(ctx, self, &types.VirtualMachineRelocateSpec{Pool: req.Pool, Host: req.Host}), true
 	case *types.ReconfigVM_Task:
-		return s.specNeeds(self, &req.Spec, false)
-	case *types.Destroy_Task:
-		return s.destroyNeeds(ctx, self)
-	case *types.Rename_Task:
-		return []need{{map[string]string{
-			"VirtualMachine": "VirtualMachine.Config.Rename", "Folder": "Folder.Rename", "Datacenter": "Datacenter.Rename",
-			"ResourcePool": "Resource.RenamePool", "Datastore": "Datastore.Rename",
-		}[self.Type], self}}
-	case *types.MoveIntoResourcePool:
-		return []need{{"Resource.AssignVMToPool", self}}
-	case *types.MoveIntoFolder_Task:
-		all := []need{{"VirtualMachine.Inventory.Move", self}}
-		for _, ref := range req.List {
-			all = append(all, need{"VirtualMachine.Inventory.Move", ref})
-		}
-		return all
-	case *types.RemoveEntityPermission:
-		return []need{{"Authorization.ModifyPermissions", req.Entity}}
-	case *types.SetEntityPermissions:
-		return []need{{"Authorization.ModifyPermissions", req.Entity}}
-	case *types.SetField:
-		return []need{{"Global.SetCustomField", req.Entity}}
+		return s.specNeeds(self, &req.Spec, false), true
+	case *types.MarkAsVirtualMachine:
+		return []need{{"Resource.AssignVMToPool", req.Pool}}, true
+	case *types.PowerOnMultiVM_Task:
+		return onEach("VirtualMachine.Interact.PowerOn", req.Vm), true
 	}
-	return s.fileNeeds(m, self)
+	return nil, false
+}
+
+// treeNeeds are those of calls that change the tree of the inventory, and who
+// may do what in it.
+func (s *Server) treeNeeds(ctx *simulator.Context, m *simulator.Method, self types.ManagedObjectReference) ([]need, bool) {
+	switch req := m.Body.(type) {
+	case *types.Destroy_Task:
+		return s.destroyNeeds(ctx, self), true
+	case *types.UnregisterAndDestroy_Task:
+		return s.destroyNeeds(ctx, self), true
+	case *types.Rename_Task:
+		return []need{{cmp.Or(renamePrivilege[self.Type], administrator), self}}, true
+	case *types.MoveIntoResourcePool:
+		all := []need{{"Resource.AssignVMToPool", self}}
+		for _, ref := range req.List {
+			if ref.Type == "ResourcePool" {
+				all = append(all, need{"Resource.MovePool", ref}, need{"Resource.MovePool", self})
+			}
+		}
+		return all, true
+	case *types.MoveIntoFolder_Task:
+		var all []need
+		for _, ref := range req.List {
+			p := cmp.Or(movePrivilege[ref.Type], administrator)
+			all = append(all, need{p, self}, need{p, ref})
+		}
+		return all, true
+	case *types.AddHost_Task:
+		all := []need{{"Host.Inventory.AddHostToCluster", self}}
+		if req.ResourcePool != nil {
+			all = append(all, need{"Resource.AssignVMToPool", *req.ResourcePool})
+		}
+		return all, true
+	case *types.MoveInto_Task:
+		return append(onEach("Host.Inventory.MoveHost", req.Host), need{"Host.Inventory.EditCluster", self}), true
+	case *types.ReconfigureDvs_Task:
+		all := []need{{"DVSwitch.Modify", self}}
+		if req.Spec != nil {
+			for _, h := range req.Spec.GetDVSConfigSpec().Host {
+				all = append(all, need{"DVSwitch.HostOp", self}, need{"Host.Config.Network", h.Host})
+			}
+		}
+		return all, true
+	case *types.RemoveEntityPermission:
+		return []need{{"Authorization.ModifyPermissions", req.Entity}}, true
+	case *types.SetEntityPermissions:
+		return []need{{"Authorization.ModifyPermissions", req.Entity}}, true
+	case *types.ResetEntityPermissions:
+		return []need{{"Authorization.ModifyPermissions", req.Entity}}, true
+	case *types.SetField:
+		return []need{{"Global.SetCustomField", req.Entity}}, true
+	case *types.SetCustomValue:
+		return []need{{"Global.SetCustomField", self}}, true
+	case *types.CancelTask:
+		return s.cancelNeeds(ctx, m.This), true
+	}
+	return nil, false
+}
+
+func onEach(privilege string, list []types.ManagedObjectReference) []need {
+	all := []need{}
+	for _, ref := range list {
+		all = append(all, need{privilege, ref})
+	}
+	return all
+}
+
+// cancelNeeds are none for one's own task.
+func (s *Server) cancelNeeds(ctx *simulator.Context, ref types.ManagedObjectReference) []need {
+	t, ok := ctx.Map.Get(ref).(*simulator.Task)
+	if !ok {
+		return nil
+	}
+	own := false
+	ctx.WithLock(t, func() {
+		by, is := t.Info.Reason.(*types.TaskReasonUser)
+		own = is && by.UserName == ctx.Session.UserName
+	})
+	if own {
+		return nil
+	}
+	return []need{{"Global.CancelTask", s.model.ServiceContent.RootFolder}}
 }
 
 func (s *Server) newVMNeeds(folder types.ManagedObjectReference, privilege string, pool *types.ManagedObjectReference) []need {
@@ -166,16 +226,13 @@ func (s *Server) relocateNeeds(ctx *simulator.Context, vm types.ManagedObjectRef
 	return all
 }
 
+// destroyNeeds are on the object and on its parent, both: "The appropriate
+// privilege must be held on the parent of the destroyed entity as well as the
+// entity itself" (ManagedEntity, Destroy_Task).
 func (s *Server) destroyNeeds(ctx *simulator.Context, self types.ManagedObjectReference) []need {
-	privilege := map[string]string{
-		"VirtualMachine": "VirtualMachine.Inventory.Delete", "Folder": "Folder.Delete",
-		"ResourcePool": "Resource.DeletePool", "Datacenter": "Datacenter.Delete",
-	}[self.Type]
-	if privilege == "" {
-		return nil
-	}
+	privilege := cmp.Or(destroyPrivilege[self.Type], administrator)
 	all := []need{{privilege, self}}
-	if parent := s.parent(ctx, self); parent != nil && self.Type == "VirtualMachine" {
+	if parent := s.parent(ctx, self); parent != nil {
 		all = append(all, need{privilege, *parent})
 	}
 	return all
@@ -267,8 +324,8 @@ func (s *Server) spaceNeeds(spec *types.VirtualMachineConfigSpec) []need {
 }
 
 // fileNeeds are those of calls about files, on the datastores that they lie
-// in.
-func (s *Server) fileNeeds(m *simulator.Method, self types.ManagedObjectReference) []need {
+// in, and whether this is such a call.
+func (s *Server) fileNeeds(m *simulator.Method, self types.ManagedObjectReference) ([]need, bool) {
 	var files []string
 	privilege := "Datastore.FileManagement"
 	switch req := m.Body.(type) {
@@ -292,10 +349,14 @@ func (s *Server) fileNeeds(m *simulator.Method, self types.ManagedObjectReferenc
 		files = []string{req.Name}
 	case *types.QueryVirtualDiskUuid:
 		files = []string{req.Name}
+	case *types.SetVirtualDiskUuid:
+		files = []string{req.Name}
 	case *types.SearchDatastore_Task:
 		files, privilege = []string{req.DatastorePath}, "Datastore.Browse"
 	case *types.SearchDatastoreSubFolders_Task:
 		files, privilege = []string{req.DatastorePath}, "Datastore.Browse"
+	default:
+		return nil, false
 	}
 	var all []need
 	for _, f := range files {
@@ -303,5 +364,5 @@ func (s *Server) fileNeeds(m *simulator.Method, self types.ManagedObjectReferenc
 			all = append(all, need{privilege, s.inv.datastores[p.datastore].Self})
 		}
 	}
-	return all
+	return all, true
 }

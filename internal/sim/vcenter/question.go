@@ -93,8 +93,17 @@ func (v *virtualMachine) AnswerVM(ctx *simulator.Context, req *types.AnswerVM) s
 	return &methods.AnswerVMBody{Res: new(types.AnswerVMResponse)}
 }
 
-// Answer answers what a VM asks, as AnswerVM does.
+// Answer answers what a VM asks, as AnswerVM does, with a choice's key or
+// with retry or off.
 func (s *Server) Answer(moref, choice string) error {
+	switch choice {
+	case "retry", choiceRetry:
+		choice = choiceRetry
+	case "off", choiceCancel:
+		choice = choiceCancel
+	default:
+		return fmt.Errorf("answer %s: %q: want 0 or retry, or 1 or off", moref, choice)
+	}
 	vm, err := s.vm(vmRef(moref))
 	if err != nil {
 		return err

@@ -14,6 +14,9 @@ func (s *Server) reconfigure(ctx *simulator.Context, ref types.ManagedObjectRefe
 	touches := slices.ContainsFunc(spec.DeviceChange, func(b types.BaseVirtualDeviceConfigSpec) bool {
 		return isDisk(b.GetVirtualDeviceConfigSpec().Device)
 	})
+	if err := checkHardware(&spec); err != nil {
+		return err
+	}
 	vs, end, err := s.begin(ref, touches)
 	if err != nil {
 		return err

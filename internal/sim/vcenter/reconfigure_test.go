@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/vmware/govmomi"
 	"github.com/vmware/govmomi/fault"
@@ -139,6 +140,83 @@ func TestReconfigurationsThatAHostRefuses(t *testing.T) {
 	if err := reconfigure(vm, change("remove", "destroy", disk(vm))); err != nil {
 		t.Errorf("removing: %v", err)
 	}
+}
+
+func TestHardwareThatNoVMHas(t *testing.T) {
+	s := start(t)
+	c := dial(t, s)
+	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm"})
+	for _, tt := range []struct {
+		name string
+		spec types.VirtualMachineConfigSpec
+	}{
+		{"a negative number of CPUs", types.VirtualMachineConfigSpec{NumCPUs: -1}},
+		{"more CPUs than a host has", types.VirtualMachineConfigSpec{NumCPUs: 100000}},
+		{"a negative number of cores", types.VirtualMachineConfigSpec{NumCoresPerSocket: types.NewInt32(-2)}},
+		{"negative memory", types.VirtualMachineConfigSpec{MemoryMB: -4}},
+		{"memory that is no multiple of 4 MB", types.VirtualMachineConfigSpec{MemoryMB: 3}},
+		{"more memory than a host has", types.VirtualMachineConfigSpec{MemoryMB: 99999999999}},
+	} {
+		if _, err := finish(vm.Reconfigure(context.Background(), tt.spec)); !fault.Is(err, &types.InvalidArgument{}) {
+			t.Errorf("%s, reconfigured: got %v, want InvalidArgument", tt.name, err)
+		}
+		tt.spec.Name, tt.spec.Files = tt.name, &types.VirtualMachineFileInfo{VmPathName: "[ds1]"}
+		if _, err := create(t, c, tt.spec); !fault.Is(err, &types.InvalidArgument{}) {
+			t.Errorf("%s, created: got %v, want InvalidArgument", tt.name, err)
+		}
+	}
+}
+
+func create(t *testing.T, c *govmomi.Client, spec types.VirtualMachineConfigSpec) (types.AnyType, error) {
+	t.Helper()
+	f := find.NewFinder(c.Client)
+	dc, err := f.DefaultDatacenter(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, err := f.SetDatacenter(dc).DefaultFolder(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := f.ResourcePool(context.Background(), "vdc1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return finish(folder.CreateVM(context.Background(), spec, pool, nil))
+}
+
+func TestLongNamesAreCutForFiles(t *testing.T) {
+	s := start(t)
+	c := dial(t, s)
+	for _, name := range []string{strings.Repeat("\u00fc", 128), strings.Repeat("y", 300), "x" + strings.Repeat("\u20ac", 100)} {
+		for range 2 {
+			spec := types.VirtualMachineConfigSpec{Name: name, Files: &types.VirtualMachineFileInfo{VmPathName: "[ds1]"}}
+			ref, err := create(t, c, spec)
+			if err != nil {
+				t.Fatalf("%d bytes: %v", len(name), err)
+			}
+			vm := object.NewVirtualMachine(c.Client, ref.(types.ManagedObjectReference))
+			if err := reconfigure(vm, change("add", "create", diskOn(-1, 200, 0, "", mib))); err != nil {
+				t.Errorf("%d bytes: disk: %v", len(name), err)
+			}
+			snapshot(t, vm, "x")
+			p := props(t, vm)
+			if file := p.Config.Files.VmPathName; p.Name != name || !utf8.ValidString(file) || len(file) > 2*210 {
+				t.Errorf("got %s in %s", p.Name, file)
+			}
+			if _, err := finish(vm.Destroy(context.Background())); err != nil {
+				t.Errorf("%d bytes: destroy: %v", len(name), err)
+			}
+		}
+		vm := machine(t, s, c, vcenter.VMSpec{Name: name, Disks: []vcenter.DiskSpec{{Size: mib, Fill: mib}, {Size: mib}}})
+		snapshot(t, vm, "x")
+	}
+	t.Run("a path that is too long is refused", func(t *testing.T) {
+		_, err := create(t, c, types.VirtualMachineConfigSpec{Name: "vm", Files: &types.VirtualMachineFileInfo{VmPathName: "[ds1] " + strings.Repeat("z", 300)}})
+		if !fault.Is(err, &types.CannotAccessFile{}) {
+			t.Errorf("got %v, want CannotAccessFile", err)
+		}
+	})
 }
 
 func TestUnregisteredVMComesBack(t *testing.T) {

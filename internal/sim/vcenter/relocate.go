@@ -3,7 +3,9 @@ package vcenter
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
@@ -161,13 +163,14 @@ func (s *Server) Migrate(moref, host, datastore string) error {
 			}
 		}
 		if spec.Host == nil {
-			return fmt.Errorf("migrate %s: host %s: not found", moref, host)
+			return fmt.Errorf("migrate %s: host %s: not found; there are %s", moref, host, strings.Join(s.HostNames(), ", "))
 		}
 	}
 	if datastore != "" {
 		ds := s.inv.datastores[datastore]
 		if ds == nil {
-			return fmt.Errorf("migrate %s: datastore %s: not found", moref, datastore)
+			return fmt.Errorf("migrate %s: datastore %s: not found; there are %s", moref, datastore,
+				strings.Join(slices.Sorted(maps.Keys(s.inv.datastores)), ", "))
 		}
 		spec.Datastore = &ds.Self
 	}

@@ -45,10 +45,7 @@ func (s *Server) serveRuled(w http.ResponseWriter, r *http.Request, label string
 		serve(w, r)
 		return
 	}
-	if vm := s.model.Map().Get(types.ManagedObjectReference{Type: "VirtualMachine", Value: c.Object}); vm != nil {
-		ctx := s.newContext()
-		ctx.WithLock(vm, func() { c.Name = vm.(*simulator.VirtualMachine).Name })
-	}
+	c.Name = s.nameOfVM(c.Object)
 	s.cfg.Rules.Serve(w, r, &c, func(w http.ResponseWriter, h *fault.Hit) { s.refuseFor(w, r, c.Service, h) }, serve)
 }
 
@@ -179,7 +176,7 @@ func (s *Server) ruled(name string, entity types.ManagedObjectReference, f taskF
 		return f
 	}
 	return func(ctx *simulator.Context) (types.AnyType, error) {
-		c := fault.Call{Time: time.Now(), Service: fault.VSphereTask, Server: s.cfg.Label, Operation: name, Object: entity.Value}
+		c := fault.Call{Time: time.Now(), Service: fault.VSphereTask, Server: s.cfg.Label, Operation: name, Object: entity.Value, Name: s.nameOfVM(entity.Value)}
 		if ctx.Session != nil {
 			c.User = ctx.Session.UserName
 		}

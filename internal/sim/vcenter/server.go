@@ -161,7 +161,7 @@ func (s *Server) makeModel() error {
 func (s *Server) serveREST(svc *simulator.Service) {
 	paths, h := vapi.New(svc.Listen, svc.Context.Map)
 	for _, p := range paths {
-		svc.Handle(p, h)
+		svc.Handle(p, &restGuard{h, s})
 	}
 }
 

@@ -21,7 +21,7 @@ const maxSOAP = 16 << 20
 // apart: vcsim would, whatever it needs for that.
 func readSOAP(w http.ResponseWriter, r *http.Request) bool {
 	path := r.URL.Path
-	if r.Method != http.MethodPost || isFolder(r) || strings.HasPrefix(path, nfcPath) || strings.HasPrefix(path, "/rest/") || strings.HasPrefix(path, "/api/") {
+	if r.Method != http.MethodPost || isFolder(r) || strings.HasPrefix(path, nfcPath) || strings.HasPrefix(path, "/rest/") || path == "/api" || strings.HasPrefix(path, "/api/") {
 		return true
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSOAP))

@@ -309,8 +309,11 @@ func (st *store) freeName(dir dsPath, from int, name func(n int) string) (dsPath
 		if err != nil {
 			return p, err
 		}
-		if _, err := os.Lstat(local); errors.Is(err, fs.ErrNotExist) {
+		switch _, err := os.Lstat(local); {
+		case errors.Is(err, fs.ErrNotExist):
 			return p, nil
+		case err != nil:
+			return p, ioFault(p, err)
 		}
 	}
 }

@@ -63,6 +63,12 @@ func (s *Server) intercept(c *simulator.Context, m *simulator.Method) (mo.Refere
 	if fault := s.faults.call(m.Name); fault != nil {
 		return nil, fault
 	}
+	switch m.Name {
+	case "Login", "LoginByToken", "LoginExtensionByCertificate", "CloneSession", "ImpersonateUser":
+		// vcsim watches a new session until the context of this call ends,
+		// which otherwise is never: it would keep the whole server.
+		c.Context = s.background
+	}
 	if c.Session == nil {
 		return nil, nil
 	}

@@ -213,8 +213,8 @@ func TestReadThatGetsNowhereFails(t *testing.T) {
 	source := open(t, w, frozen)
 	w.setMeddle(func(rw http.ResponseWriter, _ *http.Request) http.ResponseWriter { return &cutter{rw, 0} })
 	err := source.ReadAt(t.Context(), make([]byte, len(image)), 0)
-	if err == nil || errors.Is(err, transport.ErrRefused) {
-		t.Errorf("got %v, want an error that is no refusal", err)
+	if !errors.Is(err, transport.ErrBroken) || errors.Is(err, transport.ErrRefused) {
+		t.Errorf("got %v, want %v", err, transport.ErrBroken)
 	}
 }
 

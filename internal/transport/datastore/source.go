@@ -42,15 +42,17 @@ func (s *source) ReadAt(ctx context.Context, p []byte, off int64) error {
 		return nil
 	}
 	err := s.file.read(ctx, p, off, &s.received)
-	if errors.Is(err, errAnswer) {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errAnswer):
 		// A file that could be read and cannot any more has gone elsewhere
 		// with its VM. Transports that do not go by its name find it there.
 		err = fmt.Errorf("%w: %w", transport.ErrRefused, err)
+	case ctx.Err() == nil && !fatal(err):
+		err = fmt.Errorf("%w: %w", transport.ErrBroken, err)
 	}
-	if err != nil {
-		return fmt.Errorf("datastore: disk %d: read %d bytes at %d: %w", s.key, len(p), off, err)
-	}
-	return nil
+	return fmt.Errorf("datastore: disk %d: read %d bytes at %d: %w", s.key, len(p), off, err)
 }
 
 func (s *source) Close() error {

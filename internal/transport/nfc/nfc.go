@@ -5,7 +5,8 @@
 // kind of disk that vSphere exports, but only forwards and only in whole. One
 // lease serves all disks of a session, and is kept alive, completed or aborted
 // here; vSphere locks a VM while a lease is held, so none outlives its session.
-// A stream that breaks cannot be resumed and is an error.
+// A stream that breaks cannot be resumed: it ends with transport.ErrBroken, and
+// the disk has to be read anew under another lease.
 //
 // Import is the way back: it makes a new VM and fills its disks.
 package nfc

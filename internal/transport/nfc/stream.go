@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -49,16 +50,19 @@ func openStream(ctx context.Context, l *lease, client *http.Client, d transport.
 	req.Header.Set("Accept", streamVMDK)
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, plain(err)
+		return nil, passing(plain(err))
 	}
 	s.body = &body{in: resp.Body, silence: time.AfterFunc(patience, func() {
 		s.cancel(fmt.Errorf("nothing came for %s", patience))
 	})}
+	if resp.StatusCode >= http.StatusInternalServerError {
+		return nil, fmt.Errorf("%w: server answers %s", transport.ErrBroken, resp.Status)
+	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("download: server answers %s", resp.Status)
 	}
 	if s.grains, err = vmdk.NewReader(s.body); err != nil {
-		return nil, err
+		return nil, s.broken(err)
 	}
 	if c := s.grains.Capacity(); c != d.Capacity {
 		return nil, fmt.Errorf("the stream is of a disk of %d bytes, not %d", c, d.Capacity)
@@ -76,13 +80,33 @@ func plain(err error) error {
 	return err
 }
 
-// explain says why a request was ended, where it was ended by us.
+// passing adds ErrBroken to what a network does to a request. Certificates and
+// the like are refused the next time as well.
+func passing(err error) error {
+	var op net.Error
+	if errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: %w", transport.ErrBroken, err)
+	}
+	return err
+}
+
+// broken adds ErrBroken where the stream ended too early. One that came, but
+// makes no sense, would make none the next time.
+func (s *stream) broken(err error) error {
+	if s.body.failed.Load() || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, vmdk.ErrTruncated) {
+		return fmt.Errorf("%w: %w", transport.ErrBroken, err)
+	}
+	return err
+}
+
+// explain says why a request was ended, where it was ended by us: the caller
+// did not want it any more, the server kept silent, or the lease is lost.
 func (s *stream) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if cause := context.Cause(s.ctx); cause != nil {
-		return cause
+		return fmt.Errorf("%w: %w", transport.ErrBroken, cause)
 	}
 	return err
 }
@@ -110,7 +134,7 @@ func (s *stream) Next(ctx context.Context) (off int64, data []byte, err error) {
 		s.pass(s.disk.Capacity)
 		return 0, nil, io.EOF
 	case err != nil:
-		return 0, nil, fmt.Errorf("nfc: disk %d: %w", s.disk.Key, s.explain(ctx, err))
+		return 0, nil, fmt.Errorf("nfc: disk %d: %w", s.disk.Key, s.explain(ctx, s.broken(err)))
 	}
 	s.pass(off + int64(len(data)))
 	return off, data, nil
@@ -140,6 +164,7 @@ type body struct {
 	in       io.ReadCloser
 	silence  *time.Timer
 	received atomic.Int64
+	failed   atomic.Bool // not by coming to its end
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -148,5 +173,8 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.in.Read(p)
 	b.silence.Stop()
 	b.received.Add(int64(n))
+	if err != nil && err != io.EOF {
+		b.failed.Store(true)
+	}
 	return n, err
 }

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,18 +50,43 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "vcdsim",
 		Short:         "A simulated VMware Cloud Director",
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetVersionTemplate("vcdsim {{.Version}}\n")
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(serveCommand(), inventoryCommand(), vmsCommand(),
 		guestCommand(),
 		powerCommand(), deleteCommand(), scrubCommand(),
 		timeCommand(), vmotionCommand(), answerCommand(), datastoreCommand(),
 		faultCommand(), callsCommand())
 	return root
+}
+
+// release is set by the linker; see the Makefile.
+var release string
+
+// version is the linker's, else that of the module, else the commit.
+func version() string {
+	if release != "" {
+		return release
+	}
+	info, ok := debug.ReadBuildInfo()
+	if ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "dev"
+}
+
+// flagError explains a negative number, which looks like a flag.
+func flagError(cmd *cobra.Command, err error) error {
+	if _, arg, is := strings.Cut(err.Error(), " in -"); is && arg != "" && arg[0] >= '0' && arg[0] <= '9' {
+		return usageError{fmt.Errorf("%s: -%s: a number cannot be negative here", cmd.CommandPath(), arg)}
+	}
+	return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {
@@ -81,9 +108,21 @@ func wants(names ...string) cobra.PositionalArgs {
 
 // group is a command that has only commands of its own.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		return usageError{fmt.Errorf("%s: which command? See %s --help", cmd.CommandPath(), cmd.CommandPath())}
-	}}
+	var names []string
+	for _, c := range commands {
+		names = append(names, c.Name())
+	}
+	one := strings.Join(names, ", ")
+	cmd := &cobra.Command{Use: use, Short: short,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("%s: unknown command %q: want one of %s", cmd.CommandPath(), args[0], one)}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usageError{fmt.Errorf("%s: which command? One of %s; see %s --help", cmd.CommandPath(), one, cmd.CommandPath())}
+		}}
 	cmd.AddCommand(commands...)
 	return cmd
 }
@@ -96,7 +135,7 @@ func dirFlag(cmd *cobra.Command) *string {
 func scrubCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scrub",
-		Short: "Overwrite and remove datastore files that no VM refers to",
+		Short: "Overwrite and remove datastore files that no VM refers to and vCD does not list",
 		Args:  noArgs,
 	}
 	dir := dirFlag(cmd)

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,12 +57,12 @@ A rule acts on calls that match all its patterns, in which * stands for anything
 	f.StringVar(&rule.Message, "message", "", "message of the refusal")
 	f.DurationVar(&retryAfter, "retry-after", 0, "header of the refusal")
 	f.BoolVar(&rule.Logout, "logout", false, "end the caller's session and refuse")
-	f.Int64Var(&reset, "reset", 0, "reset the connection after so many bytes of the answer")
-	f.Int64Var(&rule.Rate, "rate", 0, "answer with so many bytes in a second")
+	f.Int64Var(&reset, "reset", 0, "reset the connection after so many bytes of the answer, or of an upload")
+	f.Int64Var(&rule.Rate, "rate", 0, "answer with, or take of an upload, so many bytes in a second")
 	f.StringVar(&rule.Outcome, "outcome", "", "how a task ends: error, canceled, aborted")
 	f.IntVar(&rule.Drop, "drop", 0, "leave so many records out of a page of vCD")
 	f.IntVar(&rule.Total, "total", 0, "add to the total of a page of vCD")
-	f.StringVar(&rule.Certificate, "certificate", "", "show a certificate: expired, stranger, elsewhere")
+	f.StringVar(&rule.Certificate, "certificate", "", "show a certificate: expired, stranger (of another authority), elsewhere (for another host)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		rule.Delay, rule.RetryAfter = fault.Duration(delay), fault.Duration(retryAfter)
 		if f.Changed("reset") {
@@ -81,7 +83,7 @@ func patternFlags(f *pflag.FlagSet, r *fault.Rule) {
 	f.StringVar(&r.Service, "service", "", "vcd, vcd-task, vsphere, vsphere-task, nfc, folder or tls")
 	f.StringVar(&r.Server, "server", "", "SITE, SITE/VCENTER or SITE/VCENTER/HOST")
 	f.StringVar(&r.Operation, "operation", "", "what is called")
-	f.StringVar(&r.Object, "object", "", "path, moref, id or name of what it is called on")
+	f.StringVar(&r.Object, "object", "", "address, moref, id or name of what it is called on")
 	f.StringVar(&r.User, "user", "", "who calls")
 }
 
@@ -137,6 +139,11 @@ func callsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if output == "text" {
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), callHead); err != nil {
+				return err
+			}
+		}
 		enc := json.NewEncoder(cmd.OutOrStdout())
 		for _, c := range calls {
 			if output == "json" {
@@ -156,18 +163,25 @@ func callsCommand() *cobra.Command {
 	return cmd
 }
 
-// callLine is a call as people read it.
+// callHead names the columns of callLine.
+const callHead = "N\tTIME\tSERVICE\tSERVER\tUSER\tOPERATION\tOBJECT\tNAME\tSTATUS\tTOOK\tRULE"
+
+// callLine is a call as people read it, and as cut and awk do: always the
+// same columns, with - where there is nothing.
 func callLine(c fault.Call) string {
-	words := []string{fmt.Sprint(c.N), c.Time.Format("15:04:05.000"), c.Service, c.Server, c.User, c.Operation, c.Object}
-	if c.Name != "" {
-		words = append(words, fmt.Sprintf("(%s)", c.Name))
-	}
+	status := ""
 	if c.Status != 0 {
-		words = append(words, fmt.Sprint(c.Status))
+		status = strconv.Itoa(c.Status)
 	}
-	words = append(words, time.Duration(c.Took).Round(time.Millisecond).String())
-	if c.Rule != "" {
-		words = append(words, "rule "+c.Rule)
+	columns := []string{strconv.FormatInt(c.N, 10), c.Time.Format("15:04:05.000"), c.Service, c.Server, c.User, c.Operation, c.Object, c.Name,
+		status, time.Duration(c.Took).Round(time.Millisecond).String(), c.Rule}
+	for i, text := range columns {
+		columns[i] = cmp.Or(strings.Map(func(r rune) rune {
+			if r == '\t' || r == '\n' || r == '\r' {
+				return ' '
+			}
+			return r
+		}, text), "-")
 	}
-	return strings.Join(words, "\t")
+	return strings.Join(columns, "\t")
 }

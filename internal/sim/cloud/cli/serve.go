@@ -30,7 +30,7 @@ the first time; later it may be left out, and another one is refused. --fresh
 removes what vcdsim keeps in DIR and begins anew.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), cmd.OutOrStdout(), options, inventory, configOut, documents)
+			return serve(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), options, inventory, configOut, documents)
 		},
 	}
 	cmd.Flags().StringVar(&options.Listen, "listen", "127.0.0.1:0", "address of the first site's vCD; port 0: that of the last run, or any")
@@ -42,7 +42,7 @@ removes what vcdsim keeps in DIR and begins anew.`,
 	return cmd
 }
 
-func serve(ctx context.Context, out io.Writer, options cloud.Options, inventory, configOut, documents string) (err error) {
+func serve(ctx context.Context, out, warnings io.Writer, options cloud.Options, inventory, configOut, documents string) (err error) {
 	if inventory != "" {
 		if options.Inventory, err = cloud.Load(inventory); err != nil {
 			return err
@@ -54,9 +54,6 @@ func serve(ctx context.Context, out io.Writer, options cloud.Options, inventory,
 			return err
 		}
 		options.Recorder = recorder.Exchange
-	}
-	if cloud.Busy(options.Dir) {
-		return fmt.Errorf("%s: a vcdsim serves this directory already", options.Dir)
 	}
 	running, err := cloud.Start(options)
 	if err != nil {
@@ -70,6 +67,11 @@ func serve(ctx context.Context, out io.Writer, options cloud.Options, inventory,
 	defer func() { err = errors.Join(err, control.Close()) }()
 	if configOut != "" {
 		if err := running.WriteConfig(configOut); err != nil {
+			return err
+		}
+	}
+	for name, former := range running.Moved() {
+		if _, err := fmt.Fprintf(warnings, "vcdsim: warning: %s: its address %s is taken: it has another one now\n", name, former); err != nil {
 			return err
 		}
 	}

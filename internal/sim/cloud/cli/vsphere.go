@@ -24,7 +24,7 @@ func vmotionCommand() *cobra.Command {
 func answerCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "answer VM CHOICE",
-		Short: "Answer what a VM asks whose datastore is full: 0 retry, 1 switch it off",
+		Short: "Answer what a VM asks whose datastore is full: 0 or retry, 1 or off to switch it off",
 		Args:  wants("VM", "CHOICE"),
 	}
 	dir := dirFlag(cmd)
@@ -42,11 +42,11 @@ func datastoreCommand() *cobra.Command {
 	}
 	fillDir := dirFlag(fill)
 	fill.RunE = func(cmd *cobra.Command, args []string) error {
-		n, err := size("bytes", args[1])
+		n, err := cloud.ParseSize(args[1])
 		if err != nil {
-			return err
+			return usageError{err}
 		}
-		return cloud.NewClient(*fillDir).FillDatastore(cmd.Context(), args[0], n)
+		return cloud.NewClient(*fillDir).FillDatastore(cmd.Context(), args[0], int64(n))
 	}
 	state := &cobra.Command{
 		Use:   "state NAME normal|maintenance|inaccessible",
