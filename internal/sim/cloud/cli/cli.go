@@ -37,6 +37,8 @@ func Main(args []string) int {
 		return 2
 	case errors.Is(err, cloud.ErrAnotherCloud):
 		_, _ = fmt.Fprintln(os.Stderr, "Go on with it without --inventory, or remove it and start anew with --fresh")
+	case errors.Is(err, cloud.ErrState):
+		_, _ = fmt.Fprintln(os.Stderr, "Remove what is kept and start anew with --fresh")
 	case errors.Is(err, cloud.ErrNotRunning):
 		_, _ = fmt.Fprintln(os.Stderr, "Start one with: vcdsim serve --dir DIR")
 	}
