@@ -45,13 +45,15 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 			User: serviceUser, Password: servicePassword(s.spec, vc.spec), RootCAs: c.ca.pool(),
 		})
 	}
-	if s.director, err = director.Start(config); err != nil {
+	if s.director, err = director.Start(config); errors.Is(err, director.ErrState) {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	} else if err != nil {
 		return err
 	}
 	c.addresses[s.spec.ID] = s.director.URL().Host
 	if c.restored {
 		if !s.director.Restored() {
-			return errors.New("the vCD's state is gone")
+			return fmt.Errorf("%w: the vCD's state is gone", ErrState)
 		}
 		if c.killed {
 			return s.director.Reconcile(context.Background())

@@ -59,6 +59,9 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 		}
 	}
 	server, err := vcenter.Start(config)
+	if errors.Is(err, vcenter.ErrState) {
+		return nil, nil, fmt.Errorf("%w: vCenter %s: %w", ErrState, spec.Name, err)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("vCenter %s: %w", spec.Name, err)
 	}
@@ -66,7 +69,7 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 	vc := &runningVCenter{spec: spec, dir: config.Dir, faults: c.faults, server: server}
 	if c.restored {
 		if !server.Restored() {
-			return nil, nil, errors.Join(fmt.Errorf("vCenter %s: its state is gone", spec.Name), server.Close())
+			return nil, nil, errors.Join(fmt.Errorf("%w: vCenter %s: its state is gone", ErrState, spec.Name), server.Close())
 		}
 		return vc, nil, nil
 	}

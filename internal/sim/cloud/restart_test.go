@@ -443,6 +443,40 @@ func TestAKillBetweenTheSavesIsReconciled(t *testing.T) {
 	}
 }
 
+func TestDamagedStatesAreTold(t *testing.T) {
+	dir := t.TempDir()
+	if err := again(t, Options{Dir: dir, Inventory: parse(t, small)}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	vc, err := filepath.Glob(filepath.Join(stateDir(dir), "lab", "vc1", "*"))
+	if err != nil || len(vc) == 0 {
+		t.Fatalf("no state of the vCenter: %v", err)
+	}
+	for _, file := range append(vc, stateOf(dir), stateFile(dir)) {
+		whole, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, damage := range []func() error{
+			func() error { return os.WriteFile(file, []byte("garbage"), 0o600) },
+			func() error { return os.Remove(file) },
+		} {
+			if err := damage(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Start(Options{Dir: dir}); !errors.Is(err, ErrState) {
+				t.Errorf("%s: got %v, want ErrState", filepath.Base(file), err)
+			}
+			if err := os.WriteFile(file, whole, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if file == stateFile(dir) {
+				break // without it there is no cloud to go on with
+			}
+		}
+	}
+}
+
 func TestAnOrderlyEndIsNotReconciled(t *testing.T) {
 	dir := t.TempDir()
 	c := again(t, Options{Dir: dir})

@@ -19,6 +19,10 @@ import (
 // another inventory than the one given. Options.Fresh removes that.
 var ErrAnotherCloud = errors.New("a cloud of another inventory is kept here")
 
+// ErrState is the error of Start for a directory that keeps a cloud of which
+// something is damaged or missing. Options.Fresh removes that.
+var ErrState = errors.New("what is kept here is damaged")
+
 // savedVersion is that of the file cloud.state.
 const savedVersion = 1
 
@@ -50,7 +54,7 @@ func readState(dir string) (*savedCloud, error) {
 	defer func() { _ = f.Close() }() // only read
 	var saved savedCloud
 	if err := graph.New().Load(f, &saved); err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrState, f.Name(), err)
 	}
 	if saved.Version != savedVersion || saved.Inventory == nil {
 		return nil, fmt.Errorf("%s: version %d: this program knows %d", f.Name(), saved.Version, savedVersion)

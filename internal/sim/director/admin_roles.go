@@ -46,11 +46,11 @@ func roleKey(name string) string {
 // addRoles makes what every installation has: the predefined global roles and
 // the rights bundle that gives tenants all that tenants can have.
 func (s *Server) addRoles() {
-	b := &rightsBundle{thing: thing{id: newID(), name: "Default Rights Bundle", desc: "Default set of tenant rights", seq: s.next()},
+	b := &rightsBundle{thing: thing{id: idFor(s, s.bundles, "rights bundle", "default"), name: "Default Rights Bundle", desc: "Default set of tenant rights", seq: s.next()},
 		rights: tenantRights(), publishAll: true, key: "RIGHTS_BUNDLE_DEFAULT"}
 	s.bundles[b.id] = b
 	for _, p := range predefinedRoles {
-		g := &rightsBundle{thing: thing{id: newID(), name: p.name, desc: p.desc, seq: s.next()}, global: true, rights: defaultRights(p.letter),
+		g := &rightsBundle{thing: thing{id: idFor(s, s.bundles, "global role", p.name), name: p.name, desc: p.desc, seq: s.next()}, global: true, rights: defaultRights(p.letter),
 			publishAll: true, key: roleKey(p.name)}
 		s.bundles[g.id] = g
 	}
@@ -70,7 +70,7 @@ func (s *Server) syncRoles(o *org) {
 		case have != nil:
 			have.name, have.desc = g.name, g.desc
 		case g.publishedTo(o) && s.roleNamed(o.id, g.name) == nil:
-			r := &role{thing: thing{id: newID(), name: g.name, desc: g.desc, seq: s.next()}, org: o.id, global: g.id, readOnly: true}
+			r := &role{thing: thing{id: idFor(s, s.roles, "global role", o.id, g.id), name: g.name, desc: g.desc, seq: s.next()}, org: o.id, global: g.id, readOnly: true}
 			s.roles[r.id] = r
 		}
 	}
@@ -152,7 +152,7 @@ func (s *Server) AddRole(spec RoleSpec) (string, error) {
 			return "", fmt.Errorf("role %s: no right %q", spec.Name, n)
 		}
 	}
-	r := &role{thing: thing{id: newID(), name: spec.Name, desc: spec.Description, seq: s.next()}, org: o.id, rights: spec.Rights}
+	r := &role{thing: thing{id: idFor(s, s.roles, "role", o.id, spec.Name), name: spec.Name, desc: spec.Description, seq: s.next()}, org: o.id, rights: spec.Rights}
 	s.roles[r.id] = r
 	return r.id, nil
 }

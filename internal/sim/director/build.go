@@ -6,17 +6,31 @@ import (
 	"time"
 )
 
+// systemOrgID is the UUID of the organization System, the same in all
+// installations.
+const systemOrgID = "a93c9db9-7471-3192-8d09-a8f7eeda85f9"
+
+// idFor is the UUID that a thing of an inventory has every time: one of its
+// name, unless another thing has that.
+func idFor[T any](s *Server, have map[string]T, kind string, names ...string) string {
+	id := uuidOf(append([]string{kind, s.cfg.Site}, names...)...)
+	if _, taken := have[id]; taken {
+		return newID()
+	}
+	return id
+}
+
 // addSystem makes what every installation has.
 func (s *Server) addSystem() {
-	sys := &org{thing: thing{id: newID(), name: "System", seq: s.next()}, fullName: "System Organization", enabled: true, system: true}
+	sys := &org{thing: thing{id: systemOrgID, name: "System", seq: s.next()}, fullName: "System Organization", enabled: true, system: true}
 	sys.settings = s.defaultSettings()
 	s.orgs[sys.id] = sys
 	s.addRoles()
 	s.roleOf(sys.id, RoleSysAdmin).readOnly = true
 	for _, u := range []*user{
-		{thing: thing{id: newID(), name: s.cfg.AdminUser, seq: s.next()}, password: s.cfg.AdminPassword},
+		{thing: thing{id: idFor(s, s.users, "user", sys.id, s.cfg.AdminUser), name: s.cfg.AdminUser, seq: s.next()}, password: s.cfg.AdminPassword},
 		// The owner of what nobody owns: it cannot log in.
-		{thing: thing{id: newID(), name: "system", seq: s.next()}},
+		{thing: thing{id: idFor(s, s.users, "system user"), name: "system", seq: s.next()}},
 	} {
 		u.org, u.role, u.enabled, u.fullName = sys.id, RoleSysAdmin, true, u.name
 		s.users[u.id] = u
@@ -46,7 +60,7 @@ func (s *Server) roleOf(org, name string) *role {
 			return r
 		}
 	}
-	r := &role{thing: thing{id: newID(), name: name, seq: s.next()}, org: org, rights: defaultRights("U")}
+	r := &role{thing: thing{id: idFor(s, s.roles, "role", org, name), name: name, seq: s.next()}, org: org, rights: defaultRights("U")}
 	s.roles[r.id] = r
 	return r
 }
@@ -233,7 +247,7 @@ func (s *Server) AddComputePolicy(vdcName, name, description string) (string, er
 	if v == nil {
 		return "", fmt.Errorf("compute policy %s: no VDC %s", name, vdcName)
 	}
-	p := &policy{thing: thing{id: newID(), name: name, desc: description, seq: s.next()}}
+	p := &policy{thing: thing{id: idFor(s, s.policies, "compute policy", v.id, name), name: name, desc: description, seq: s.next()}}
 	s.policies[p.id] = p
 	v.policies = append(v.policies, p.id)
 	return p.id, nil

@@ -27,7 +27,9 @@ func (c *call) compose() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.s.begin(a)
+	if err := c.s.begin(a); err != nil {
+		return nil, err
+	}
 	t := c.start("vdcComposeVapp", "Composing Virtual Application", vappOwner(a), func(ctx context.Context) error {
 		err := c.source(ctx, a, items)
 		if err == nil {
@@ -63,15 +65,23 @@ func (c *call) recompose() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	// First what lets go of the mutex meanwhile.
+	changes, err := c.readReconfigureItems(a, doc)
+	if err != nil {
+		return nil, err
+	}
+	name := a.name
+	if doc.SelectAttr("name") != nil {
+		name = attr(doc, "name")
+	}
+	if err := c.s.mayName(a, name); err != nil {
+		return nil, err
+	}
 	items, err := c.readItems(a, doc)
 	if err != nil {
 		return nil, err
 	}
 	blanks, err := c.readBlanks(a, doc)
-	if err != nil {
-		return nil, err
-	}
-	changes, err := c.readReconfigureItems(a, doc)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +109,11 @@ func (c *call) recompose() (*answer, error) {
 			}
 		}
 		c.s.mu.Lock()
-		a.name = or(attr(doc, "name"), a.name)
+		if err := c.s.mayName(a, name); err != nil {
+			c.s.mu.Unlock()
+			return err
+		}
+		a.name = name
 		a.adopt()
 		if d := child(doc, "Description"); d != nil {
 			a.desc = allText(d)

@@ -24,7 +24,7 @@ func (p *policy) href(s *Server) string {
 
 // addDefaultPolicy gives a VDC its "System Default".
 func (s *Server) addDefaultPolicy(v *vdc) {
-	p := &policy{thing: thing{id: newID(), name: "System Default", seq: s.next()}, auto: true}
+	p := &policy{thing: thing{id: idFor(s, s.policies, "default policy", v.id), name: "System Default", seq: s.next()}, auto: true}
 	s.policies[p.id] = p
 	v.policies, v.defaultPolicy = []string{p.id}, p.id
 }

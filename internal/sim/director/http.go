@@ -140,8 +140,12 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, rt route) {
 
 func (c *call) run(rt route) (*answer, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, c.r.Body, maxBody))
-	if err != nil {
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
 		return nil, refuse(http.StatusRequestEntityTooLarge, "BAD_REQUEST", "The request body is too large.")
+	case err != nil:
+		return nil, badRequest("The request body broke off after %d bytes.", len(body))
 	}
 	c.body, c.json = body, rt.json
 	if rt.noAccept {

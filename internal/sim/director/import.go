@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/vmware/govmomi/view"
 	"github.com/vmware/govmomi/vim25/mo"
@@ -118,10 +117,13 @@ func (vc *vcenter) unmanaged(ctx context.Context) ([]mo.VirtualMachine, error) {
 
 // An importing is one VM on its way into vCD.
 type importing struct {
-	vm   *vm
-	move bool
-	nics int
+	vm     *vm
+	move   bool
+	nics   int
+	source string // moref
 }
+
+func (im *importing) expect() coming { return coming{im.vm, im.nics, im.source} }
 
 // readImport reads what all three import calls have in common, and makes the
 // VM, which is not in the inventory yet.
@@ -132,16 +134,21 @@ func (c *call) readImport(vc *vcenter, doc *node, a *vapp) (*importing, error) {
 	if v.vc != vc {
 		return nil, badRequest("The VDC %s is not on vCenter %s.", v.name, vc.name)
 	}
-	for _, m := range c.s.vms {
-		if m.vc == vc && m.moref == moref {
-			return nil, badRequest("The VM %s is managed by this cloud already, as %s.", moref, m.name)
-		}
+	move := truth(attr(doc, "sourceMove"))
+	if err := c.s.importable(vc, moref, move); err != nil {
+		return nil, err
 	}
 	c.s.mu.Unlock()
 	got, err := vc.read(c.r.Context(), []string{moref})
 	c.s.mu.Lock()
 	if err != nil {
 		return nil, err
+	}
+	if c.s.vdcs[a.vdc] != v {
+		return nil, badRequest("The VDC %s does not exist any more.", v.name)
+	}
+	if err := c.s.importable(vc, moref, move); err != nil {
+		return nil, err // others had the mutex
 	}
 	f := got[moref]
 	switch {
@@ -156,15 +163,15 @@ func (c *call) readImport(vc *vcenter, doc *node, a *vapp) (*importing, error) {
 	}
 	id := newID()
 	m := &vm{
-		thing: thing{id: id, name: or(name, f.name), desc: raw(doc, "VmDescription"), seq: c.s.next()}, vapp: a, vc: vc, moref: moref,
+		thing: thing{id: id, name: or(name, f.name), desc: raw(doc, "VmDescription"), seq: c.s.next()}, vapp: a, vc: vc,
 		scopedID: or(value(doc, "VAppScopedLocalId"), newID()), created: c.s.now(), creating: true, diskProfiles: map[int32]string{},
 	}
 	m.computer = or(value(doc, "ComputerName"), computerName(m.name))
 	if err := checkComputer(m.computer); err != nil {
 		return nil, err
 	}
-	if a.vmNamed(m.name) != nil {
-		return nil, refuse(http.StatusBadRequest, "DUPLICATE_NAME", "The vApp %q has a VM named %q already.", a.name, m.name)
+	if err := checkVMName(m, m.name); err != nil {
+		return nil, err
 	}
 	for _, other := range a.vms {
 		if other.scopedID == m.scopedID {
@@ -185,7 +192,31 @@ func (c *call) readImport(vc *vcenter, doc *node, a *vapp) (*importing, error) {
 		return nil, err
 	}
 	m.seen = f.sight()
-	return &importing{m, truth(attr(doc, "sourceMove")), len(f.cards())}, nil
+	if move {
+		m.moref = moref
+	}
+	return &importing{m, move, len(f.cards()), moref}, nil
+}
+
+// importable refuses a VM of a vCenter that is the cloud's, or on its way into
+// it. Several copies of one can be made at once.
+func (s *Server) importable(vc *vcenter, moref string, move bool) error {
+	for _, m := range s.vms {
+		if m.vc == vc && m.moref == moref {
+			return badRequest("The VM %s is managed by this cloud already, as %s.", moref, m.name)
+		}
+	}
+	for _, t := range s.running {
+		if t.over() {
+			continue
+		}
+		for _, k := range t.coming {
+			if k.vm.vc == vc && (k.vm.moref == moref || move && k.source == moref) {
+				return badRequest("The VM %s is being imported already, as %s.", moref, k.vm.name)
+			}
+		}
+	}
+	return nil
 }
 
 // admit refuses a VM that VDC, organization or owner have no room for.
@@ -203,7 +234,7 @@ func (s *Server) admit(a *vapp, p *profile, f *facts) error {
 func (s *Server) bring(ctx context.Context, im *importing) error {
 	m := im.vm
 	if !im.move {
-		if err := s.clone(ctx, m, m.moref); err != nil {
+		if err := s.clone(ctx, m, im.source); err != nil {
 			return err
 		}
 	}
@@ -244,8 +275,8 @@ func (c *call) newShell(doc *node, v *vdc, name string) (*vapp, error) {
 	if !v.enabled {
 		return nil, badRequest("The VDC %s is disabled.", v.name)
 	}
-	if strings.TrimSpace(name) == "" || utf8.RuneCountInString(name) > 128 { // characters, not bytes
-		return nil, badRequest("The name %q is empty or too long.", name)
+	if err := checkName(name); err != nil {
+		return nil, err
 	}
 	if c.s.vappNamed(v.id, name, nil) {
 		return nil, refuse(http.StatusBadRequest, "DUPLICATE_NAME", "The VDC %q has a vApp named %q already.", v.name, name)
@@ -284,12 +315,17 @@ func (c *call) instantiate(a *vapp, params *node) error {
 	return nil
 }
 
-// begin puts a vApp that is being made into the inventory.
-func (s *Server) begin(a *vapp) {
+// begin puts a vApp that is being made into the inventory, unless its name was
+// taken since it was checked.
+func (s *Server) begin(a *vapp) error {
+	if s.vappNamed(a.vdc, a.name, nil) {
+		return refuse(http.StatusBadRequest, "DUPLICATE_NAME", "The VDC %q has a vApp named %q already.", s.vdcs[a.vdc].name, a.name)
+	}
 	s.vapps[a.id] = a
 	for _, n := range a.nets {
 		s.vappNets[n.id] = n
 	}
+	return nil
 }
 
 // join puts a VM into its vApp, once it is whole.
@@ -333,7 +369,9 @@ func (c *call) newVAppFrom(doc *node, name string, auto bool) (*vapp, *importing
 		return nil, nil, err
 	}
 	a.auto = auto
-	c.s.begin(a)
+	if err := c.s.begin(a); err != nil {
+		return nil, nil, err
+	}
 	t := c.start("vdcImportVm", "Importing Virtual Application", vappOwner(a), func(ctx context.Context) error {
 		err := c.s.bring(ctx, im)
 		if err == nil {
@@ -346,7 +384,7 @@ func (c *call) newVAppFrom(doc *node, name string, auto bool) (*vapp, *importing
 		}
 		return err
 	})
-	t.coming = []coming{{im.vm, im.nics}}
+	t.coming = []coming{im.expect()}
 	return a, im, nil
 }
 
@@ -402,6 +440,9 @@ func (c *call) importIntoVApp() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.s.vapps[a.id] != a {
+		return nil, badRequest("The vApp %q does not exist any more.", a.name)
+	}
 	if err := c.mayChange(a, nil, accessChange); err != nil {
 		return nil, err
 	}
@@ -415,6 +456,6 @@ func (c *call) importIntoVApp() (*answer, error) {
 		a.adopt()
 		return nil
 	})
-	t.coming = []coming{{im.vm, im.nics}}
+	t.coming = []coming{im.expect()}
 	return c.accepted(t), nil
 }

@@ -2,7 +2,6 @@ package director
 
 import (
 	"context"
-	"strconv"
 )
 
 // instantiateTemplate makes a vApp of a template.
@@ -79,8 +78,7 @@ func (c *call) fromWhole(v *vdc, doc *node, from *vapp) (*vapp, []sourced, error
 			a.startup[it.vm.id] = s
 		}
 	}
-	c.s.begin(a)
-	return a, items, nil
+	return a, items, c.s.begin(a)
 }
 
 // itemsOf are the VMs of a whole, as the SourcedItems and the
@@ -132,15 +130,19 @@ func (c *call) readHardware(it *sourced, d *node) error {
 		it.vm.profile, it.vm.diskProfiles = p.id, map[int32]string{}
 	}
 	h := child(d, "HardwareCustomization")
-	it.cpus, it.cores = int32(atoi(value(h, "NumberOfCpus"))), int32(atoi(value(h, "CoresPerSocket"))) //nolint:gosec // vCenter refuses what is too much
-	it.memory = int64(atoi(value(h, "MemorySize")))
-	for _, disk := range childrenOf(h, "Disk") {
-		key, err := strconv.ParseInt(or(attr(disk, "instanceId"), "x"), 10, 32)
-		mb := atoi(value(disk, "Size"))
-		if err != nil || mb <= 0 {
-			return badRequest("The disk %q of VM %q has no such size.", attr(disk, "instanceId"), it.from.name)
+	if err := it.setCPUs(value(h, "NumberOfCpus"), value(h, "CoresPerSocket")); err != nil {
+		return err
+	}
+	if mb := value(h, "MemorySize"); mb != "" {
+		if err := it.setMemory(mb); err != nil {
+			return err
 		}
-		it.sizes[int32(key)] = int64(mb) << 20
+	}
+	for _, disk := range childrenOf(h, "Disk") {
+		mb := int64(atoi(value(disk, "Size")))
+		if err := it.setDisk(attr(disk, "instanceId"), mb, mb<<20); err != nil {
+			return err
+		}
 	}
 	return nil
 }

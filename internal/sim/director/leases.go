@@ -3,6 +3,7 @@ package director
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -248,6 +249,28 @@ func (l Lease) read(doc *node) (Lease, error) {
 		return l, badRequest("A lease cannot be negative.")
 	}
 	return l, nil
+}
+
+// deploymentLease is the runtime lease of a vApp that is deployed: the vApp's
+// own, or what the body wants, where 0 stands for the organization's default
+// (DeployVAppParamsType of the API reference).
+func (s *Server) deploymentLease(a *vapp, doc *node) (int, error) {
+	v := attr(doc, "deploymentLeaseSeconds")
+	if v == "" {
+		return a.lease.DeploymentSeconds, nil
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 32)
+	if err != nil {
+		return 0, invalid("cvc-datatype-valid.1.2.1: '%s' is not a valid value for 'integer'.", v)
+	}
+	o := s.orgOf(a).lease
+	switch {
+	case n < 0:
+		return 0, badRequest("A lease cannot be negative.")
+	case n == 0:
+		return o.DeploymentSeconds, nil
+	}
+	return o.cap(Lease{DeploymentSeconds: int(n)}).DeploymentSeconds, nil
 }
 
 // cap shortens a lease to what the organization allows. A longer one is not

@@ -28,6 +28,9 @@ const (
 // that it is made of anyway.
 func graphTypes() []any { return nil }
 
+// ErrState is the error of Start when what Config.StateDir keeps cannot be read.
+var ErrState = errors.New("the state is damaged")
+
 // Restored tells whether Start found the state of an earlier server and went on
 // with that.
 func (s *Server) Restored() bool { return s.restored }
@@ -102,7 +105,7 @@ func (s *Server) restore() error {
 	}
 	defer func() { _ = f.Close() }() // only read
 	if err := s.codec.Load(f, &s.inventory); err != nil {
-		return fmt.Errorf("state: %s: %w", path, err)
+		return fmt.Errorf("%w: %s: %w", ErrState, path, err)
 	}
 	s.restored = true
 	s.ahead.Store(s.movedOn)

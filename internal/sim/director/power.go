@@ -286,6 +286,10 @@ func (c *call) deploy() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	lease, err := c.s.deploymentLease(a, doc)
+	if err != nil {
+		return nil, err
+	}
 	vms, on := within(a, m), attr(doc, "powerOn") == "" || truth(attr(doc, "powerOn"))
 	force := truth(attr(doc, "forceCustomization"))
 	if err := c.refresh(vms...); err != nil {
@@ -312,14 +316,13 @@ func (c *call) deploy() (*answer, error) {
 			return nil, err
 		}
 	}
-	lease := attr(doc, "deploymentLeaseSeconds")
 	return c.accepted(c.start("vappDeploy", "Starting", ownerOf(a, m), func(ctx context.Context) error {
 		c.s.mu.Lock()
 		for _, v := range vms {
 			v.customize = v.customize || force
 		}
-		if lease != "" && m == nil {
-			a.lease.DeploymentSeconds = atoi(lease)
+		if m == nil {
+			a.lease.DeploymentSeconds = lease
 		}
 		c.s.mu.Unlock()
 		if !on {

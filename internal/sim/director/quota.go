@@ -82,8 +82,9 @@ func (s *Server) used(in func(*vm) bool) usage {
 // A coming VM was admitted and is being made: it takes its place in quotas as
 // long as the task runs that makes it, so that two of them do not share one.
 type coming struct {
-	vm   *vm
-	nics int
+	vm     *vm
+	nics   int
+	source string // moref of the VM that is imported
 }
 
 // census calls f with every VM that takes room, and with the number of its NICs.
@@ -126,7 +127,7 @@ func (it sourced) expect() coming {
 			it.vm.seen.disks[i].bytes = max(d.bytes, it.sizes[d.key])
 		}
 	}
-	return coming{it.vm, len(it.from.nics)}
+	return coming{vm: it.vm, nics: len(it.from.nics)}
 }
 
 // checkStoredQuota refuses more VMs in a vApp, which may not be in the inventory

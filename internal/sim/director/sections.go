@@ -3,7 +3,6 @@ package director
 import (
 	"context"
 	"strings"
-	"unicode/utf8"
 )
 
 // putVApp changes name and description of a vApp or a VM.
@@ -24,20 +23,23 @@ func (c *call) putVApp() (*answer, error) {
 		return nil, err
 	}
 	name, desc := attr(doc, "name"), child(doc, "Description")
-	if strings.TrimSpace(name) == "" || utf8.RuneCountInString(name) > 128 { // characters, not bytes
-		return nil, badRequest("The name %q is empty or too long.", name)
+	if err := checkName(name); err != nil {
+		return nil, err
 	}
 	if m != nil {
 		return c.accepted(c.start("vappUpdateVm", "Updating Virtual Machine", vmOwner(m), func(ctx context.Context) error {
 			return c.s.renameVM(ctx, m, name, desc)
 		})), nil
 	}
-	if c.s.vappNamed(a.vdc, name, a) {
-		return nil, refuse(400, "DUPLICATE_NAME", "The name %q is taken by another vApp of the VDC.", name)
+	if err := c.s.mayName(a, name); err != nil {
+		return nil, err
 	}
 	return c.accepted(c.start("vdcUpdateVapp", "Updating Virtual Application", vappOwner(a), func(context.Context) error {
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()
+		if err := c.s.mayName(a, name); err != nil {
+			return err
+		}
 		a.name = name
 		a.adopt()
 		if desc != nil {
@@ -45,6 +47,20 @@ func (c *call) putVApp() (*answer, error) {
 		}
 		return nil
 	})), nil
+}
+
+// mayName applies the rules for a vApp's name.
+func (s *Server) mayName(a *vapp, name string) error {
+	if name == a.name {
+		return nil
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if s.vappNamed(a.vdc, name, a) {
+		return nameTaken("The name %q is taken by another vApp of the VDC.", name)
+	}
+	return nil
 }
 
 // vappNamed tells whether another vApp of a VDC has a name.

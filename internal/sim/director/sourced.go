@@ -54,10 +54,20 @@ func (c *call) readItems(a *vapp, doc *node) ([]sourced, error) {
 			if err != nil {
 				return nil, err
 			}
+			if len(vms) > 1 || value(d, "VAppScopedLocalId") == "" {
+				it.vm.ownScopedID(out)
+			}
 			out = append(out, it)
 		}
 	}
 	return out, c.admitSourced(a, out)
+}
+
+// ownScopedID gives a VM another local id where one before it has the same.
+func (m *vm) ownScopedID(before []sourced) {
+	if slices.ContainsFunc(before, func(it sourced) bool { return it.vm.scopedID == m.scopedID }) {
+		m.scopedID = newID()
+	}
 }
 
 // admitSourced refuses copies of VMs that there is no room for.
@@ -67,12 +77,21 @@ func (c *call) admitSourced(a *vapp, items []sourced) error {
 	}
 	vms, nics, all, byProfile := 0, 0, int64(0), map[string]int64{}
 	for _, it := range items {
-		if !it.from.seen.known || a.template != nil || it.move && it.from.vapp.vdc == a.vdc {
+		if !it.from.seen.known || a.template != nil {
 			continue
 		}
-		mb := it.from.seen.diskMB()
-		vms, nics, all = vms+1, nics+len(it.from.nics), all+mb
-		byProfile[it.vm.profile] += mb
+		stays := it.move && it.from.vapp.vdc == a.vdc
+		if !stays {
+			vms, nics = vms+1, nics+len(it.from.nics)
+		}
+		for _, d := range it.from.seen.disks {
+			mb := max(d.bytes, it.sizes[d.key]) >> 20
+			if stays {
+				mb -= d.bytes >> 20
+			}
+			all += mb
+			byProfile[or(it.vm.diskProfiles[d.key], it.vm.profile)] += mb
+		}
 	}
 	if err := c.s.checkStoredQuota(a, vms, all); err != nil {
 		return err
@@ -180,6 +199,9 @@ func (c *call) readItem(a *vapp, d *node, from *vm, alone bool) (sourced, error)
 	if alone {
 		m.name = or(value(general, "Name"), attr(child(d, "Source"), "name"), m.name)
 		m.scopedID = or(value(d, "VAppScopedLocalId"), m.scopedID)
+		if err := checkName(m.name); err != nil {
+			return it, err
+		}
 	}
 	if n := child(general, "Description"); n != nil {
 		m.desc = allText(n)
@@ -251,24 +273,66 @@ func (c *call) readVMParams(it *sourced, params *node) error {
 // VirtualHardwareSection.
 func (it *sourced) readSection(d *node) error {
 	for _, item := range childrenOf(d, "Item") {
-		q := atoi(value(item, "VirtualQuantity"))
+		q, err := value(item, "VirtualQuantity"), error(nil)
 		switch value(item, "ResourceType") {
 		case "3":
-			it.cpus, it.cores = int32(q), int32(atoi(value(item, "CoresPerSocket"))) //nolint:gosec // vCenter refuses what is too much
+			err = it.setCPUs(or(q, "0"), value(item, "CoresPerSocket"))
 		case "4":
-			it.memory = int64(q)
+			err = it.setMemory(q)
 		case "17":
-			size := int64(q)
-			if mb := atoi(attr(child(item, "HostResource"), "capacity")); mb > 0 {
-				size = int64(mb) << 20
+			size := int64(atoi(q))
+			mb := size >> 20
+			if capacity := attr(child(item, "HostResource"), "capacity"); capacity != "" {
+				mb = int64(atoi(capacity))
+				size = mb << 20
 			}
-			key, err := strconv.ParseInt(or(value(item, "InstanceID"), "x"), 10, 32)
-			if err != nil || size <= 0 {
-				return badRequest("The disk %q of VM %q has no such size.", value(item, "InstanceID"), it.from.name)
-			}
-			it.sizes[int32(key)] = size
+			err = it.setDisk(value(item, "InstanceID"), mb, size)
+		}
+		if err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// setCPUs reads the CPUs that the VM is to have; what is "" stays as the
+// source's.
+func (it *sourced) setCPUs(cpus, cores string) error {
+	if cpus == "" && cores == "" {
+		return nil
+	}
+	was, wasPer := int64(it.from.cpus()), int64(it.from.cores())
+	if it.from.facts == nil && it.from.seen.known {
+		was = int64(it.from.seen.cpus)
+	}
+	n, per, err := readCPUs(it.vm.name, cpus, cores, was, wasPer)
+	if err != nil {
+		return err
+	}
+	if it.cpus = int32(n); cores != "" {
+		it.cores = int32(per)
+	}
+	return nil
+}
+
+func (it *sourced) setMemory(s string) error {
+	mb, err := readMemory(it.vm.name, s)
+	it.memory = mb
+	return err
+}
+
+// setDisk notes what a disk of the source is to grow to.
+func (it *sourced) setDisk(id string, mb, bytes int64) error {
+	key, err := strconv.ParseInt(id, 10, 32)
+	if err != nil || bytes <= 0 || mb > maxDiskMB {
+		return badRequest("The disk %q of VM %q has no such size.", id, it.from.name)
+	}
+	for _, d := range it.from.seen.disks {
+		if d.key == int32(key) && bytes < d.bytes {
+			return badRequest("The disk %q of VM %q cannot become smaller than it is.", id, it.from.name)
+		}
+	}
+	it.sizes[int32(key)] = bytes
 	return nil
 }
 

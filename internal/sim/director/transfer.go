@@ -333,6 +333,9 @@ func (p *progressReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// emptySuffix is the Range of a file's last 0 bytes, which none satisfies.
+var emptySuffix = regexp.MustCompile(`^bytes=\s*-0+\s*$`)
+
 // handOut answers with a file or the range of it that was asked for.
 func (c *call) handOut(w http.ResponseWriter, f *transferFile) error {
 	file, err := os.Open(f.path)
@@ -343,6 +346,13 @@ func (c *call) handOut(w http.ResponseWriter, f *transferFile) error {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	if strings.HasSuffix(f.name, ".ovf") {
 		w.Header().Set("Content-Type", "text/xml")
+	}
+	if emptySuffix.MatchString(c.r.Header.Get("Range")) {
+		// ServeContent would answer with nothing of it (RFC 9110, 14.1.2).
+		if size, err := file.Seek(0, io.SeekEnd); err == nil {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
+		}
+		return refuse(http.StatusRequestedRangeNotSatisfiable, "BAD_REQUEST", "The range %q has no bytes.", c.r.Header.Get("Range"))
 	}
 	http.ServeContent(w, c.r, "", time.Time{}, file)
 	return nil

@@ -362,7 +362,14 @@ func TestMediaTransfer(t *testing.T) {
 	}
 	path := strings.TrimPrefix(href, c.dir.URL().String())
 	ada.run(http.MethodPost, path+"/action/enableDownload", "", "")
-	got := ada.send(http.MethodGet, ada.get(href).FindElement("./Files/File/Link[@rel='download:default']").SelectAttrValue("href", ""), nil, nil)
+	file := ada.get(href).FindElement("./Files/File/Link[@rel='download:default']").SelectAttrValue("href", "")
+	if r := ada.send(http.MethodGet, file, map[string]string{"Range": "bytes=-0"}, nil); r.status != http.StatusRequestedRangeNotSatisfiable {
+		t.Errorf("the last 0 bytes: got %d, want 416", r.status)
+	}
+	if r := ada.send(http.MethodGet, file, map[string]string{"Range": "bytes=-8"}, nil); r.status != http.StatusPartialContent || string(r.body) != "iso9660 " {
+		t.Errorf("the last 8 bytes: got %d %s", r.status, r.body)
+	}
+	got := ada.send(http.MethodGet, file, nil, nil)
 	if !bytes.Equal(got.body, image) {
 		t.Errorf("%d bytes came back", len(got.body))
 	}

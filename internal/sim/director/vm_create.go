@@ -216,7 +216,9 @@ func (c *call) createVM() (*answer, error) {
 		return nil, err
 	}
 	b.powerOn = truth(attr(doc, "powerOn"))
-	c.s.begin(a)
+	if err := c.s.begin(a); err != nil {
+		return nil, err
+	}
 	t := c.start("vdcCreateVm", "Creating Virtual Machine", vappOwner(a), func(ctx context.Context) error {
 		return c.s.settle(a, c.makeBlanks(ctx, a, []blank{b}))
 	})

@@ -98,19 +98,10 @@ func (m *vm) firmware() string {
 
 // planCPU sets the number of CPUs and their cores, either of which may be "".
 func (m *vm) planCPU(cpus, cores string, p *vmPlan) error {
-	n, per := int64(m.cpus()), int64(m.cores())
-	was, wasPer := n, per
-	if cpus != "" {
-		n = int64(atoi(cpus))
-	}
-	if cores != "" {
-		per = int64(atoi(cores))
-	}
-	if n < 1 || n > maxCPUs || per < 1 {
-		return badRequest("The VM %q cannot have %s CPUs with %s cores per socket.", m.name, or(cpus, num(n)), or(cores, num(per)))
-	}
-	if n%per != 0 {
-		return badRequest("%d CPUs cannot be divided by %d cores per socket.", n, per)
+	was, wasPer := int64(m.cpus()), int64(m.cores())
+	n, per, err := readCPUs(m.name, cpus, cores, was, wasPer)
+	if err != nil {
+		return err
 	}
 	if n == was && per == wasPer {
 		return nil
@@ -127,6 +118,34 @@ func (m *vm) planCPU(cpus, cores string, p *vmPlan) error {
 		s.NumCPUs, s.NumCoresPerSocket = int32(n), types.NewInt32(int32(per))
 	})
 	return nil
+}
+
+// readCPUs reads the number of CPUs and their cores; what is "" stays as it was.
+func readCPUs(vm, cpus, cores string, was, wasPer int64) (n, per int64, err error) {
+	n, per = was, wasPer
+	if cpus != "" {
+		n = int64(atoi(cpus))
+	}
+	if cores != "" {
+		per = int64(atoi(cores))
+	}
+	if n < 1 || n > maxCPUs || per < 1 {
+		return 0, 0, badRequest("The VM %q cannot have %s CPUs with %s cores per socket.", vm, or(cpus, num(n)), or(cores, num(per)))
+	}
+	if n%per != 0 {
+		return 0, 0, badRequest("%d CPUs cannot be divided by %d cores per socket.", n, per)
+	}
+	return n, per, nil
+}
+
+// readMemory reads megabytes of memory. vSphere takes multiples of 4
+// (VirtualMachineConfigSpec.memoryMB).
+func readMemory(vm, s string) (int64, error) {
+	mb := int64(atoi(s))
+	if mb < 4 || mb%4 != 0 || mb > maxMemoryMB {
+		return 0, badRequest("The memory of VM %q cannot be %s MB: it must be a multiple of 4 MB.", vm, s)
+	}
+	return mb, nil
 }
 
 func (m *vm) hotCPU() bool    { return m.facts != nil && isTrue(m.facts.config.CpuHotAddEnabled) }
@@ -167,9 +186,8 @@ func (c *call) planMemory(m *vm, d *node, p *vmPlan) error {
 		was = int64(m.facts.config.Hardware.MemoryMB)
 	}
 	if mb != was {
-		// vSphere takes multiples of 4 MB (VirtualMachineConfigSpec.memoryMB).
-		if mb < 4 || mb%4 != 0 || mb > maxMemoryMB {
-			return badRequest("The memory of VM %q cannot be %s MB: it must be a multiple of 4 MB.", m.name, value(d, "Configured"))
+		if _, err := readMemory(m.name, value(d, "Configured")); err != nil {
+			return err
 		}
 		if err := m.hot("memory", was, mb, m.hotMemory()); err != nil {
 			return err

@@ -41,7 +41,12 @@ func (c *call) createFromTemplate() (*answer, error) {
 		it.vm.desc = allText(d)
 	}
 	on := truth(attr(doc, "powerOn"))
-	c.s.begin(a)
+	if err := c.admitSourced(a, []sourced{it}); err != nil {
+		return nil, err
+	}
+	if err := c.s.begin(a); err != nil {
+		return nil, err
+	}
 	t := c.start("vdcInstantiateVmFromTemplate", "Creating Virtual Machine from Template", vappOwner(a), func(ctx context.Context) error {
 		err := c.s.settle(a, c.source(ctx, a, []sourced{it}))
 		if err != nil || !on {

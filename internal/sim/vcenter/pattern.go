@@ -49,8 +49,13 @@ func (s *Server) modelVM() (*simulator.VirtualMachine, error) {
 
 // inner sets what vcsim keeps of a VM beside vSphere's properties.
 func (s *Server) inner(vm *simulator.VirtualMachine, home dsPath) {
-	setUnexported(vm, "log", filepath.Join(s.store.host(home.dir()), "vmware.log"))
+	s.logIn(vm, home)
 	setUnexported(vm, "uid", uuid.MustParse(uuidOf("bios", home.String())))
+}
+
+// logIn has vcsim write a VM's log beside its .vmx.
+func (s *Server) logIn(vm *simulator.VirtualMachine, home dsPath) {
+	setUnexported(vm, "log", filepath.Join(s.store.host(home.dir()), "vmware.log"))
 }
 
 // summarize brings the summary in line with the rest.

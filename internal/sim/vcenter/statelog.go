@@ -154,7 +154,7 @@ func loadState(dir string) (*stateFile, error) {
 	defer f.Close()
 	s, err := readState(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrState, f.Name(), err)
 	}
 	return s, nil
 }

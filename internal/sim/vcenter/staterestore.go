@@ -21,6 +21,9 @@ import (
 // of the server that Config describes.
 var ErrOtherInventory = errors.New("the state was kept of another inventory")
 
+// ErrState is returned by Start when the state that was kept cannot be read.
+var ErrState = errors.New("the state is damaged")
+
 // recall reads the state that an earlier server kept, and makes the
 // configuration build the same objects as then; what is new in it is added
 // later.
@@ -35,7 +38,7 @@ func (s *Server) recall() (*stateFile, *metaRecord, error) {
 	}
 	m := new(metaRecord)
 	if err := json.Unmarshal(old.records["meta"], m); err != nil {
-		return nil, nil, fmt.Errorf("state: %w", err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
 	c := &s.cfg
 	c.InstanceUUID = cmp.Or(c.InstanceUUID, m.InstanceUUID)
@@ -74,7 +77,7 @@ func (s *Server) rebuild(old *stateFile, m *metaRecord) error {
 		}
 		r := &restorer{s: s, ctx: s.newContext(), old: old, meta: m}
 		if err := r.restore(); err != nil {
-			return fmt.Errorf("restore state: %w", err)
+			return fmt.Errorf("%w: restore: %w", ErrState, err)
 		}
 	}
 	s.cfg = want

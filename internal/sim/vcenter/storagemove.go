@@ -371,6 +371,7 @@ func (m *storageMove) moveHome(ctx *simulator.Context) error {
 	}
 	dir := m.to.dir().String() + "/"
 	ctx.WithLock(m.vm, func() {
+		m.s.logIn(m.vm, m.to)
 		ctx.Update(m.vm, []types.PropertyChange{
 			{Name: "config.files", Val: types.VirtualMachineFileInfo{
 				VmPathName: m.to.String(), SnapshotDirectory: dir, SuspendDirectory: dir, LogDirectory: dir}},

@@ -3,6 +3,8 @@ package vcenter_test
 import (
 	"bytes"
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -86,6 +88,13 @@ func TestStorageVMotionMovesDisksAndSnapshots(t *testing.T) {
 	done(t, task, err)
 	if err := s.PowerOff(vm.Reference().Value); err != nil && !strings.Contains(err.Error(), "PowerState") {
 		t.Fatal(err)
+	}
+	logs, err := filepath.Glob(dir + "/ds2/*/vmware.log")
+	if err != nil || len(logs) != 1 {
+		t.Fatalf("logs: %q, %v", logs, err)
+	}
+	if text, err := os.ReadFile(logs[0]); err != nil || !bytes.Contains(text, []byte("requesting poweredOff")) {
+		t.Errorf("the log did not move along: %q, %v", text, err)
 	}
 	task, err = vm.Destroy(ctx)
 	done(t, task, err)
