@@ -108,7 +108,7 @@ run() {
 	ln -s "$cache" "$dir/run/govcd/$module"
 	cd "$dir/run/govcd"
 	local share
-	share=$(awk -v n="$n" -v jobs="$jobs" 'NR % jobs == n % jobs' "$work/names" | paste -sd'|')
+	share=$(awk -v n="$n" '$1 == n { print $2 }' "$work/shares" | paste -sd'|')
 	GOVCD_CONFIG=$dir/config.yaml "$cache/govcd.test" -test.run '^Test$' -check.f "^TestVCD\\.($share)\$" -check.vv -test.timeout 180m \
 		>"$out/output.txt" 2>&1 || status=$?
 	kill $cloud 2>/dev/null || true
@@ -116,8 +116,16 @@ run() {
 	return $status
 }
 
-count=$(wc -l <"$work/names")
+# Tests of one file share a vApp and lean on what those before them left: they
+# stay together, and the largest files are dealt out first, each to the cloud
+# that has the fewest tests.
+grep -oE '^func \(vcd \*TestVCD\) Test[A-Za-z0-9_]+' "$cache"/govcd/*_test.go | sed 's/:func .* / /; s|.*/||' >"$work/files"
+awk 'NR == FNR { file[$2] = $1; next } { print ($1 in file ? file[$1] : "none"), $1 }' "$work/files" "$work/names" >"$work/named"
+count=$(cut -d' ' -f1 "$work/named" | sort -u | wc -l)
 ((jobs <= count)) || jobs=$count
+cut -d' ' -f1 "$work/named" | sort | uniq -c | sort -k1,1nr -k2 |
+	awk -v jobs="$jobs" '{ best = 1; for (i = 2; i <= jobs; i++) if (load[i] + 0 < load[best] + 0) best = i; load[best] += $1; print best, $2 }' >"$work/dealt"
+awk 'NR == FNR { cloud[$2] = $1; next } { print cloud[$1], $2 }' "$work/dealt" "$work/named" >"$work/shares"
 running=()
 for n in $(seq "$jobs"); do
 	(run "$n") &

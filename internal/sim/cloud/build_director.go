@@ -32,6 +32,7 @@ func (c *Cloud) startDirector(s *site, listen string, morefs map[*VM]string, rec
 		SnapshotsPerVM: s.spec.SnapshotsPerVM, StartupSecond: time.Duration(s.spec.StartupSecond),
 		CustomizationTime: time.Duration(s.spec.CustomizationTime),
 		Recorder:          recorder,
+		Saved:             func(err error) { c.trouble.saved(s.spec.ID, err) },
 		Faults:            c.faults,
 		Site:              s.spec.ID,
 

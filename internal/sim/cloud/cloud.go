@@ -37,6 +37,9 @@ type Options struct {
 	Recorder func(director.Exchange)
 	// Faults holds the rules and the log of calls; a fresh one when nil.
 	Faults *fault.Set
+	// Trouble is told, in a line, what the operator should know: that what
+	// changes is not saved, and that it is again. Standard error when nil.
+	Trouble func(string)
 }
 
 // A Cloud is a running one. Its methods may be called concurrently.
@@ -55,9 +58,10 @@ type Cloud struct {
 	addresses map[string]string // by SITE and SITE/VCENTER
 	moved     map[string]string // see Moved
 
-	unlock func() error       // of the directory
-	stop   context.CancelFunc // of what runs in the background
-	work   sync.WaitGroup
+	trouble *trouble           // with saving
+	unlock  func() error       // of the directory
+	stop    context.CancelFunc // of what runs in the background
+	work    sync.WaitGroup
 }
 
 // A site is a running vCD with its vCenters.
@@ -88,7 +92,7 @@ func Start(o Options) (*Cloud, error) {
 		return nil, fmt.Errorf("cloud: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	c := &Cloud{dir: o.Dir, host: host, addresses: map[string]string{}, moved: map[string]string{}, unlock: unlock, stop: stop}
+	c := &Cloud{dir: o.Dir, host: host, addresses: map[string]string{}, moved: map[string]string{}, trouble: newTrouble(o.Trouble), unlock: unlock, stop: stop}
 	if err := c.start(o); err != nil {
 		return nil, errors.Join(fmt.Errorf("cloud: %w", err), c.end())
 	}

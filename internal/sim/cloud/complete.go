@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vappvault/vappvault/internal/sim/director"
 )
@@ -107,6 +108,9 @@ func (c *checker) vcenter(thing, site string, v *VCenter) {
 	v.InstanceUUID = cmp.Or(v.InstanceUUID, uuid("vcenter", site, v.Name))
 	v.Datacenter = cmp.Or(v.Datacenter, "DC0")
 	v.Cluster = cmp.Or(v.Cluster, "cluster0")
+	if v.Hosts < 0 {
+		c.add(thing, "hosts %d: want a number from 1", v.Hosts)
+	}
 	v.Hosts = max(v.Hosts, 1)
 	if len(v.Datastores) == 0 {
 		v.Datastores = []Datastore{{Name: "datastore1"}}
@@ -134,6 +138,9 @@ func (c *checker) vcenter(thing, site string, v *VCenter) {
 
 func (c *checker) org(thing string, s *Site, o *Org) {
 	thing += ": org " + o.Name
+	if strings.EqualFold(o.Name, "System") {
+		c.add(thing, "the name is that of vCD's own org")
+	}
 	o.FullName = cmp.Or(o.FullName, o.Name)
 	unique(c, thing, "user", o.Users, userName)
 	unique(c, thing, "role", o.Roles, func(r *Role) string { return r.Name })
@@ -191,8 +198,13 @@ func (c *checker) vdc(thing string, s *Site, o *Org, v *VDC) {
 		vm := &v.VMs[i]
 		c.vm(thing, v, vm)
 		for n := range vm.NICs {
-			if name := vm.NICs[n].Network; name != "" {
-				known(c, fmt.Sprintf("%s: vm %s: nic %d", thing, vm.Name, n), "network", name, v.Networks, orgNetworkName)
+			name, thing := vm.NICs[n].Network, fmt.Sprintf("%s: vm %s: nic %d", thing, vm.Name, n)
+			if name == "" {
+				continue
+			}
+			network := known(c, thing, "network", name, v.Networks, orgNetworkName)
+			if network != nil && vm.NICs[n].Mode == "pool" && len(network.Ranges) == 0 {
+				c.add(thing, "mode pool: network %s has no ranges", name)
 			}
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+
+	"github.com/vappvault/vappvault/internal/sim/vcenter"
 )
 
 var accessLevels = []string{"ReadOnly", "Change", "FullControl"}
@@ -41,6 +43,9 @@ func (c *checker) vapp(thing string, o *Org, v *VDC, a *VApp) {
 			network := known(c, thing, "network", name, a.Networks, networkName)
 			if network != nil && network.Type != "direct" && vm.NICs[n].Mode == "pool" && len(network.Ranges) == 0 {
 				c.add(thing, "mode pool: network %s has no ranges", name)
+			}
+			if network != nil && network.Type == "direct" && vm.NICs[n].Mode == "pool" && !v.hasRanges(network.Parent) {
+				c.add(thing, "mode pool: network %s of the VDC has no ranges", network.Parent)
 			}
 		}
 	}
@@ -152,6 +157,9 @@ func (c *checker) metadata(thing string, entries []Metadata) {
 			c.add(thing, "key: empty or twice")
 		}
 		seen[[2]string{m.Domain, m.Key}] = true
+		if want := metadataValue(m.Type, m.Value); want != "" {
+			c.add(thing, "value %q: want %s", m.Value, want)
+		}
 	}
 }
 
@@ -172,6 +180,7 @@ func (c *checker) vm(thing string, v *VDC, vm *VM) {
 	vm.ComputerName = cmp.Or(vm.ComputerName, hostName(vm.Name))
 	vm.GuestID = cmp.Or(vm.GuestID, "otherLinux64Guest")
 	vm.HardwareVersion = cmp.Or(vm.HardwareVersion, "vmx-19")
+	c.hardware(thing, vm)
 	vm.CPUs = max(vm.CPUs, 1)
 	vm.CoresPerSocket = max(vm.CoresPerSocket, 1)
 	vm.Memory = cmp.Or(vm.Memory, 256<<20)
@@ -213,6 +222,10 @@ func (c *checker) disk(thing string, v *VDC, d *Disk) {
 		c.add(thing, "want a size, or an image to copy from")
 	case d.Size%512 != 0:
 		c.add(thing, "size %d: want whole sectors of 512 bytes", d.Size)
+	case d.Size > vcenter.MaxDisk:
+		c.add(thing, "size %d: a disk has %d bytes at most, 62 TiB", d.Size, int64(vcenter.MaxDisk))
+	case d.From != "" && d.Size > 0:
+		c.add(thing, "from and size: want one of them")
 	case d.From != "" && d.Fill > 0:
 		c.add(thing, "from and fill: want one of them")
 	case d.From == "" && d.Fill > d.Size:

@@ -59,6 +59,9 @@ func Load(path string) (*Inventory, error) {
 			}
 		}
 	}
+	if problems := inventory.images(); len(problems) > 0 {
+		return nil, fmt.Errorf("inventory %s: %w", path, errors.Join(problems...))
+	}
 	return inventory, nil
 }
 
@@ -76,6 +79,13 @@ func Parse(text []byte) (*Inventory, error) {
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one YAML document")
+	}
+	var whole yaml.Node
+	if err := yaml.Unmarshal(text, &whole); err != nil {
+		return nil, err
+	}
+	if empty := nulls("", &whole); len(empty) > 0 {
+		return nil, errors.New(strings.Join(empty, "\n"))
 	}
 	if err := inventory.complete(); err != nil {
 		return nil, err

@@ -121,6 +121,19 @@ func TestParseRefuses(t *testing.T) {
 		{"an API version that there is not", "- id: lab", "- id: lab\n  apiVersions: ['40.0']", `site lab: apiVersions: no version "40.0"`},
 		{"a right that vCD has not", "  - name: acme", "  - name: acme\n    roles: [{name: mine, rights: ['vApp: Fly']}]", `org acme: role mine: vCD has no right "vApp: Fly"`},
 		{"a role of a name that vCD has", "  - name: acme", "  - name: acme\n    roles: [{name: vApp User}]", `org acme: role vApp User: the name is a predefined role's`},
+		{"a guest that there is not", "memory: 256MiB", "guestID: templeOS64Guest", `vm web: guestID "templeOS64Guest": vSphere knows no such guest`},
+		{"a disk that is too large", "size: 64MiB", "size: 63TiB", "vm web: disk 0: size 69269232549888: a disk has"},
+		{"an image and a size", "size: 64MiB, fill: 1MiB", "size: 64MiB, from: x.raw", "disk 0: from and size: want one of them"},
+		{"an org of vCD's own", "- name: acme", "- name: system", "org system: the name is that of vCD's own org"},
+		{"a pool without addresses for a standalone VM", "gateway: 10.0.0.1, ranges: [10.0.0.10-10.0.0.20]}",
+			"gateway: 10.0.0.1}\n      vms: [{name: lone, nics: [{network: net, mode: pool}]}]", "vm lone: nic 0: mode pool: network net has no ranges"},
+		{"negative hosts", "- name: vc1", "- name: vc1\n    hosts: -1", "vCenter vc1: hosts -1"},
+		{"a null entry", "- {name: front,", "-\n        - {name: front,", "line 20: sites[0].orgs[0].vdcs[0].vapps[0].networks[0]: an empty entry"},
+		{"more CPUs than there are", "memory: 256MiB", "cpus: 769", "vm web: cpus 769: want 1 to 768"},
+		{"more memory than there is", "memory: 256MiB", "memory: 25TiB", "vm web: memory: a VM has 24 TiB at most"},
+		{"a number that is none", "value: v", "value: v, type: number", `vApp shop: metadata "k": value "v": want a whole number`},
+		{"a time that is none", "value: v", "value: 2024, type: datetime", `metadata "k": value "2024": want a time such as`},
+		{"neither true nor false", "value: v", "value: 'yes', type: boolean", `metadata "k": value "yes": want true or false`},
 		{"a mask with a hole", "gateway: 192.168.1.1", "gateway: 192.168.1.1, netmask: 255.0.255.0", "network front: netmask"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -149,6 +162,12 @@ func TestLoadFindsImagesBesideTheInventory(t *testing.T) {
 	path := filepath.Join(dir, "inventory.yaml")
 	text := strings.Replace(small, "size: 64MiB, fill: 1MiB", "from: disk.raw", 1)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "vm acme/vdc1/shop/web: disk 0: from: ") {
+		t.Errorf("an image that is not there: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "disk.raw"), make([]byte, 512), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	inventory, err := Load(path)

@@ -227,8 +227,9 @@ func (c *Cloud) saveAlways(ctx context.Context) {
 		}
 		began := time.Now()
 		for _, s := range c.sites {
-			// What went wrong goes wrong at the end too, and is told then.
-			_ = s.saveVCenters()
+			for _, vc := range s.vcenters {
+				c.trouble.saved(s.spec.ID+"/"+vc.spec.Name, vc.server.Save())
+			}
 		}
 		wait = max(saveEvery, 10*time.Since(began))
 	}

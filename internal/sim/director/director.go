@@ -64,6 +64,8 @@ type Config struct {
 	// APIVersions are the versions that are served, in rising order; all
 	// that there are when empty.
 	APIVersions []string
+	// Saved, when set, is told how each save in the background went.
+	Saved func(error)
 	// SnapshotsPerVM is the limit that API 39.0 and newer apply; 1 when 0.
 	SnapshotsPerVM int
 	// DiscoveryInterval is how often VMs that appeared in a VDC's resource

@@ -172,6 +172,21 @@ func TestImportOfAStandaloneVM(t *testing.T) {
 	}
 }
 
+func TestImportOfACopyByItself(t *testing.T) {
+	c := newCloud(t, nil)
+	u := c.login(adminName)
+	moref := c.take()
+	body := `<ImportVmParams ` + ext + ` name="solo" sourceMove="false"><VmName>solo</VmName><VmMoRef>` + moref + `</VmMoRef>` +
+		`<Vdc href="` + c.dir.URL().String() + `/api/vdc/` + c.vdc + `"/></ImportVmParams>`
+	r := u.want(http.StatusCreated, http.MethodPost, c.vimServer(u)+"/importVm", admin+"importVmParams+xml", body)
+	if got := r.root(t).FindElement(".//VmVimObjectRef"); got != nil && textAt(got, "./MoRef") == moref {
+		t.Errorf("the source is taken for the copy: %s", write(got))
+	}
+	if got := textAt(u.made(r), ".//VmVimObjectRef/MoRef"); got == moref || got == "" {
+		t.Errorf("moref: got %q, the source's is %s", got, moref)
+	}
+}
+
 func TestVMsListHoldsWhatVCDDoesNotManage(t *testing.T) {
 	c := newCloud(t, nil)
 	u := c.login(adminName)

@@ -145,9 +145,15 @@ func (s *Server) saveAlways() {
 		if now.Before(due) || !changed && now.Before(idle) {
 			continue
 		}
-		// A full disk is the next save's problem, and the last one's, which
-		// Close tells.
-		_ = s.Save()
+		err := s.Save()
+		if err != nil {
+			s.mu.Lock()
+			s.changed = true // what was not written is to be
+			s.mu.Unlock()
+		}
+		if s.cfg.Saved != nil {
+			s.cfg.Saved(err)
+		}
 		cost := time.Since(now)
 		due, idle = time.Now().Add(max(saveAfter, saveShare*cost)), time.Now().Add(max(saveIdle, 10*saveShare*cost))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -269,7 +271,7 @@ func (c *call) receive(t *transfer, f *transferFile) error {
 func (c *call) store(t *transfer, f *transferFile, p part) (int64, error) {
 	file, err := os.OpenFile(f.path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
-		return 0, err
+		return 0, notStored(f.name, 0, err)
 	}
 	if _, err = file.Seek(p.from, io.SeekStart); err == nil {
 		err = file.Truncate(p.from)
@@ -291,12 +293,27 @@ func (c *call) store(t *transfer, f *transferFile, p part) (int64, error) {
 		n, err = io.Copy(file, io.LimitReader(in, limit))
 	}
 	if err := errors.Join(err, file.Close()); err != nil {
-		return n, badRequest("The upload of %s broke off after %d bytes.", f.name, p.from+n)
+		return n, notStored(f.name, p.from+n, err)
 	}
 	if p.n >= 0 && n < p.n {
 		return n, badRequest("The upload of %s broke off after %d bytes.", f.name, p.from+n)
 	}
 	return n, nil
+}
+
+// notStored tells why an upload ended after n bytes: for want of a place for
+// them, which is the server's trouble, or because the client's stream ended.
+func notStored(name string, n int64, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return refuse(http.StatusInsufficientStorage, "INSUFFICIENT_STORAGE",
+			"The upload of %s cannot be stored after %d bytes: no space is left in the transfer storage.", name, n)
+	}
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return refuse(http.StatusInternalServerError, "INTERNAL_SERVER_ERROR",
+			"The upload of %s cannot be stored after %d bytes: %v.", name, n, file.Err)
+	}
+	return badRequest("The upload of %s broke off after %d bytes.", name, n)
 }
 
 // A progressReader tells from time to time how much was read.

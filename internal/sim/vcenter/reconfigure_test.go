@@ -211,6 +211,10 @@ func TestLongNamesAreCutForFiles(t *testing.T) {
 		vm := machine(t, s, c, vcenter.VMSpec{Name: name, Disks: []vcenter.DiskSpec{{Size: mib, Fill: mib}, {Size: mib}}})
 		snapshot(t, vm, "x")
 	}
+	if _, err := s.AddVMs([]vcenter.VMSpec{{Name: strings.Repeat("z", 300), Disks: []vcenter.DiskSpec{{Size: mib, Fill: mib}}},
+		{Name: strings.Repeat("z", 299), Disks: []vcenter.DiskSpec{{Size: mib}}}}); err != nil {
+		t.Errorf("all at once: %v", err)
+	}
 	t.Run("a path that is too long is refused", func(t *testing.T) {
 		_, err := create(t, c, types.VirtualMachineConfigSpec{Name: "vm", Files: &types.VirtualMachineFileInfo{VmPathName: "[ds1] " + strings.Repeat("z", 300)}})
 		if !fault.Is(err, &types.CannotAccessFile{}) {

@@ -214,10 +214,23 @@ func inventoryCommand() *cobra.Command {
 		Use: "check FILE", Short: "Check an inventory", Args: wants("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			_, err := cloud.Load(args[0])
-			return err
+			return shortened(err)
 		},
 	}
 	return group("inventory", "The inventory that a cloud is made from", show, check, generateCommand())
+}
+
+// shortened is an error of many lines, of which the first are enough.
+func shortened(err error) error {
+	const most = 50
+	if err == nil {
+		return nil
+	}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) <= most {
+		return err
+	}
+	return fmt.Errorf("%s\nand %d more", strings.Join(lines[:most], "\n"), len(lines)-most)
 }
 
 func generateCommand() *cobra.Command {
