@@ -322,10 +322,8 @@ func (s *Server) vcsimCreate(ctx *simulator.Context, folder *simulator.Folder, r
 }
 
 func (s *Server) vcsimMake(ctx *simulator.Context, folder *simulator.Folder, req *types.CreateVM_Task, maker vcsimMaker) (types.ManagedObjectReference, error) {
-	s.create.Lock()
-	defer s.create.Unlock()
-	s.space.RLock()
-	defer s.space.RUnlock()
+	s.space.Lock()
+	defer s.space.Unlock()
 	ref, err := maker(ctx, folder, req)
 	if err != nil {
 		return ref, err

@@ -19,7 +19,7 @@ func (s *Server) unregister(ctx *simulator.Context, ref types.ManagedObjectRefer
 	if err != nil {
 		return home, err
 	}
-	s.space.RLock()
+	s.space.Lock()
 	ctx.WithLock(vm, func() {
 		home, _ = parseDS(vm.Config.Files.VmPathName)
 		body := vm.UnregisterVM(ctx, &types.UnregisterVM{This: ref})
@@ -27,7 +27,7 @@ func (s *Server) unregister(ctx *simulator.Context, ref types.ManagedObjectRefer
 			err = refuse(f.VimFault().(types.BaseMethodFault), "%s: %T", ref.Value, f.VimFault())
 		}
 	})
-	s.space.RUnlock()
+	s.space.Unlock()
 	if err != nil {
 		return home, err
 	}

@@ -459,6 +459,8 @@ func (b *batch) count() {
 
 // listVMs adds VMs to what holds them.
 func (s *Server) listVMs(ctx *simulator.Context, at types.ManagedObjectReference, vms []types.ManagedObjectReference) {
+	s.space.Lock()
+	defer s.space.Unlock()
 	obj := s.model.Map().Get(at)
 	var list *[]types.ManagedObjectReference
 	name := "vm"

@@ -46,6 +46,7 @@ func (s *Server) publish(ctx *simulator.Context, vs *vmState) error {
 	vs.io.RLock()
 	v := s.look(vs, home)
 	vs.io.RUnlock()
+	s.joinDatastores(ctx, vm, v)
 	ctx.WithLock(vm, func() { s.show(ctx, vm, v) })
 	for ref, disks := range v.frozen {
 		if snap, ok := s.model.Map().Get(ref).(*simulator.VirtualMachineSnapshot); ok {
@@ -67,6 +68,22 @@ func showSnapshot(ctx *simulator.Context, snap *simulator.VirtualMachineSnapshot
 	ctx.Update(snap, []types.PropertyChange{{Name: "childSnapshot", Val: kids}})
 }
 
+// joinDatastores puts the VM on the lists of the datastores that hold
+// something of it.
+func (s *Server) joinDatastores(ctx *simulator.Context, vm *simulator.VirtualMachine, v *view) {
+	var known []types.ManagedObjectReference
+	ctx.WithLock(vm, func() { known = slices.Clone(vm.Datastore) })
+	for _, u := range v.storage {
+		ds, ok := s.model.Map().Get(u.Datastore).(*simulator.Datastore)
+		if !ok || slices.Contains(known, u.Datastore) {
+			continue
+		}
+		s.space.Lock()
+		ctx.Map.AddReference(ctx, ds, &ds.Vm, vm.Self)
+		s.space.Unlock()
+	}
+}
+
 func (s *Server) show(ctx *simulator.Context, vm *simulator.VirtualMachine, v *view) {
 	devices := withControllers(append(withoutDisks(vm.Config.Hardware.Device), v.disks...))
 	now := time.Now()
@@ -77,11 +94,6 @@ func (s *Server) show(ctx *simulator.Context, vm *simulator.VirtualMachine, v *v
 		summary.Uncommitted += u.Uncommitted
 		summary.Unshared += u.Unshared
 		stores = append(stores, u.Datastore)
-	}
-	for _, ref := range stores {
-		if ds, ok := s.model.Map().Get(ref).(*simulator.Datastore); ok && !slices.Contains(vm.Datastore, ref) {
-			ctx.Map.AddReference(ctx, ds, &ds.Vm, vm.Self)
-		}
 	}
 	changes := []types.PropertyChange{
 		{Name: "config.hardware.device", Val: devices},

@@ -143,6 +143,8 @@ func (s *Server) moveEntity(ctx *simulator.Context, vm *simulator.VirtualMachine
 func (s *Server) leaveDatastores(ctx *simulator.Context, vm *simulator.VirtualMachine) {
 	var used []types.ManagedObjectReference
 	ctx.WithLock(vm, func() { used = slices.Clone(vm.Datastore) })
+	s.space.Lock()
+	defer s.space.Unlock()
 	for _, ds := range s.inv.datastores {
 		if !slices.Contains(used, ds.Self) {
 			dropVM(ctx, ds, &ds.Vm, vm.Self)

@@ -51,8 +51,9 @@ type Server struct {
 
 	direct  sync.Mutex // one AddVMs at a time; guards pattern
 	pattern *simulator.VirtualMachine
-	create  sync.Mutex   // vcsim's VM creation shares device templates between VMs
-	space   sync.RWMutex // vcsim reads datastores without their locks: nobody writes to them meanwhile
+	// vcsim reads datastores without their locks: nobody writes to them
+	// meanwhile. Its creation of VMs shares device templates between them.
+	space   sync.RWMutex
 	taskSeq atomic.Int64
 	macSeq  atomic.Int64
 	macBase byte
