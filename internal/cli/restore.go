@@ -11,6 +11,8 @@ import (
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/document"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/wording"
 )
@@ -51,13 +53,14 @@ differs is listed, with the reason where there is one.`,
 	flags := cmd.Flags()
 	flags.BoolVar(&req.Overwrite, "overwrite", false, "bring back the vApp that is there")
 	flags.StringVar(&req.As, "as", "", "restore to a new vApp of this `name`")
-	flags.StringVar(&req.IP, "ip", "", "addresses from a pool, `keep|pool`: keep them or take what the pool gives (default keep, for a copy pool)")
-	flags.StringVar(&req.MAC, "mac", "", "MAC addresses, `keep|new` (default keep, for a copy new)")
+	flags.StringVar(&req.Overrides.IP, "ip", "", "addresses from a pool, `keep|pool`: keep them or take what the pool gives (default keep, for a copy pool)")
+	flags.StringVar(&req.Overrides.MAC, "mac", "", "MAC addresses, `keep|new` (default keep, for a copy new)")
 	flags.BoolVar(&req.KeepOld, "keep-old", false, "keep the disks that --overwrite replaces")
 	flags.BoolVar(&req.DryRun, "dry-run", false, "print the plan, change nothing")
-	flags.BoolVar(&req.PowerOn, "power-on", false, "power the vApp on afterwards")
-	_ = cmd.RegisterFlagCompletionFunc("ip", cobra.FixedCompletions([]string{restore.IPKeep, restore.IPPool}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("mac", cobra.FixedCompletions([]string{restore.MACKeep, restore.MACNew}, cobra.ShellCompDirectiveNoFileComp))
+	flags.StringVar(&req.Power, "power", plan.PowerOff, "what runs afterwards, `off|on|as-was`: nothing, all, what ran when the point was made")
+	flags.BoolFunc("power-on", "short for --power on", func(string) error { req.Power = plan.PowerOn; return nil })
+	_ = cmd.RegisterFlagCompletionFunc("ip", cobra.FixedCompletions([]string{plan.IPKeep, plan.IPPool}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("mac", cobra.FixedCompletions([]string{plan.MACKeep, plan.MACNew}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -71,13 +74,16 @@ func checkRestore(req app.RestoreRequest) error {
 	case req.KeepOld && !req.Overwrite:
 		return usagef("--keep-old goes with --overwrite")
 	}
-	if req.IP != "" {
-		if err := oneOf("ip", req.IP, restore.IPKeep, restore.IPPool); err != nil {
+	if req.Overrides.IP != "" {
+		if err := oneOf("ip", req.Overrides.IP, plan.IPKeep, plan.IPPool); err != nil {
 			return err
 		}
 	}
-	if req.MAC != "" {
-		return oneOf("mac", req.MAC, restore.MACKeep, restore.MACNew)
+	if err := oneOf("power", req.Power, plan.PowerOff, plan.PowerOn, plan.PowerAsWas); err != nil {
+		return err
+	}
+	if req.Overrides.MAC != "" {
+		return oneOf("mac", req.Overrides.MAC, plan.MACKeep, plan.MACNew)
 	}
 	return nil
 }
@@ -91,7 +97,7 @@ func (e *env) restore(ctx context.Context, req app.RestoreRequest) error {
 			planned, err = a.Restore(ctx, req)
 			return err
 		}
-		req.Planned = func(p *restore.Plan) { drawPlan(e.stderr, p) }
+		req.Planned = func(p *plan.Plan) { drawPlan(e.stderr, p) }
 		result, err = a.Restore(ctx, req)
 		return err
 	})
@@ -110,7 +116,7 @@ func (e *env) restore(ctx context.Context, req app.RestoreRequest) error {
 	return err
 }
 
-func drawPlan(w io.Writer, p *restore.Plan) {
+func drawPlan(w io.Writer, p *plan.Plan) {
 	fmt.Fprintf(w, "plan: %s vApp %s in %s/%s from restore point %s\n",
 		p.Mode, clean(p.VAppName), clean(p.Org.Name), clean(p.VDC.Name), p.Point.ID)
 	for i, step := range p.Steps {
@@ -145,7 +151,7 @@ func drawRestore(w io.Writer, r *restore.Result) {
 
 // drawExplained counts the differences that are as they must be, by reason;
 // each of them stands in the JSON.
-func drawExplained(w io.Writer, differences []restore.Difference) {
+func drawExplained(w io.Writer, differences []document.Difference) {
 	var reasons []string
 	counts := map[string]int{}
 	for _, d := range differences {

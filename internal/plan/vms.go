@@ -1,4 +1,4 @@
-package restore
+package plan
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
@@ -18,31 +19,31 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 	if err != nil {
 		return fmt.Errorf("list storage profiles of VDC %s: %w", p.VDC.Name, err)
 	}
-	p.profiles = map[string]string{}
+	p.Profiles = map[string]string{}
 	for _, sp := range profiles {
-		p.profiles[sp.Name] = sp.Href
+		p.Profiles[sp.Name] = sp.Href
 	}
 	inPoint := map[string]bool{}
 	for i := range point.VMs {
 		vm := &point.VMs[i]
 		inPoint[vm.ID] = true
-		plan := VMPlan{Name: vm.Name, Action: Rebuild, VM: vm, vimServerHref: vm.VCenterHref}
+		plan := VM{Name: vm.Name, Action: Rebuild, VM: vm, VimServerHref: vm.VCenterHref}
 		if vm.Missing != "" {
 			plan.Action = Leave
 			p.Missing++
-			p.conflict("vm "+vm.Name, "restore the others", "its disks are not in the restore point: %s", vm.Missing)
+			p.conflict(KindNotInPoint, "vm "+vm.Name, "restore the others", "its disks are not in the restore point: %s", vm.Missing)
 			p.VMs = append(p.VMs, plan)
 			continue
 		}
 		for _, disk := range vm.Disks {
 			plan.Bytes += disk.Content.DataBytes
 		}
-		if p.live != nil {
-			for j, l := range p.live.VMs {
+		if p.Live != nil {
+			for j, l := range p.Live.VMs {
 				if l.ID == vm.ID {
-					plan.Action, plan.Live, plan.LiveMoRef = Overwrite, &p.live.VMs[j], l.VimInfo.VMMoRef
+					plan.Action, plan.Live, plan.LiveMoRef = Overwrite, &p.Live.VMs[j], l.VimInfo.VMMoRef
 					// It may have moved to another vCenter since.
-					plan.vimServerHref = l.VimInfo.VCenterHref
+					plan.VimServerHref = l.VimInfo.VCenterHref
 				}
 			}
 		}
@@ -51,7 +52,7 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 			if plan.Action == Overwrite {
 				resolution = "leave it as it is"
 			}
-			p.conflict("vm "+vm.Name+" disk "+disk.Label, resolution, "is not in the restore point: %s", disk.NotProtected)
+			p.conflict(KindNotInPoint, "vm "+vm.Name+" disk "+disk.Label, resolution, "is not in the restore point: %s", disk.NotProtected)
 			p.Missing++
 		}
 		if err := planVM(ctx, d, p, &plan, profiles); err != nil {
@@ -59,41 +60,41 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 		}
 		p.VMs = append(p.VMs, plan)
 	}
-	if p.live != nil {
-		for j, l := range p.live.VMs {
+	if p.Live != nil {
+		for j, l := range p.Live.VMs {
 			if !inPoint[l.ID] {
-				p.conflict("vm "+l.Name, "keep it as it is", "was added since the backup")
-				p.VMs = append(p.VMs, VMPlan{Name: l.Name, Action: Leave, Live: &p.live.VMs[j]})
+				p.conflict(KindAdded, "vm "+l.Name, "keep it as it is", "was added since the backup")
+				p.VMs = append(p.VMs, VM{Name: l.Name, Action: Leave, Live: &p.Live.VMs[j]})
 			}
 		}
 	}
 	return nil
 }
 
-func planVM(ctx context.Context, d *Deps, p *Plan, plan *VMPlan, profiles []vcd.StorageProfile) error {
-	doc, err := d.docs.tree("vcd/vms/" + restorepoint.UUID(plan.VM.ID) + "/vm.xml")
+func planVM(ctx context.Context, d *Deps, p *Plan, plan *VM, profiles []vcd.StorageProfile) error {
+	doc, err := d.Docs.Tree("vcd/vms/" + restorepoint.UUID(plan.VM.ID) + "/vm.xml")
 	if err != nil {
 		return err
 	}
 	if doc != nil {
-		name := attributeOf(doc.Root(), "name", "StorageProfile")
+		name := document.AttributeOf(doc.Root(), "name", "StorageProfile")
 		for _, sp := range profiles {
 			if sp.Name == name {
 				plan.StorageProfile = restorepoint.Ref{ID: sp.ID, Name: sp.Name, Href: sp.Href}
 			}
 		}
 		if plan.StorageProfile.Href == "" && name != "" {
-			p.conflict("storage profile "+name, "use the VDC's default", "vm %s had it, and VDC %s has none of that name", plan.Name, p.VDC.Name)
+			p.conflict(KindStorageProfile, "storage profile "+name, "use the VDC's default", "vm %s had it, and VDC %s has none of that name", plan.Name, p.VDC.Name)
 		}
 	}
-	client, err := d.VSphere(ctx, plan.vimServerHref)
+	client, err := d.VSphere(ctx, plan.VimServerHref)
 	if err != nil {
 		return err
 	}
 	if plan.Action == Overwrite {
 		err := planOverwrite(ctx, client, p, plan)
 		if errors.Is(err, vsphere.ErrNotFound) {
-			p.conflict("vm "+plan.Name, "", "vCD has it, but its vCenter does not: delete it in vCD, then it is rebuilt")
+			p.conflict(KindVMGone, "vm "+plan.Name, "", "vCD has it, but its vCenter does not: delete it in vCD, then it is rebuilt")
 			return nil
 		}
 		if err != nil {
@@ -104,43 +105,43 @@ func planVM(ctx context.Context, d *Deps, p *Plan, plan *VMPlan, profiles []vcd.
 }
 
 // planOverwrite refuses where a disk must not be replaced.
-func planOverwrite(ctx context.Context, client *vsphere.Client, p *Plan, plan *VMPlan) error {
+func planOverwrite(ctx context.Context, client *vsphere.Client, p *Plan, plan *VM) error {
 	config, err := client.VM(plan.LiveMoRef).Config(ctx)
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}
 	object := "vm " + plan.Name
 	if len(config.Snapshots) > 0 {
-		p.conflict(object, "", "has %d snapshots, which hang from the disks that would be replaced: remove them first", len(config.Snapshots))
+		p.conflict(KindSnapshots, object, "", "has %d snapshots, which hang from the disks that would be replaced: remove them first", len(config.Snapshots))
 		return nil
 	}
 	if config.PowerState == "suspended" {
-		p.conflict(object, "discard its suspended state", "is suspended, and would wake up on other disks")
+		p.conflict(KindSuspended, object, "discard its suspended state", "is suspended, and would wake up on other disks")
 	}
-	plan.home, plan.files = config.VmPathName, map[int32]string{}
+	plan.Home, plan.Files = config.VmPathName, map[int32]string{}
 	live := map[int32]vsphere.Disk{}
 	for _, disk := range config.Disks {
-		plan.files[disk.Key] = disk.FileName
+		plan.Files[disk.Key] = disk.FileName
 		live[disk.Key] = disk
 	}
 	for _, disk := range plan.VM.Disks {
 		was, ok := live[disk.Key]
 		switch delete(live, disk.Key); {
 		case !ok:
-			p.conflict(object, "", "disk %s was removed since the backup: restore a copy (--as)", disk.Label)
+			p.conflict(KindDiskGone, object, "", "disk %s was removed since the backup: restore a copy (--as)", disk.Label)
 		case was.Capacity != disk.Content.Size:
-			p.conflict(object, "", "disk %s has %d bytes now and %d in the restore point: restore a copy (--as)", disk.Label, was.Capacity, disk.Content.Size)
+			p.conflict(KindDiskResized, object, "", "disk %s has %d bytes now and %d in the restore point: restore a copy (--as)", disk.Label, was.Capacity, disk.Content.Size)
 		case was.UUID != "" && disk.UUID != "" && was.UUID != disk.UUID:
-			p.conflict(object, "", "disk %s is another one than was backed up: restore a copy (--as)", disk.Label)
+			p.conflict(KindDiskOther, object, "", "disk %s is another one than was backed up: restore a copy (--as)", disk.Label)
 		case was.IndependentID != "":
-			p.conflict(object, "", "disk %s is a named disk, which is not the VM's own: detach it first", disk.Label)
+			p.conflict(KindNamedDisk, object, "", "disk %s is a named disk, which is not the VM's own: detach it first", disk.Label)
 		case was.ChainDepth > 0:
-			p.conflict(object, "", "disk %s is a linked clone: restore a copy (--as)", disk.Label)
+			p.conflict(KindLinkedClone, object, "", "disk %s is a linked clone: restore a copy (--as)", disk.Label)
 		}
 	}
 	for _, disk := range live {
 		if !slices.ContainsFunc(plan.VM.Unprotected, func(u restorepoint.Disk) bool { return u.Key == disk.Key }) {
-			p.conflict(object, "keep it as it is", "disk %s was added since the backup", disk.Label)
+			p.conflict(KindAdded, object, "keep it as it is", "disk %s was added since the backup", disk.Label)
 		}
 	}
 	return nil
@@ -148,7 +149,7 @@ func planOverwrite(ctx context.Context, client *vsphere.Client, p *Plan, plan *V
 
 // planDatastores keeps the datastore that each disk is or was on where it has
 // room, and else takes the one with the most.
-func planDatastores(ctx context.Context, client *vsphere.Client, p *Plan, plan *VMPlan) error {
+func planDatastores(ctx context.Context, client *vsphere.Client, p *Plan, plan *VM) error {
 	stores, err := client.Datastores(ctx)
 	if err != nil {
 		return fmt.Errorf("list datastores: %w", err)
@@ -156,13 +157,13 @@ func planDatastores(ctx context.Context, client *vsphere.Client, p *Plan, plan *
 	stores = slices.DeleteFunc(stores, func(s vsphere.DatastoreInfo) bool { return !s.Accessible })
 	plan.Disks = map[int32]restorepoint.Ref{}
 	for _, d := range plan.VM.Disks {
-		was := datastoreOf(d.FileName)
-		if f := plan.files[d.Key]; f != "" {
-			was = datastoreOf(f)
+		was := vsphere.DatastoreOf(d.FileName)
+		if f := plan.Files[d.Key]; f != "" {
+			was = vsphere.DatastoreOf(f)
 		}
 		plan.Disks[d.Key] = p.room(stores, "vm "+plan.Name+" disk "+d.Label, was, d.Content.DataBytes)
 	}
-	home := datastoreOf(plan.home)
+	home := vsphere.DatastoreOf(plan.Home)
 	if len(plan.VM.Disks) > 0 && home == "" {
 		home = plan.Disks[plan.VM.Disks[0].Key].Name
 	}
@@ -188,14 +189,14 @@ func (p *Plan) room(stores []vsphere.DatastoreInfo, object, was string, size int
 	}
 	switch {
 	case most == nil:
-		p.conflict(object, "", "its vCenter has no datastore that can be reached")
+		p.conflict(KindDatastore, object, "", "its vCenter has no datastore that can be reached")
 		return restorepoint.Ref{}
 	case free(*most) < size:
-		p.conflict(object, "", "needs %s, and no datastore has more than %s free (%s)", wording.Size(size), wording.Size(free(*most)), most.Name)
+		p.conflict(KindDatastore, object, "", "needs %s, and no datastore has more than %s free (%s)", wording.Size(size), wording.Size(free(*most)), most.Name)
 		return restorepoint.Ref{}
 	}
 	if was != "" {
-		p.conflict("datastore "+was, "use "+most.Name, "is gone or full; %s was on it", object)
+		p.conflict(KindDatastore, "datastore "+was, "use "+most.Name, "is gone or full; %s was on it", object)
 	}
 	p.taken[most.Ref] += size
 	return restorepoint.Ref{ID: most.Ref, Name: most.Name}
