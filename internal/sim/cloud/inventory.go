@@ -273,8 +273,9 @@ type Grant struct {
 	Level string `yaml:"level"`
 }
 
-// A Network of a vApp: isolated, routed (to parent, an org network) or direct
-// (parent itself, under the parent's name).
+// A Network of a vApp: isolated, routed (to parent, an org network), direct
+// (parent itself, under the parent's name) or fenced (behind a router, with the
+// parent's subnet and name).
 type Network struct {
 	Name        string `yaml:"name"`
 	Description string `yaml:"description"`
