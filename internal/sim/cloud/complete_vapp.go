@@ -148,7 +148,7 @@ func (c *checker) startup(thing string, a *VApp) {
 		item := &a.Startup[i]
 		known(c, thing+": startup", "vm", item.VM, a.VMs, vmName)
 		c.oneOf(thing+": startup: "+item.VM, "startAction", &item.StartAction, "powerOn", "none")
-		c.oneOf(thing+": startup: "+item.VM, "stopAction", &item.StopAction, "powerOff", "guestShutdown", "suspend")
+		c.oneOf(thing+": startup: "+item.VM, "stopAction", &item.StopAction, "powerOff", "guestShutdown", "none")
 	}
 }
 
@@ -162,7 +162,7 @@ func (c *checker) metadata(thing string, entries []Metadata) {
 		if m.Domain == "general" {
 			c.oneOf(thing, "visibility", &m.Visibility, "readwrite")
 		} else {
-			c.oneOf(thing, "visibility", &m.Visibility, "private", "readonly", "readwrite")
+			c.oneOf(thing, "visibility", &m.Visibility, "private", "readonly")
 		}
 		if m.Key == "" || seen[[2]string{m.Domain, m.Key}] {
 			c.add(thing, "key: empty or twice")

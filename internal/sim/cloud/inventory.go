@@ -352,7 +352,7 @@ type Startup struct {
 	Order       int      `yaml:"order"`
 	StartAction string   `yaml:"startAction"` // powerOn, none
 	StartDelay  Duration `yaml:"startDelay"`
-	StopAction  string   `yaml:"stopAction"` // powerOff, guestShutdown, suspend
+	StopAction  string   `yaml:"stopAction"` // powerOff, guestShutdown, none
 	StopDelay   Duration `yaml:"stopDelay"`
 }
 
@@ -363,7 +363,7 @@ type Metadata struct {
 	Value      string `yaml:"value"`
 	Type       string `yaml:"type"`
 	Domain     string `yaml:"domain"`
-	Visibility string `yaml:"visibility"` // private, readonly, readwrite
+	Visibility string `yaml:"visibility"` // private, readonly; readwrite in general
 }
 
 // A ProductSection is an OVF product section.
