@@ -80,8 +80,10 @@ func checkRestore(req app.RestoreRequest) error {
 			return err
 		}
 	}
-	if err := oneOf("power", req.Power, plan.PowerOff, plan.PowerOn, plan.PowerAsWas); err != nil {
-		return err
+	if req.Power != "" {
+		if err := oneOf("power", req.Power, plan.PowerOff, plan.PowerOn, plan.PowerAsWas); err != nil {
+			return err
+		}
 	}
 	if req.Overrides.MAC != "" {
 		return oneOf("mac", req.Overrides.MAC, plan.MACKeep, plan.MACNew)
