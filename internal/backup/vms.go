@@ -47,7 +47,16 @@ func (r *run) identify(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	r.point.Nature = r.nature()
 	return nil
+}
+
+// nature tells standalone VMs and discovered vApps apart, which vCD does not.
+func (r *run) nature() restorepoint.Nature {
+	if len(r.vms) == 1 && r.vms[0].config != nil {
+		return restorepoint.NatureByMarks(r.vapp.AutoNature, r.vms[0].config.OfCloudDirector())
+	}
+	return restorepoint.GuessNature(r.vapp.AutoNature, r.vapp.Name, r.vapp.Owner.Name)
 }
 
 func (r *run) identifyVM(ctx context.Context, vm *vmRun) error {

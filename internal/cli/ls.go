@@ -10,6 +10,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
 )
 
@@ -40,19 +41,20 @@ func (e *env) lsCommand() *cobra.Command {
 
 // inventoryView is one vApp or VM in JSON.
 type inventoryView struct {
-	Selector      string    `json:"selector"`
-	Site          string    `json:"site"`
-	Org           string    `json:"org"`
-	VDC           string    `json:"vdc"`
-	VApp          string    `json:"vapp"`
-	VAppID        string    `json:"vappId"`
-	VM            string    `json:"vm,omitempty"`
-	VMID          string    `json:"vmId,omitempty"`
-	Status        string    `json:"status"`
-	InMaintenance bool      `json:"inMaintenance"`
-	Protected     bool      `json:"protected"`
-	LastPoint     string    `json:"lastPoint,omitempty"`
-	LastTime      time.Time `json:"lastTime,omitzero"`
+	Selector      string              `json:"selector"`
+	Site          string              `json:"site"`
+	Org           string              `json:"org"`
+	VDC           string              `json:"vdc"`
+	VApp          string              `json:"vapp"`
+	VAppID        string              `json:"vappId"`
+	VM            string              `json:"vm,omitempty"`
+	VMID          string              `json:"vmId,omitempty"`
+	Status        string              `json:"status"`
+	Nature        restorepoint.Nature `json:"nature"`
+	InMaintenance bool                `json:"inMaintenance"`
+	Protected     bool                `json:"protected"`
+	LastPoint     string              `json:"lastPoint,omitempty"`
+	LastTime      time.Time           `json:"lastTime,omitzero"`
 }
 
 func viewInventory(items []app.InventoryItem) []inventoryView {
@@ -60,11 +62,22 @@ func viewInventory(items []app.InventoryItem) []inventoryView {
 	for _, it := range items {
 		views = append(views, inventoryView{
 			Selector: selection.Format(it.Org, it.VDC, it.VApp, it.VM),
-			Site:     it.Site, Org: it.Org, VDC: it.VDC, VApp: it.VApp, VAppID: it.VAppID, VM: it.VM, VMID: it.VMID, Status: it.Status,
+			Site:     it.Site, Org: it.Org, VDC: it.VDC, VApp: it.VApp, VAppID: it.VAppID, VM: it.VM, VMID: it.VMID, Status: it.Status, Nature: it.Nature,
 			InMaintenance: it.InMaintenance, Protected: it.Protected, LastPoint: it.LastPoint, LastTime: it.LastTime,
 		})
 	}
 	return views
+}
+
+// natureText says what a vApp is that is none to its users.
+func natureText(n restorepoint.Nature) string {
+	switch n {
+	case restorepoint.NatureStandalone:
+		return "standalone VM"
+	case restorepoint.NatureDiscovered:
+		return "discovered"
+	}
+	return string(n)
 }
 
 func drawInventory(w io.Writer, items []app.InventoryItem) {
@@ -73,6 +86,9 @@ func drawInventory(w io.Writer, items []app.InventoryItem) {
 		status := it.Status
 		if it.InMaintenance {
 			status += ", in maintenance"
+		}
+		if it.VM == "" && it.Nature != restorepoint.NatureVApp {
+			status += ", " + natureText(it.Nature)
 		}
 		row(w, selection.Format(it.Org, it.VDC, it.VApp, it.VM), status, yes(it.Protected), it.LastPoint, stamp(it.LastTime))
 	}

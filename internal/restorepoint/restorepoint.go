@@ -42,6 +42,7 @@ type Point struct {
 	// Parent is the id of the point that disks were taken over from.
 	Parent      string `json:"parent,omitempty"`
 	AutoNature  bool   `json:"autoNature,omitempty"` // standalone VM or discovered vApp
+	Nature      Nature `json:"nature,omitempty"`     // which of them; none in points of older versions
 	Maintenance string `json:"maintenance"`          // full, snapshot, none, foreign
 	APIVersion  string `json:"apiVersion"`
 	// SnapshotFirst and SnapshotLast span the instants at which the VMs
@@ -139,10 +140,13 @@ type Summary struct {
 	Org      Ref       `json:"org"`
 	VDC      Ref       `json:"vdc"`
 	VApp     Ref       `json:"vapp"`
-	VMs      int       `json:"vms"`
-	Disks    int       `json:"disks"`
-	Size     int64     `json:"size"`   // bytes, capacity of all disks
-	Stored   int64     `json:"stored"` // bytes this point added
+	// AutoNature and Nature are the point's; Kind makes one of them.
+	AutoNature bool   `json:"autoNature,omitempty"`
+	Nature     Nature `json:"nature,omitempty"`
+	VMs        int    `json:"vms"`
+	Disks      int    `json:"disks"`
+	Size       int64  `json:"size"`   // bytes, capacity of all disks
+	Stored     int64  `json:"stored"` // bytes this point added
 }
 
 // Summary returns what a listing shows of p.
@@ -150,6 +154,7 @@ func (p *Point) Summary() Summary {
 	s := Summary{
 		ID: p.ID, State: p.State, Started: p.Started, Finished: p.Finished,
 		Site: p.Site.ID, Org: p.Org, VDC: p.VDC, VApp: p.VApp, VMs: len(p.VMs),
+		AutoNature: p.AutoNature, Nature: p.Nature,
 	}
 	for _, vm := range p.VMs {
 		s.Disks += len(vm.Disks)
