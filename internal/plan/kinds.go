@@ -23,4 +23,5 @@ const (
 	KindLinkedClone    = "linked-clone"
 	KindAdded          = "added-since"
 	KindDatastore      = "datastore"
+	KindRuns           = "runs"
 )
