@@ -11,6 +11,7 @@ import (
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/maintenance"
 	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/reconcile"
 	"github.com/vappvault/vappvault/internal/restore"
@@ -234,7 +235,7 @@ type RestoreRequest struct {
 	DryRun    bool
 	PowerOn   bool
 	// Planned, where set, is handed the plan before it is applied.
-	Planned func(*restore.Plan) `json:"-"`
+	Planned func(*plan.Plan) `json:"-"`
 }
 
 // Restore brings a restore point back, or with DryRun only plans it.
@@ -256,13 +257,13 @@ func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, e
 		VSphere:            func(ctx context.Context, href string) (*vsphere.Client, error) { return a.vsphereByHref(ctx, s, href) },
 		MaintenanceTimeout: a.Config.Limits.MaintenanceTimeout,
 	}
-	options := restore.Options{Overwrite: q.Overwrite, As: q.As, IP: q.IP, MAC: q.MAC, KeepOld: q.KeepOld, PowerOn: q.PowerOn}
+	options := plan.Options{Overwrite: q.Overwrite, As: q.As, IP: q.IP, MAC: q.MAC, KeepOld: q.KeepOld, PowerOn: q.PowerOn}
 	if q.DryRun {
-		plan, err := restore.Compute(ctx, deps, point, options)
+		p, err := restore.Compute(ctx, &deps, point, options)
 		if err != nil {
 			return nil, fmt.Errorf("plan: %w", err)
 		}
-		return &restore.Result{Plan: plan, VAppName: plan.VAppName}, plan.Refused()
+		return &restore.Result{Plan: p, VAppName: p.VAppName}, p.Refused()
 	}
 	var result *restore.Result
 	err = a.under(ctx, s, point.VApp.ID, "restore", func(ctx context.Context, claim *journal.Claim) (err error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/restorepoint"
@@ -123,7 +124,7 @@ func TestDrawRestore(t *testing.T) {
 	got := draw(func(w *bytes.Buffer) {
 		drawRestore(w, &restore.Result{
 			VAppName: "web", VAppID: "urn:1", Compared: 12, VMs: []restore.VMResult{{Name: "web01", Action: "rebuild", NewID: "n", OldID: "o"}},
-			Differences: []restore.Difference{{Document: "vcd/vapp.xml", Field: "x", Want: "a", Got: "b", Reason: "read-only"}, {Document: "vcd/vapp.xml", Field: "z", Reason: "read-only"}, {Document: "vcd/owner.xml", Field: "y", Want: "c"}},
+			Differences: []document.Difference{{Document: "vcd/vapp.xml", Field: "x", Want: "a", Got: "b", Reason: "read-only"}, {Document: "vcd/vapp.xml", Field: "z", Reason: "read-only"}, {Document: "vcd/owner.xml", Field: "y", Want: "c"}},
 		})
 	})
 	for _, want := range []string{

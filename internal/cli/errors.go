@@ -11,8 +11,8 @@ import (
 	"github.com/vappvault/vappvault/internal/backup"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/repository"
-	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/selection"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
@@ -49,7 +49,7 @@ func exitCode(err error, cancelled bool) int {
 		return exitCancelled
 	case errors.Is(err, app.ErrPartial): // whatever it was that failed in part
 		return exitPartial
-	case errors.Is(err, restore.ErrConflict), errors.Is(err, journal.ErrClaimed), errors.Is(err, repository.ErrBusy):
+	case errors.Is(err, plan.ErrConflict), errors.Is(err, journal.ErrClaimed), errors.Is(err, repository.ErrBusy):
 		return exitConflict
 	case errors.Is(err, repository.ErrDamaged), errors.Is(err, journal.ErrDamaged):
 		return exitDamage
@@ -118,7 +118,7 @@ func advice(err error) string {
 		{journal.ErrDamaged, "Move the file away, then let vappvault reconcile find what is left to settle."},
 		{journal.ErrClaimed, "Wait until it has ended; a run that died is taken over a minute later."},
 		{journal.ErrFenced, "Another run took over because this one was silent for too long; see vappvault reconcile."},
-		{restore.ErrConflict, "See the whole plan with --dry-run; --overwrite and --as NAME are other ways."},
+		{plan.ErrConflict, "See the whole plan with --dry-run; --overwrite and --as NAME are other ways."},
 		{selection.ErrNoMatch, "See what there is with vappvault ls, or vappvault points."},
 		{backup.ErrLeft, "The next backup of that vApp, or vappvault reconcile, undoes it."},
 		{vcd.ErrShort, "Ask those who run vCD to mend its inventory: what it does not show is not protected."},

@@ -12,8 +12,8 @@ import (
 	"github.com/vappvault/vappvault/internal/backup"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/repository"
-	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/selection"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
@@ -32,7 +32,7 @@ func TestExitCode(t *testing.T) {
 		{"something missing", fmt.Errorf("x: %w", app.ErrPartial), false, 3},
 		{"some were busy", fmt.Errorf("%w: %w", app.ErrPartial, &journal.Claimed{}), false, 3},
 		{"damage", fmt.Errorf("x: %w", repository.ErrDamaged), false, 4},
-		{"a plan refused", fmt.Errorf("x: %w", restore.ErrConflict), false, 5},
+		{"a plan refused", fmt.Errorf("x: %w", plan.ErrConflict), false, 5},
 		{"a vApp that is busy", errors.Join(other, &journal.Claimed{}), false, 5},
 		{"cancelled, whatever came of it", other, true, 130},
 		{"cancelled too late", nil, true, 0},

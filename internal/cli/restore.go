@@ -11,6 +11,8 @@ import (
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/document"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/wording"
 )
@@ -56,8 +58,8 @@ differs is listed, with the reason where there is one.`,
 	flags.BoolVar(&req.KeepOld, "keep-old", false, "keep the disks that --overwrite replaces")
 	flags.BoolVar(&req.DryRun, "dry-run", false, "print the plan, change nothing")
 	flags.BoolVar(&req.PowerOn, "power-on", false, "power the vApp on afterwards")
-	_ = cmd.RegisterFlagCompletionFunc("ip", cobra.FixedCompletions([]string{restore.IPKeep, restore.IPPool}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("mac", cobra.FixedCompletions([]string{restore.MACKeep, restore.MACNew}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("ip", cobra.FixedCompletions([]string{plan.IPKeep, plan.IPPool}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("mac", cobra.FixedCompletions([]string{plan.MACKeep, plan.MACNew}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -72,12 +74,12 @@ func checkRestore(req app.RestoreRequest) error {
 		return usagef("--keep-old goes with --overwrite")
 	}
 	if req.IP != "" {
-		if err := oneOf("ip", req.IP, restore.IPKeep, restore.IPPool); err != nil {
+		if err := oneOf("ip", req.IP, plan.IPKeep, plan.IPPool); err != nil {
 			return err
 		}
 	}
 	if req.MAC != "" {
-		return oneOf("mac", req.MAC, restore.MACKeep, restore.MACNew)
+		return oneOf("mac", req.MAC, plan.MACKeep, plan.MACNew)
 	}
 	return nil
 }
@@ -91,7 +93,7 @@ func (e *env) restore(ctx context.Context, req app.RestoreRequest) error {
 			planned, err = a.Restore(ctx, req)
 			return err
 		}
-		req.Planned = func(p *restore.Plan) { drawPlan(e.stderr, p) }
+		req.Planned = func(p *plan.Plan) { drawPlan(e.stderr, p) }
 		result, err = a.Restore(ctx, req)
 		return err
 	})
@@ -110,7 +112,7 @@ func (e *env) restore(ctx context.Context, req app.RestoreRequest) error {
 	return err
 }
 
-func drawPlan(w io.Writer, p *restore.Plan) {
+func drawPlan(w io.Writer, p *plan.Plan) {
 	fmt.Fprintf(w, "plan: %s vApp %s in %s/%s from restore point %s\n",
 		p.Mode, clean(p.VAppName), clean(p.Org.Name), clean(p.VDC.Name), p.Point.ID)
 	for i, step := range p.Steps {
@@ -145,7 +147,7 @@ func drawRestore(w io.Writer, r *restore.Result) {
 
 // drawExplained counts the differences that are as they must be, by reason;
 // each of them stands in the JSON.
-func drawExplained(w io.Writer, differences []restore.Difference) {
+func drawExplained(w io.Writer, differences []document.Difference) {
 	var reasons []string
 	counts := map[string]int{}
 	for _, d := range differences {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/beevik/etree"
 
+	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
 
@@ -19,17 +20,17 @@ func (r *run) applyAccess(ctx context.Context) error {
 			return fmt.Errorf("owner %s: %w", r.plan.Owner.Name, err)
 		}
 	}
-	doc, err := r.docs.tree("vcd/controlAccess.xml")
+	doc, err := r.docs.Tree("vcd/controlAccess.xml")
 	if err != nil || doc == nil {
 		return err
 	}
 	if err := r.mapSubjects(ctx, doc.Root()); err != nil {
 		return err
 	}
-	strip(doc.Root(), "Link")
-	removeAttribute(doc.Root(), "href")
-	removeAttribute(doc.Root(), "type")
-	body, err := encode(doc)
+	document.Strip(doc.Root(), "Link")
+	document.RemoveAttribute(doc.Root(), "href")
+	document.RemoveAttribute(doc.Root(), "type")
+	body, err := document.Encode(doc)
 	if err != nil {
 		return err
 	}
@@ -42,19 +43,19 @@ func (r *run) applyAccess(ctx context.Context) error {
 // mapSubjects points the entries of an access list to the users that bear
 // the names now; an entry whose user is gone is left out, and said.
 func (r *run) mapSubjects(ctx context.Context, root *etree.Element) error {
-	settings := find(root, "AccessSettings")
+	settings := document.Find(root, "AccessSettings")
 	if settings == nil {
 		return nil
 	}
-	for _, s := range findAll(settings, "AccessSetting") {
-		subject := find(s, "Subject")
+	for _, s := range document.FindAll(settings, "AccessSetting") {
+		subject := document.Find(s, "Subject")
 		if subject == nil {
 			continue
 		}
-		if !strings.Contains(attribute(subject, "href"), "/user/") {
+		if !strings.Contains(document.Attribute(subject, "href"), "/user/") {
 			continue // a group or an org: vCD knows it by its id
 		}
-		name := attribute(subject, "name")
+		name := document.Attribute(subject, "name")
 		user, err := r.VCD.UserByName(ctx, r.plan.Org.ID, name)
 		if errors.Is(err, vcd.ErrNoUser) {
 			r.warn("", fmt.Sprintf("user %s is gone, and so is the access of that user", name))
@@ -64,8 +65,8 @@ func (r *run) mapSubjects(ctx context.Context, root *etree.Element) error {
 		if err != nil {
 			return fmt.Errorf("user %s: %w", name, err)
 		}
-		setAttribute(subject, "href", user.Href)
-		removeAttribute(subject, "id")
+		document.SetAttribute(subject, "href", user.Href)
+		document.RemoveAttribute(subject, "id")
 	}
 	if len(settings.ChildElements()) == 0 {
 		root.RemoveChild(settings)

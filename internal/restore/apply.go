@@ -8,7 +8,9 @@ import (
 
 	"github.com/beevik/etree"
 
+	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
@@ -49,17 +51,17 @@ func (r *run) guestName(vm *restorepoint.VM) string {
 }
 
 func (r *run) docText(path string, element ...string) string {
-	doc, err := r.docs.tree(path)
+	doc, err := r.docs.Tree(path)
 	if err != nil || doc == nil {
 		return "" // loadDocuments and Compare report what cannot be parsed
 	}
-	return text(doc.Root(), element...)
+	return document.Text(doc.Root(), element...)
 }
 
 func vmPath(id, name string) string { return "vcd/vms/" + restorepoint.UUID(id) + "/" + name }
 
 func (r *run) applyNetworks(ctx context.Context, rules bool) error {
-	if !rules && r.plan.Mode != ModeOverwrite {
+	if !rules && r.plan.Mode != plan.ModeOverwrite {
 		return nil // the import brought them
 	}
 	doc, err := r.networkConfig(rules)
@@ -72,9 +74,9 @@ func (r *run) applyNetworks(ctx context.Context, rules bool) error {
 // put sends an edited section and waits for its task.
 func (r *run) put(ctx context.Context, href, mediaType string, doc *etree.Document) error {
 	root := doc.Root()
-	strip(root, "Link")
+	document.Strip(root, "Link")
 	setAttributeIf(root, "href", href)
-	body, err := encode(doc)
+	body, err := document.Encode(doc)
 	if err != nil {
 		return err
 	}
@@ -82,8 +84,8 @@ func (r *run) put(ctx context.Context, href, mediaType string, doc *etree.Docume
 }
 
 func setAttributeIf(e *etree.Element, local, value string) {
-	if attribute(e, local) != "" {
-		setAttribute(e, local, value)
+	if document.Attribute(e, local) != "" {
+		document.SetAttribute(e, local, value)
 	}
 }
 
@@ -120,12 +122,12 @@ func (r *run) applyVM(ctx context.Context, vm *restorepoint.VM, res *VMResult) e
 	if err := r.applyNICs(ctx, vm, href); err != nil {
 		return err
 	}
-	guest, err := r.docs.tree(vmPath(vm.ID, "guestCustomizationSection.xml"))
+	guest, err := r.docs.Tree(vmPath(vm.ID, "guestCustomizationSection.xml"))
 	if err != nil {
 		return err
 	}
 	if guest != nil {
-		strip(guest.Root(), "VirtualMachineId")
+		document.Strip(guest.Root(), "VirtualMachineId")
 		if err := r.put(ctx, href+"/guestCustomizationSection/", vcd.TypeGuestCustomization, guest); err != nil {
 			return fmt.Errorf("guest customization: %w", err)
 		}
@@ -140,7 +142,7 @@ var reconfigured = []string{"Description", "VmCapabilities", "BootOptions", "Sto
 // reconfigure sends name, description, capabilities and storage profiles.
 // Hardware came with the VM itself.
 func (r *run) reconfigure(ctx context.Context, vm *restorepoint.VM, href string) error {
-	doc, err := r.docs.tree(vmPath(vm.ID, "vm.xml"))
+	doc, err := r.docs.Tree(vmPath(vm.ID, "vm.xml"))
 	if err != nil || doc == nil {
 		return err
 	}
@@ -151,15 +153,15 @@ func (r *run) reconfigure(ctx context.Context, vm *restorepoint.VM, href string)
 		}
 	}
 	bareVM(root)
-	strip(root, "Link")
+	document.Strip(root, "Link")
 	for _, c := range root.ChildElements() {
 		if c.Tag != "StorageProfile" {
-			removeAttribute(c, "href")
-			removeAttribute(c, "type")
+			document.RemoveAttribute(c, "href")
+			document.RemoveAttribute(c, "type")
 		}
 	}
 	r.mapProfile(root)
-	body, err := encode(doc)
+	body, err := document.Encode(doc)
 	if err != nil {
 		return err
 	}
@@ -174,17 +176,17 @@ func (r *run) reconfigure(ctx context.Context, vm *restorepoint.VM, href string)
 
 // mapProfile points the VM to the storage profile that bears the name now.
 func (r *run) mapProfile(root *etree.Element) {
-	profile := find(root, "StorageProfile")
+	profile := document.Find(root, "StorageProfile")
 	if profile == nil {
 		return
 	}
-	href := r.plan.profiles[attribute(profile, "name")]
+	href := r.plan.Profiles[document.Attribute(profile, "name")]
 	if href == "" {
 		root.RemoveChild(profile)
 		return
 	}
-	setAttribute(profile, "href", href)
-	removeAttribute(profile, "id")
+	document.SetAttribute(profile, "href", href)
+	document.RemoveAttribute(profile, "id")
 }
 
 // applyDiskProfiles gives the disks of the restore point their storage
@@ -192,7 +194,7 @@ func (r *run) mapProfile(root *etree.Element) {
 // that a specification leaves out, and the VM may have some that the point
 // does not know.
 func (r *run) applyDiskProfiles(ctx context.Context, vm *restorepoint.VM, href string) error {
-	was, err := r.docs.tree(vmPath(vm.ID, "vm.xml"))
+	was, err := r.docs.Tree(vmPath(vm.ID, "vm.xml"))
 	if err != nil || was == nil {
 		return err
 	}
@@ -200,12 +202,12 @@ func (r *run) applyDiskProfiles(ctx context.Context, vm *restorepoint.VM, href s
 	if err != nil {
 		return err
 	}
-	now, err := parse(doc.Raw)
+	now, err := document.Parse(doc.Raw)
 	if err != nil {
 		return err
 	}
-	spec := find(now.Root(), "VmSpecSection")
-	if spec == nil || !r.setProfiles(descend(was.Root(), "VmSpecSection", "DiskSection"), find(spec, "DiskSection")) {
+	spec := document.Find(now.Root(), "VmSpecSection")
+	if spec == nil || !r.setProfiles(document.Descend(was.Root(), "VmSpecSection", "DiskSection"), document.Find(spec, "DiskSection")) {
 		return nil
 	}
 	root := now.Root()
@@ -215,11 +217,11 @@ func (r *run) applyDiskProfiles(ctx context.Context, vm *restorepoint.VM, href s
 		}
 	}
 	bareVM(root)
-	removeAttribute(spec, "href")
-	removeAttribute(spec, "type")
-	setAttribute(spec, "Modified", "true")
-	strip(spec, "MediaSection")
-	body, err := encode(now)
+	document.RemoveAttribute(spec, "href")
+	document.RemoveAttribute(spec, "type")
+	document.SetAttribute(spec, "Modified", "true")
+	document.Strip(spec, "MediaSection")
+	body, err := document.Encode(now)
 	if err != nil {
 		return err
 	}
@@ -233,21 +235,21 @@ func (r *run) setProfiles(from, to *etree.Element) bool {
 		return false
 	}
 	changed := false
-	for _, want := range findAll(from, "DiskSettings") {
-		profile := find(want, "StorageProfile")
-		for _, got := range findAll(to, "DiskSettings") {
-			now, override := find(got, "StorageProfile"), find(got, "overrideVmDefault")
-			if profile == nil || now == nil || override == nil || text(got, "DiskId") != text(want, "DiskId") {
+	for _, want := range document.FindAll(from, "DiskSettings") {
+		profile := document.Find(want, "StorageProfile")
+		for _, got := range document.FindAll(to, "DiskSettings") {
+			now, override := document.Find(got, "StorageProfile"), document.Find(got, "overrideVmDefault")
+			if profile == nil || now == nil || override == nil || document.Text(got, "DiskId") != document.Text(want, "DiskId") {
 				continue
 			}
-			name, own := attribute(profile, "name"), text(want, "overrideVmDefault")
-			href := r.plan.profiles[name]
-			if href == "" || attribute(now, "name") == name && override.Text() == own {
+			name, own := document.Attribute(profile, "name"), document.Text(want, "overrideVmDefault")
+			href := r.plan.Profiles[name]
+			if href == "" || document.Attribute(now, "name") == name && override.Text() == own {
 				continue
 			}
-			setAttribute(now, "href", href)
-			setAttribute(now, "name", name)
-			removeAttribute(now, "id")
+			document.SetAttribute(now, "href", href)
+			document.SetAttribute(now, "name", name)
+			document.RemoveAttribute(now, "id")
 			override.SetText(own)
 			changed = true
 		}
@@ -258,17 +260,17 @@ func (r *run) setProfiles(from, to *etree.Element) bool {
 // bareVM takes from a Vm document what says which VM it is and how it is.
 func bareVM(root *etree.Element) {
 	for _, a := range []string{"href", "id", "status", "deployed", "needsCustomization", "nestedHypervisorEnabled", "operationKey", "type"} {
-		removeAttribute(root, a)
+		document.RemoveAttribute(root, a)
 	}
 }
 
 // putProducts sends product sections where the point has any.
 func (r *run) putProducts(ctx context.Context, path, href string) error {
-	doc, err := r.docs.tree(path)
+	doc, err := r.docs.Tree(path)
 	if err != nil || doc == nil {
 		return err
 	}
-	if len(findAll(doc.Root(), "ProductSection")) == 0 && r.plan.Mode != ModeOverwrite {
+	if len(document.FindAll(doc.Root(), "ProductSection")) == 0 && r.plan.Mode != plan.ModeOverwrite {
 		return nil
 	}
 	if err := r.put(ctx, href+"/productSections/", vcd.TypeProductSections, doc); err != nil {
@@ -288,14 +290,14 @@ func (r *run) applyVApp(ctx context.Context) error {
 		{"startupSection", vcd.TypeStartup},
 		{"leaseSettingsSection", vcd.TypeLeaseSettings},
 	} {
-		doc, err := r.docs.tree("vcd/" + s.name + ".xml")
+		doc, err := r.docs.Tree("vcd/" + s.name + ".xml")
 		if err != nil {
 			return err
 		}
 		if doc == nil {
 			continue
 		}
-		strip(doc.Root(), "DeploymentLeaseExpiration", "StorageLeaseExpiration")
+		document.Strip(doc.Root(), "DeploymentLeaseExpiration", "StorageLeaseExpiration")
 		r.dropStartup(doc.Root())
 		if err := r.put(ctx, r.vapp.Href+"/"+s.name+"/", s.mediaType, doc); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
@@ -358,7 +360,7 @@ func (r *run) rename(ctx context.Context) error {
 	root.CreateAttr("xmlns", vcloudNamespace)
 	root.CreateAttr("name", r.plan.VAppName)
 	root.CreateElement("Description").SetText(r.description())
-	body, err := encode(doc)
+	body, err := document.Encode(doc)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/beevik/etree"
 
+	"github.com/vappvault/vappvault/internal/document"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
@@ -14,31 +16,31 @@ import (
 // networkConfig returns the NetworkConfigSection to send. Without rules it
 // leaves out the services, whose NAT rules name VMs that may not exist yet.
 func (r *run) networkConfig(rules bool) (*etree.Document, error) {
-	doc, err := r.docs.tree("vcd/networkConfigSection.xml")
+	doc, err := r.docs.Tree("vcd/networkConfigSection.xml")
 	if err != nil || doc == nil {
 		return nil, err
 	}
 	root := doc.Root()
 	// RouterInfo and IsDeployed are the server's to tell.
-	strip(root, "Link", "RouterInfo", "IsDeployed")
-	for _, c := range findAll(root, "NetworkConfig") {
-		if attribute(c, "networkName") == "none" {
+	document.Strip(root, "Link", "RouterInfo", "IsDeployed")
+	for _, c := range document.FindAll(root, "NetworkConfig") {
+		if document.Attribute(c, "networkName") == "none" {
 			root.RemoveChild(c) // vCD's own stand-in for "not connected"
 			continue
 		}
-		removeAttribute(c, "href")
-		removeAttribute(c, "id")
-		configuration := find(c, "Configuration")
+		document.RemoveAttribute(c, "href")
+		document.RemoveAttribute(c, "id")
+		configuration := document.Find(c, "Configuration")
 		if configuration == nil {
 			continue
 		}
-		if parent := find(configuration, "ParentNetwork"); parent != nil {
-			setAttribute(parent, "href", r.plan.Networks[attribute(parent, "name")])
-			removeAttribute(parent, "id")
+		if parent := document.Find(configuration, "ParentNetwork"); parent != nil {
+			document.SetAttribute(parent, "href", r.plan.Networks[document.Attribute(parent, "name")])
+			document.RemoveAttribute(parent, "id")
 		}
-		r.dropRules(configuration, attribute(c, "networkName"))
+		r.dropRules(configuration, document.Attribute(c, "networkName"))
 		if !rules {
-			if features := find(configuration, "Features"); features != nil {
+			if features := document.Find(configuration, "Features"); features != nil {
 				configuration.RemoveChild(features)
 			}
 		}
@@ -49,13 +51,13 @@ func (r *run) networkConfig(rules bool) (*etree.Document, error) {
 // dropRules takes out the NAT rules of VMs that are not restored: vCD refuses
 // rules that name a VM it does not have.
 func (r *run) dropRules(configuration *etree.Element, network string) {
-	nat := descend(configuration, "Features", "NatService")
+	nat := document.Descend(configuration, "Features", "NatService")
 	if nat == nil {
 		return
 	}
-	for _, rule := range findAll(nat, "NatRule") {
+	for _, rule := range document.FindAll(nat, "NatRule") {
 		for _, kind := range rule.ChildElements() {
-			if vm := r.leftVM(text(kind, "VAppScopedVmId")); vm != "" {
+			if vm := r.leftVM(document.Text(kind, "VAppScopedVmId")); vm != "" {
 				nat.RemoveChild(rule)
 				r.warnOnce(vm, "it is not restored, and the NAT rule of network "+network+" that names it is left out")
 			}
@@ -67,7 +69,7 @@ func (r *run) dropRules(configuration *etree.Element, network string) {
 // by its id within the vApp.
 func (r *run) leftVM(scopedID string) string {
 	for _, vm := range r.plan.VMs {
-		if vm.Action == Leave && vm.VM != nil && scopedID != "" && vm.VM.ScopedLocalID == scopedID {
+		if vm.Action == plan.Leave && vm.VM != nil && scopedID != "" && vm.VM.ScopedLocalID == scopedID {
 			return vm.Name
 		}
 	}
@@ -76,9 +78,9 @@ func (r *run) leftVM(scopedID string) string {
 
 // dropStartup takes out the startup items of VMs that are not restored.
 func (r *run) dropStartup(section *etree.Element) {
-	for _, item := range findAll(section, "Item") {
+	for _, item := range document.FindAll(section, "Item") {
 		for _, vm := range r.plan.VMs {
-			if vm.Action == Leave && vm.VM != nil && vm.Live == nil && attribute(item, "id") == vm.Name {
+			if vm.Action == plan.Leave && vm.VM != nil && vm.Live == nil && document.Attribute(item, "id") == vm.Name {
 				section.RemoveChild(item)
 			}
 		}
@@ -91,11 +93,11 @@ func (r *run) bareNetworks() ([]byte, error) {
 	if err != nil || doc == nil {
 		return nil, err
 	}
-	removeAttribute(doc.Root(), "href")
-	removeAttribute(doc.Root(), "type")
-	out := standalone(doc.Root())
+	document.RemoveAttribute(doc.Root(), "href")
+	document.RemoveAttribute(doc.Root(), "type")
+	out := document.Standalone(doc.Root())
 	out.Child = slices.DeleteFunc(out.Child, func(t etree.Token) bool { _, is := t.(*etree.ProcInst); return is })
-	return encode(out)
+	return document.Encode(out)
 }
 
 // applyNICs connects the NICs. A NIC in POOL mode cannot ask for its address;
@@ -103,13 +105,13 @@ func (r *run) bareNetworks() ([]byte, error) {
 // MANUAL with its own.
 func (r *run) applyNICs(ctx context.Context, vm *restorepoint.VM, href string) error {
 	const section = "networkConnectionSection.xml"
-	want, err := r.docs.tree(vmPath(vm.ID, section))
+	want, err := r.docs.Tree(vmPath(vm.ID, section))
 	if err != nil || want == nil {
 		return err
 	}
-	if r.plan.MAC == MACNew {
-		for _, nic := range findAll(want.Root(), "NetworkConnection") {
-			if mac := find(nic, "MACAddress"); mac != nil {
+	if r.plan.MAC == plan.MACNew {
+		for _, nic := range document.FindAll(want.Root(), "NetworkConnection") {
+			if mac := document.Find(nic, "MACAddress"); mac != nil {
 				nic.RemoveChild(mac)
 			}
 		}
@@ -118,14 +120,14 @@ func (r *run) applyNICs(ctx context.Context, vm *restorepoint.VM, href string) e
 	if err := r.put(ctx, href, vcd.TypeNetworkConnection, want); err != nil {
 		return fmt.Errorf("connect NICs: %w", err)
 	}
-	if r.plan.IP != IPKeep {
+	if r.plan.IP != plan.IPKeep {
 		return nil
 	}
 	now, err := r.VCD.Get(ctx, href)
 	if err != nil {
 		return fmt.Errorf("read NICs back: %w", err)
 	}
-	got, err := parse(now.Raw)
+	got, err := document.Parse(now.Raw)
 	if err != nil {
 		return fmt.Errorf("read NICs back: %w", err)
 	}
@@ -142,14 +144,14 @@ func (r *run) applyNICs(ctx context.Context, vm *restorepoint.VM, href string) e
 // MANUAL, and tells whether there was one.
 func (r *run) pinAddresses(vm string, want, got *etree.Element) bool {
 	pinned := false
-	for _, nic := range findAll(want, "NetworkConnection") {
-		mode, ip := find(nic, "IpAddressAllocationMode"), text(nic, "IpAddress")
+	for _, nic := range document.FindAll(want, "NetworkConnection") {
+		mode, ip := document.Find(nic, "IpAddressAllocationMode"), document.Text(nic, "IpAddress")
 		if mode == nil || mode.Text() != "POOL" || ip == "" {
 			continue
 		}
-		index := text(nic, "NetworkConnectionIndex")
-		for _, g := range findAll(got, "NetworkConnection") {
-			if text(g, "NetworkConnectionIndex") == index && text(g, "IpAddress") != ip {
+		index := document.Text(nic, "NetworkConnectionIndex")
+		for _, g := range document.FindAll(got, "NetworkConnection") {
+			if document.Text(g, "NetworkConnectionIndex") == index && document.Text(g, "IpAddress") != ip {
 				mode.SetText("MANUAL")
 				r.warn(vm, fmt.Sprintf("NIC %s: the pool gave another address, %s is kept as MANUAL", index, ip))
 				pinned = true

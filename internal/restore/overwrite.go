@@ -15,6 +15,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
@@ -33,7 +34,7 @@ type Files struct {
 // old ones and swapped in; identities survive. VMs that were deleted since
 // are rebuilt into it.
 func (r *run) overwrite(ctx context.Context) error {
-	r.vapp = r.plan.live
+	r.vapp = r.plan.Live
 	if err := r.undeploy(ctx); err != nil {
 		return err
 	}
@@ -42,13 +43,13 @@ func (r *run) overwrite(ctx context.Context) error {
 	}
 	href := r.vapp.Href
 	for i := range r.plan.VMs {
-		plan := &r.plan.VMs[i]
+		vp := &r.plan.VMs[i]
 		var err error
-		switch plan.Action {
-		case Overwrite:
-			err = r.step(ctx, "overwrite vm "+plan.Name, func(ctx context.Context) error { return r.overwriteVM(ctx, i, plan) })
-		case Rebuild:
-			err = r.step(ctx, "rebuild vm "+plan.Name, func(ctx context.Context) error { return r.rebuildInto(ctx, i, plan, &href, nil) })
+		switch vp.Action {
+		case plan.Overwrite:
+			err = r.step(ctx, "overwrite vm "+vp.Name, func(ctx context.Context) error { return r.overwriteVM(ctx, i, vp) })
+		case plan.Rebuild:
+			err = r.step(ctx, "rebuild vm "+vp.Name, func(ctx context.Context) error { return r.rebuildInto(ctx, i, vp, &href, nil) })
 		}
 		if err != nil {
 			return err
@@ -78,25 +79,25 @@ func (r *run) undeploy(ctx context.Context) error {
 	})
 }
 
-func (r *run) overwriteVM(ctx context.Context, n int, plan *VMPlan) error {
-	made, err := r.rebuildDisks(ctx, n, plan)
+func (r *run) overwriteVM(ctx context.Context, n int, vp *plan.VM) error {
+	made, err := r.rebuildDisks(ctx, n, vp)
 	if err != nil {
 		return err
 	}
-	live := made.client.VM(plan.LiveMoRef)
-	files, swaps, err := r.planSwap(ctx, made, live, plan)
+	live := made.client.VM(vp.LiveMoRef)
+	files, swaps, err := r.planSwap(ctx, made, live, vp)
 	if err != nil {
 		return err
 	}
-	detail, err := swapDetail(made.client, plan, files)
+	detail, err := swapDetail(made.client, vp, files)
 	if err != nil {
 		return err
 	}
-	err = r.intend(ctx, journal.Intent{Kind: mark.Swap, Object: plan.LiveMoRef, Detail: detail}, "swap the old disks of vm "+plan.Name+" back",
+	err = r.intend(ctx, journal.Intent{Kind: mark.Swap, Object: vp.LiveMoRef, Detail: detail}, "swap the old disks of vm "+vp.Name+" back",
 		func(ctx context.Context) error {
-			left, err := SwapBack(ctx, made.client, plan.LiveMoRef, files)
+			left, err := SwapBack(ctx, made.client, vp.LiveMoRef, files)
 			if len(left) > 0 {
-				r.warn(plan.Name, "these files were left, because something may refer to them: "+strings.Join(left, ", "))
+				r.warn(vp.Name, "these files were left, because something may refer to them: "+strings.Join(left, ", "))
 			}
 			return err
 		})
@@ -104,7 +105,7 @@ func (r *run) overwriteVM(ctx context.Context, n int, plan *VMPlan) error {
 		return err
 	}
 	swapped := &r.undo[len(r.undo)-1]
-	swapped.swapOf, swapped.files, swapped.vm, swapped.client = plan.LiveMoRef, files, plan.Name, made.client
+	swapped.swapOf, swapped.files, swapped.vm, swapped.client = vp.LiveMoRef, files, vp.Name, made.client
 	if err := r.moveDisks(ctx, made, files); err != nil {
 		return err
 	}
@@ -115,21 +116,21 @@ func (r *run) overwriteVM(ctx context.Context, n int, plan *VMPlan) error {
 	if _, err := live.SwapDisks(swapping, swaps); err != nil {
 		return fmt.Errorf("swap disks: %w", err)
 	}
-	r.did("swap " + plan.Name)
+	r.did("swap " + vp.Name)
 	if err := made.vm.Destroy(ctx); err != nil {
 		return fmt.Errorf("remove the scratch VM: %w", err)
 	}
-	r.did("destroy scratch " + plan.Name)
+	r.did("destroy scratch " + vp.Name)
 	r.result.VMs = append(r.result.VMs, VMResult{
-		Name: plan.Name, Action: Overwrite, OldID: plan.VM.ID, NewID: plan.Live.ID,
-		OldMoRef: plan.VM.MoRef, NewMoRef: plan.LiveMoRef, Disks: len(plan.VM.Disks), Bytes: plan.Bytes,
+		Name: vp.Name, Action: plan.Overwrite, OldID: vp.VM.ID, NewID: vp.Live.ID,
+		OldMoRef: vp.VM.MoRef, NewMoRef: vp.LiveMoRef, Disks: len(vp.VM.Disks), Bytes: vp.Bytes,
 	})
 	return nil
 }
 
 // planSwap names the files: what the VM has, what the scratch VM has, and
 // where the new ones go, beside the VM's own.
-func (r *run) planSwap(ctx context.Context, made *scratch, live *vsphere.VM, plan *VMPlan) (Files, []vsphere.Swap, error) {
+func (r *run) planSwap(ctx context.Context, made *scratch, live *vsphere.VM, vp *plan.VM) (Files, []vsphere.Swap, error) {
 	files := Files{Old: map[int32]string{}, New: map[int32]string{}, Scratch: made.name}
 	now, err := live.Config(ctx)
 	if err != nil {
@@ -147,7 +148,7 @@ func (r *run) planSwap(ctx context.Context, made *scratch, live *vsphere.VM, pla
 		files.Old[d.Key] = d.FileName
 	}
 	var swaps []vsphere.Swap
-	for _, d := range plan.VM.Disks {
+	for _, d := range vp.VM.Disks {
 		i := slices.IndexFunc(fresh.Disks, func(f vsphere.Disk) bool { return f.Key == d.Key })
 		if i < 0 {
 			return files, nil, fmt.Errorf("disk %s: not in the scratch VM", d.Label)
@@ -171,7 +172,7 @@ var ofRun = regexp.MustCompile(`-[0-9a-hjkmnp-tv-z]{26}$`)
 // beside names a file next to the one it replaces, told apart by the run. On
 // another datastore the new file stays where it was made.
 func (r *run) beside(old, made string) string {
-	if datastoreOf(old) != datastoreOf(made) {
+	if vsphere.DatastoreOf(old) != vsphere.DatastoreOf(made) {
 		return made
 	}
 	return ofRun.ReplaceAllString(strings.TrimSuffix(old, ".vmdk"), "") + "-" + strings.ToLower(r.id) + ".vmdk"
@@ -198,12 +199,12 @@ func (r *run) moveDisks(ctx context.Context, made *scratch, files Files) error {
 	return nil
 }
 
-func swapDetail(client *vsphere.Client, plan *VMPlan, files Files) (map[string]string, error) {
+func swapDetail(client *vsphere.Client, vp *plan.VM, files Files) (map[string]string, error) {
 	raw, err := json.Marshal(files)
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{mark.VCenter: client.InstanceUUID(), mark.VM: plan.Name, "files": string(raw)}, nil
+	return map[string]string{mark.VCenter: client.InstanceUUID(), mark.VM: vp.Name, "files": string(raw)}, nil
 }
 
 // SwapBack gives a VM its old disks back and deletes the new ones. It finds

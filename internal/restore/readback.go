@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/beevik/etree"
-
+	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 )
 
@@ -42,7 +42,7 @@ func (r *run) readBack(ctx context.Context) error {
 			}
 		}
 		if !ok {
-			r.result.Differences = append(r.result.Differences, Difference{Document: name, Field: "/", Want: "the document", Got: "none"})
+			r.result.Differences = append(r.result.Differences, document.Difference{Document: name, Field: "/", Want: "the document", Got: "none"})
 			continue
 		}
 		if err := r.compare(name, got); err != nil {
@@ -65,7 +65,7 @@ func (r *run) compare(name string, got []byte) error {
 			return fmt.Errorf("document %s: read back: %w", name, err)
 		}
 	}
-	differences, err := Compare(name, want, got)
+	differences, err := document.Compare(name, want, got)
 	if err != nil {
 		return err
 	}
@@ -78,17 +78,17 @@ func (r *run) compare(name string, got []byte) error {
 }
 
 // chosen gives a reason to differences that the operator asked for.
-func (r *run) chosen(d *Difference) {
+func (r *run) chosen(d *document.Difference) {
 	switch {
 	case d.Reason != "":
-	case r.plan.Mode == ModeCopy && d.Document == "vcd/vapp.xml" && d.Field == "/VApp/@name":
+	case r.plan.Mode == plan.ModeCopy && d.Document == "vcd/vapp.xml" && d.Field == "/VApp/@name":
 		d.Reason = "a copy has its own name"
-	case r.plan.MAC == MACNew && (strings.HasSuffix(d.Field, "/MACAddress") || strings.Contains(d.Field, "/Item[") && strings.HasSuffix(d.Field, "/Address")):
+	case r.plan.MAC == plan.MACNew && (strings.HasSuffix(d.Field, "/MACAddress") || strings.Contains(d.Field, "/Item[") && strings.HasSuffix(d.Field, "/Address")):
 		d.Reason = "new MAC addresses were asked for"
 	case strings.Contains(d.Field, "IpAddressAllocationMode") && d.Want == "POOL" && d.Got == "MANUAL",
 		strings.HasSuffix(d.Field, "@ipAddressingMode") && d.Want == "POOL" && d.Got == "MANUAL":
 		d.Reason = "the address was kept, which POOL mode does not allow"
-	case r.plan.IP == IPPool && (strings.HasSuffix(d.Field, "/IpAddress") || strings.HasSuffix(d.Field, "@ipAddress")):
+	case r.plan.IP == plan.IPPool && (strings.HasSuffix(d.Field, "/IpAddress") || strings.HasSuffix(d.Field, "@ipAddress")):
 		d.Reason = "the pool gave another address, as asked for"
 	case strings.HasSuffix(d.Document, "/vapp.xml") && strings.Contains(d.Field, "Owner") && r.plan.Owner.Name == "":
 		d.Reason = "the owner is gone"
@@ -105,7 +105,7 @@ func comparable(name string) bool {
 // leftOut tells whether a document belongs to a VM that the plan leaves.
 func (r *run) leftOut(name string) bool {
 	for _, vm := range r.plan.VMs {
-		if vm.Action == Leave && vm.VM != nil && strings.HasPrefix(name, "vcd/vms/"+restorepoint.UUID(vm.VM.ID)+"/") {
+		if vm.Action == plan.Leave && vm.VM != nil && strings.HasPrefix(name, "vcd/vms/"+restorepoint.UUID(vm.VM.ID)+"/") {
 			return true
 		}
 	}
@@ -120,28 +120,20 @@ func networksByName(files map[string][]byte) (map[string][]byte, error) {
 		if !strings.HasPrefix(name, "vcd/networks/") {
 			continue
 		}
-		doc, err := parse(raw)
+		doc, err := document.Parse(raw)
 		if err != nil {
 			return nil, fmt.Errorf("document %s: %w", name, err)
 		}
-		out[attribute(doc.Root(), "name")] = raw
+		out[document.Attribute(doc.Root(), "name")] = raw
 	}
 	return out, nil
 }
 
 func (r *run) sameNetwork(name string, live map[string][]byte) ([]byte, bool, error) {
-	doc, err := r.docs.tree(name)
+	doc, err := r.docs.Tree(name)
 	if err != nil {
 		return nil, false, err
 	}
-	raw, ok := live[attribute(doc.Root(), "name")]
+	raw, ok := live[document.Attribute(doc.Root(), "name")]
 	return raw, ok, nil
-}
-
-// attributeOf returns an attribute of a descendant.
-func attributeOf(e *etree.Element, local string, path ...string) string {
-	if e = descend(e, path...); e == nil {
-		return ""
-	}
-	return attribute(e, local)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/transport/nfc"
@@ -43,56 +44,56 @@ func (r *run) place(ctx context.Context, client *vsphere.Client, datastore strin
 }
 
 // rebuild makes a VM in vSphere with the disks of the restore point.
-func (r *run) rebuild(ctx context.Context, n int, plan *VMPlan) (*scratch, error) {
+func (r *run) rebuild(ctx context.Context, n int, vp *plan.VM) (*scratch, error) {
 	name := mark.ScratchName(r.id, strconv.Itoa(n))
-	return r.build(ctx, plan, name, func(place vsphere.Place, raw []byte) (vsphere.ImportSpec, error) {
-		o := diskPlaces(place.Options(name), plan)
-		o.KeepMAC, o.KeepUUID = r.plan.MAC == MACKeep, r.plan.Mode != ModeCopy
+	return r.build(ctx, vp, name, func(place vsphere.Place, raw []byte) (vsphere.ImportSpec, error) {
+		o := diskPlaces(place.Options(name), vp)
+		o.KeepMAC, o.KeepUUID = r.plan.MAC == plan.MACKeep, r.plan.Mode != plan.ModeCopy
 		spec, notes, err := vsphere.SpecFromConfig(raw, o)
 		for _, note := range notes {
-			r.warn(plan.Name, note.String())
+			r.warn(vp.Name, note.String())
 		}
 		return spec, err
 	})
 }
 
 // rebuildDisks makes a VM in vSphere that has nothing but the disks.
-func (r *run) rebuildDisks(ctx context.Context, n int, plan *VMPlan) (*scratch, error) {
+func (r *run) rebuildDisks(ctx context.Context, n int, vp *plan.VM) (*scratch, error) {
 	name := mark.ScratchName(r.id, strconv.Itoa(n))
-	keys := make([]int32, 0, len(plan.VM.Disks))
-	for _, d := range plan.VM.Disks {
+	keys := make([]int32, 0, len(vp.VM.Disks))
+	for _, d := range vp.VM.Disks {
 		keys = append(keys, d.Key)
 	}
-	return r.build(ctx, plan, name, func(place vsphere.Place, raw []byte) (vsphere.ImportSpec, error) {
-		o := diskPlaces(place.Options(name), plan)
+	return r.build(ctx, vp, name, func(place vsphere.Place, raw []byte) (vsphere.ImportSpec, error) {
+		o := diskPlaces(place.Options(name), vp)
 		o.KeepUUID = true // of the disks: guests name them by it
 		return vsphere.ScratchSpec(raw, name, keys, o)
 	})
 }
 
-func diskPlaces(o vsphere.RebuildOptions, plan *VMPlan) vsphere.RebuildOptions {
+func diskPlaces(o vsphere.RebuildOptions, vp *plan.VM) vsphere.RebuildOptions {
 	o.Disks = map[int32]vsphere.DiskPlace{}
-	for key, ds := range plan.Disks {
+	for key, ds := range vp.Disks {
 		o.Disks[key] = vsphere.DiskPlace{Datastore: ds.ID, DatastoreName: ds.Name}
 	}
 	return o
 }
 
-func (r *run) build(ctx context.Context, plan *VMPlan, name string, specify func(vsphere.Place, []byte) (vsphere.ImportSpec, error)) (*scratch, error) {
-	client, err := r.VSphere(ctx, plan.vimServerHref)
+func (r *run) build(ctx context.Context, vp *plan.VM, name string, specify func(vsphere.Place, []byte) (vsphere.ImportSpec, error)) (*scratch, error) {
+	client, err := r.VSphere(ctx, vp.VimServerHref)
 	if err != nil {
 		return nil, err
 	}
-	place, err := r.place(ctx, client, plan.Datastore.ID)
+	place, err := r.place(ctx, client, vp.Datastore.ID)
 	if err != nil {
 		return nil, err
 	}
-	raw := r.docs["vsphere/"+restorepoint.UUID(plan.VM.ID)+"/config.xml"]
+	raw := r.docs["vsphere/"+restorepoint.UUID(vp.VM.ID)+"/config.xml"]
 	spec, err := specify(place, raw)
 	if err != nil {
 		return nil, fmt.Errorf("describe the VM to vSphere: %w", err)
 	}
-	disks, err := r.contents(ctx, plan)
+	disks, err := r.contents(ctx, vp)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func (r *run) build(ctx context.Context, plan *VMPlan, name string, specify func
 			_ = d.Content.Close() // only read
 		}
 	}()
-	detail := map[string]string{mark.VCenter: client.InstanceUUID(), mark.Name: name, mark.VM: plan.Name}
+	detail := map[string]string{mark.VCenter: client.InstanceUUID(), mark.Name: name, mark.VM: vp.Name}
 	err = r.intend(ctx, journal.Intent{Kind: mark.ScratchVM, Object: name, Detail: detail}, "remove VM "+name,
 		func(ctx context.Context) error { return RemoveScratch(ctx, client, name) })
 	if err != nil {
@@ -109,20 +110,20 @@ func (r *run) build(ctx context.Context, plan *VMPlan, name string, specify func
 	}
 	moref, err := nfc.Import(ctx, client, spec, disks, func(done int64) {
 		r.Progress.Emit(progress.Event{
-			Kind: progress.Bytes, Org: r.plan.Org.Name, VApp: r.plan.VAppName, VM: plan.Name, Disk: "all disks", Done: done, Total: plan.Bytes,
+			Kind: progress.Bytes, Org: r.plan.Org.Name, VApp: r.plan.VAppName, VM: vp.Name, Disk: "all disks", Done: done, Total: vp.Bytes,
 		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write disks: %w", err)
 	}
-	r.did("build " + plan.Name)
+	r.did("build " + vp.Name)
 	return &scratch{client: client, vm: client.VM(moref), moref: moref, name: name}, nil
 }
 
 // contents opens the disks of a VM in the repository.
-func (r *run) contents(ctx context.Context, plan *VMPlan) ([]nfc.ImportDisk, error) {
+func (r *run) contents(ctx context.Context, vp *plan.VM) ([]nfc.ImportDisk, error) {
 	var out []nfc.ImportDisk
-	for _, d := range plan.VM.Disks {
+	for _, d := range vp.VM.Disks {
 		content, err := r.Repository.OpenDisk(ctx, d.Content)
 		if err != nil {
 			for _, o := range out {
@@ -166,12 +167,12 @@ func (r *run) missing(ctx context.Context) error {
 	}
 	n := 0
 	for i := range r.plan.VMs {
-		plan := &r.plan.VMs[i]
-		if plan.Action != Rebuild {
+		vp := &r.plan.VMs[i]
+		if vp.Action != plan.Rebuild {
 			continue
 		}
-		err := r.step(ctx, "rebuild vm "+plan.Name, func(ctx context.Context) error {
-			return r.rebuildInto(ctx, n, plan, &href, network)
+		err := r.step(ctx, "rebuild vm "+vp.Name, func(ctx context.Context) error {
+			return r.rebuildInto(ctx, n, vp, &href, network)
 		})
 		if err != nil {
 			return err
@@ -207,39 +208,39 @@ func (r *run) intendVApp(ctx context.Context, href *string) error {
 }
 
 // rebuildInto builds one VM and moves it into vCD.
-func (r *run) rebuildInto(ctx context.Context, n int, plan *VMPlan, href *string, network []byte) error {
-	vm, err := r.rebuild(ctx, n, plan)
+func (r *run) rebuildInto(ctx context.Context, n int, vp *plan.VM, href *string, network []byte) error {
+	vm, err := r.rebuild(ctx, n, vp)
 	if err != nil {
 		return err
 	}
-	detail := map[string]string{mark.VCenter: vm.client.InstanceUUID(), mark.VM: plan.Name, mark.Name: r.plan.VAppName, "whole": strconv.FormatBool(*href == "")}
-	if err := r.intend(ctx, journal.Intent{Kind: mark.Import, Object: vm.moref, Detail: detail}, "delete vm "+plan.Name, r.undoImport(vm, *href == "")); err != nil {
+	detail := map[string]string{mark.VCenter: vm.client.InstanceUUID(), mark.VM: vp.Name, mark.Name: r.plan.VAppName, "whole": strconv.FormatBool(*href == "")}
+	if err := r.intend(ctx, journal.Intent{Kind: mark.Import, Object: vm.moref, Detail: detail}, "delete vm "+vp.Name, r.undoImport(vm, *href == "")); err != nil {
 		return err
 	}
 	// Not to be cancelled: an import that vCD has begun it ends, and only
 	// what is known to be there can be taken back.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), importTimeout)
 	defer cancel()
-	computer, description := r.guestName(plan.VM), r.vmDescription(plan.VM)
+	computer, description := r.guestName(vp.VM), r.vmDescription(vp.VM)
 	if *href == "" {
-		*href, err = r.VCD.ImportVMAsVApp(ctx, plan.vimServerHref, vcd.ImportAsVApp{
+		*href, err = r.VCD.ImportVMAsVApp(ctx, vp.VimServerHref, vcd.ImportAsVApp{
 			Name: r.plan.VAppName, Description: r.description(), NetworkConfigSection: network,
-			VMName: plan.Name, ScopedLocalID: plan.VM.ScopedLocalID, ComputerName: computer, MoRef: vm.moref,
-			StorageProfileHref: plan.StorageProfile.Href, VDCHref: r.plan.VDC.Href,
+			VMName: vp.Name, ScopedLocalID: vp.VM.ScopedLocalID, ComputerName: computer, MoRef: vm.moref,
+			StorageProfileHref: vp.StorageProfile.Href, VDCHref: r.plan.VDC.Href,
 		})
 	} else {
-		err = r.VCD.ImportVMIntoVApp(ctx, plan.vimServerHref, vcd.ImportIntoVApp{
-			VAppHref: *href, VMName: plan.Name, VMDescription: description,
-			ScopedLocalID: plan.VM.ScopedLocalID, ComputerName: computer, MoRef: vm.moref, StorageProfileHref: plan.StorageProfile.Href,
+		err = r.VCD.ImportVMIntoVApp(ctx, vp.VimServerHref, vcd.ImportIntoVApp{
+			VAppHref: *href, VMName: vp.Name, VMDescription: description,
+			ScopedLocalID: vp.VM.ScopedLocalID, ComputerName: computer, MoRef: vm.moref, StorageProfileHref: vp.StorageProfile.Href,
 		})
 	}
 	if err != nil {
 		return fmt.Errorf("import into vCD: %w", err)
 	}
-	r.did("import " + plan.Name)
+	r.did("import " + vp.Name)
 	r.result.VMs = append(r.result.VMs, VMResult{
-		Name: plan.Name, Action: Rebuild, OldID: plan.VM.ID, OldMoRef: plan.VM.MoRef, NewMoRef: vm.moref,
-		Disks: len(plan.VM.Disks), Bytes: plan.Bytes,
+		Name: vp.Name, Action: plan.Rebuild, OldID: vp.VM.ID, OldMoRef: vp.VM.MoRef, NewMoRef: vm.moref,
+		Disks: len(vp.VM.Disks), Bytes: vp.Bytes,
 	})
 	return nil
 }

@@ -1,3 +1,10 @@
+// Package restore carries a plan out and turns a restore point back into a
+// vApp.
+//
+// Every change outside is journalled before it is made. A restore that fails
+// half way takes back what it did: a rebuilt vApp is removed, swapped disks
+// are swapped back. Afterwards the vApp is read back and compared with the
+// restore point.
 package restore
 
 import (
@@ -9,11 +16,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/beevik/etree"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/maintenance"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
@@ -37,61 +45,53 @@ type Deps struct {
 	Progress   progress.Func
 	Logger     *slog.Logger
 	// Planned, where set, is handed the plan before it is applied.
-	Planned func(*Plan)
+	Planned func(*plan.Plan)
 	// MaintenanceTimeout bounds the wait for tasks that were already running.
 	MaintenanceTimeout time.Duration
 	// Hook, where set, is called after each journalled or outside step.
 	Hook func(step string)
 
-	docs documents
+	docs document.Set
 }
 
-// documents are those of the restore point, secrets put back.
-type documents map[string][]byte
-
-// tree returns a document to edit, or nil where the point has none.
-func (d documents) tree(path string) (*etree.Document, error) {
-	raw, ok := d[path]
-	if !ok {
-		return nil, nil
-	}
-	tree, err := parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("document %s: %w", path, err)
-	}
-	return tree, nil
-}
-
-func (d *Deps) loadDocuments(ctx context.Context, point *restorepoint.Point) error {
-	if d.docs != nil {
-		return nil
-	}
+// documents reads those of the restore point, secrets put back.
+func (d *Deps) documents(ctx context.Context, point *restorepoint.Point) (document.Set, error) {
 	docs, err := d.Repository.Documents(ctx, point.ID)
 	if err != nil {
-		return fmt.Errorf("restore point %s: read documents: %w", point.ID, err)
+		return nil, fmt.Errorf("restore point %s: read documents: %w", point.ID, err)
 	}
 	secrets, err := restorepoint.DecodeSecrets(docs[restorepoint.SecretsPath])
 	if err != nil {
-		return fmt.Errorf("restore point %s: %w", point.ID, err)
+		return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
 	}
 	for path := range secrets {
 		if docs[path], err = secrets.Restore(path, docs[path]); err != nil {
-			return fmt.Errorf("restore point %s: %w", point.ID, err)
+			return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
 		}
 	}
-	d.docs = docs
-	return nil
+	return docs, nil
+}
+
+// Compute plans a restore without changing anything.
+func Compute(ctx context.Context, d *Deps, point *restorepoint.Point, o plan.Options) (*plan.Plan, error) {
+	var err error
+	if d.docs == nil {
+		if d.docs, err = d.documents(ctx, point); err != nil {
+			return nil, err
+		}
+	}
+	return plan.Compute(ctx, plan.Deps{VCD: d.VCD, VSphere: d.VSphere, Docs: d.docs}, point, o)
 }
 
 // A Result is what a restore did.
 type Result struct {
-	Plan     *Plan      `json:"plan"`
+	Plan     *plan.Plan `json:"plan"`
 	VAppID   string     `json:"vappId"`
 	VAppName string     `json:"vappName"`
 	VMs      []VMResult `json:"vms"`
 	// Compared counts the documents that were read back and compared.
-	Compared    int          `json:"compared"`
-	Differences []Difference `json:"differences,omitempty"`
+	Compared    int                   `json:"compared"`
+	Differences []document.Difference `json:"differences,omitempty"`
 	// Missing counts VMs and disks that the restore point does not hold.
 	Missing int `json:"missing,omitempty"`
 	// Warnings are what the operator should know or still do.
@@ -99,8 +99,8 @@ type Result struct {
 }
 
 // Unexplained returns the differences that no reason excuses.
-func (r *Result) Unexplained() []Difference {
-	return slices.DeleteFunc(slices.Clone(r.Differences), func(d Difference) bool { return d.Reason != "" })
+func (r *Result) Unexplained() []document.Difference {
+	return slices.DeleteFunc(slices.Clone(r.Differences), func(d document.Difference) bool { return d.Reason != "" })
 }
 
 // Incomplete tells whether something of the restore point is not there, or
@@ -123,7 +123,7 @@ type VMResult struct {
 type run struct {
 	Deps
 	id     string
-	plan   *Plan
+	plan   *plan.Plan
 	point  *restorepoint.Point
 	vapp   *vcd.VApp // the restored vApp, once it exists
 	hold   *maintenance.Hold
@@ -150,32 +150,29 @@ type undoStep struct {
 }
 
 // Run computes the plan and applies it. A plan with open conflicts is
-// refused with ErrConflict before anything is changed.
-func Run(ctx context.Context, d Deps, point *restorepoint.Point, o Options) (*Result, error) {
+// refused with plan.ErrConflict before anything is changed.
+func Run(ctx context.Context, d Deps, point *restorepoint.Point, o plan.Options) (*Result, error) {
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := d.loadDocuments(ctx, point); err != nil {
-		return nil, err
-	}
-	plan, err := Compute(ctx, d, point, o)
+	p, err := Compute(ctx, &d, point, o)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	r := &run{Deps: d, id: ulid.Make().String(), plan: plan, point: point, places: map[string]vsphere.Place{},
-		result: &Result{Plan: plan, VAppName: plan.VAppName}}
+	r := &run{Deps: d, id: ulid.Make().String(), plan: p, point: point, places: map[string]vsphere.Place{},
+		result: &Result{Plan: p, VAppName: p.VAppName}}
 	if d.Planned != nil {
-		d.Planned(plan)
+		d.Planned(p)
 	}
-	if err := plan.Refused(); err != nil {
+	if err := p.Refused(); err != nil {
 		return r.result, err
 	}
-	for _, c := range plan.Conflicts {
+	for _, c := range p.Conflicts {
 		r.warn("", fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
 	}
-	r.result.Missing = plan.Missing
+	r.result.Missing = p.Missing
 	if err := r.do(ctx); err != nil {
-		return r.result, fmt.Errorf("vApp %s: %w", plan.VAppName, err)
+		return r.result, fmt.Errorf("vApp %s: %w", p.VAppName, err)
 	}
 	return r.result, nil
 }
@@ -190,13 +187,13 @@ func (r *run) do(ctx context.Context) (err error) {
 				r.warn("", "the vApp stays in maintenance mode until `reconcile`, or the next run, has given its VMs their disks back")
 				return
 			}
-			if r.plan.Mode == ModeOverwrite {
+			if r.plan.Mode == plan.ModeOverwrite {
 				r.warn("", "the restore was taken back; the vApp is powered off")
 			}
 		}
 		err = errors.Join(err, r.exit(ctx), r.unclaim(ctx))
 	}()
-	if r.plan.Mode == ModeOverwrite {
+	if r.plan.Mode == plan.ModeOverwrite {
 		err = r.overwrite(ctx)
 	} else {
 		err = r.missing(ctx)
@@ -280,7 +277,7 @@ func (r *run) enter(ctx context.Context) error {
 			return err
 		}
 		if r.hold.Foreign {
-			return fmt.Errorf("%w: it is in maintenance mode by somebody else", ErrConflict)
+			return fmt.Errorf("%w: it is in maintenance mode by somebody else", plan.ErrConflict)
 		}
 		return r.hold.Settle(ctx, r.MaintenanceTimeout)
 	})

@@ -164,7 +164,7 @@ func (d *Disk) backing(b types.BaseVirtualDeviceBackingInfo) {
 	if f, ok := b.(types.BaseVirtualDeviceFileBackingInfo); ok {
 		info := f.GetVirtualDeviceFileBackingInfo()
 		d.FileName = info.FileName
-		d.Datastore = datastoreOf(info.FileName)
+		d.Datastore = DatastoreOf(info.FileName)
 		if info.Datastore != nil {
 			d.DatastoreRef = info.Datastore.Value
 		}
@@ -270,8 +270,8 @@ func nicNetwork(b types.BaseVirtualDeviceBackingInfo) string {
 	return ""
 }
 
-// datastoreOf returns the datastore in a datastore path, "[ds1] a/b" -> "ds1".
-func datastoreOf(path string) string {
+// DatastoreOf returns the datastore in a datastore path, "[ds1] a/b" -> "ds1".
+func DatastoreOf(path string) string {
 	ds, _, ok := splitPath(path)
 	if !ok {
 		return ""

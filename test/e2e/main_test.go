@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
-	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
 
@@ -135,7 +135,7 @@ func TestOverwriteKeepsEveryIdentity(t *testing.T) {
 		}
 	}
 	for _, vm := range result.VMs {
-		if vm.Action != restore.Overwrite {
+		if vm.Action != plan.Overwrite {
 			t.Errorf("vm %s: %s", vm.Name, vm.Action)
 		}
 	}

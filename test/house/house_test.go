@@ -21,11 +21,11 @@ var layers = [][]string{
 	{"internal/app"},
 	{"internal/reconcile"},
 	{"internal/backup", "internal/restore"},
-	{"internal/maintenance"},
+	{"internal/maintenance", "internal/plan"},
 	{"internal/selection", "internal/repository", "internal/transport/nfc", "internal/transport/datastore", "internal/transport/transporttest"},
 	{"internal/vcd", "internal/vsphere", "internal/vmdk", "internal/journal", "internal/config"},
 	{"internal/transport"},
-	{"internal/mark"},
+	{"internal/mark", "internal/document"},
 	{"internal/process", "internal/progress", "internal/restorepoint", "internal/extent", "internal/wording"},
 }
 

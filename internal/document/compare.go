@@ -1,4 +1,4 @@
-package restore
+package document
 
 import (
 	"encoding/json"
@@ -119,7 +119,7 @@ func flatten(doc []byte) (map[string]string, error) {
 		flattenJSON(out, value, "")
 		return out, nil
 	}
-	tree, err := parse(doc)
+	tree, err := Parse(doc)
 	if err != nil {
 		return nil, err
 	}
@@ -208,14 +208,14 @@ func key(e *etree.Element) string {
 		child, attr, hasAttr := strings.Cut(k, "@")
 		from := e
 		if child != "" {
-			from = find(e, child)
+			from = Find(e, child)
 		}
 		if from == nil {
 			continue
 		}
 		value := strings.TrimSpace(from.Text())
 		if hasAttr {
-			value = attribute(from, attr)
+			value = Attribute(from, attr)
 		}
 		if value != "" {
 			parts = append(parts, strings.ReplaceAll(value, "/", "∕"))

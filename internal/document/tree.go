@@ -1,4 +1,9 @@
-package restore
+// Package document edits and compares the documents of vCD and vSphere.
+//
+// They are edited as trees, never through structs: what this program does
+// not know must survive a round trip. They are compared field by field, ids
+// aside; what cannot be equal has a reason.
+package document
 
 import (
 	"errors"
@@ -7,10 +12,8 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Documents are edited as trees, never through structs: what this program
-// does not know must survive a round trip.
-
-func parse(doc []byte) (*etree.Document, error) {
+// Parse reads a document; one without a root element is an error.
+func Parse(doc []byte) (*etree.Document, error) {
 	tree := etree.NewDocument()
 	if err := tree.ReadFromBytes(doc); err != nil {
 		return nil, err
@@ -21,7 +24,8 @@ func parse(doc []byte) (*etree.Document, error) {
 	return tree, nil
 }
 
-func encode(tree *etree.Document) ([]byte, error) {
+// Encode writes a document.
+func Encode(tree *etree.Document) ([]byte, error) {
 	raw, err := tree.WriteToBytes()
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
@@ -29,8 +33,8 @@ func encode(tree *etree.Document) ([]byte, error) {
 	return raw, nil
 }
 
-// find returns the first child with a local name, whatever its prefix.
-func find(e *etree.Element, local string) *etree.Element {
+// Find returns the first child with a local name, whatever its prefix.
+func Find(e *etree.Element, local string) *etree.Element {
 	for _, c := range e.ChildElements() {
 		if c.Tag == local {
 			return c
@@ -39,7 +43,8 @@ func find(e *etree.Element, local string) *etree.Element {
 	return nil
 }
 
-func findAll(e *etree.Element, local string) []*etree.Element {
+// FindAll returns the children with a local name, whatever their prefix.
+func FindAll(e *etree.Element, local string) []*etree.Element {
 	var out []*etree.Element
 	for _, c := range e.ChildElements() {
 		if c.Tag == local {
@@ -49,26 +54,27 @@ func findAll(e *etree.Element, local string) []*etree.Element {
 	return out
 }
 
-// descend finds a descendant by local names.
-func descend(e *etree.Element, path ...string) *etree.Element {
+// Descend finds a descendant by local names.
+func Descend(e *etree.Element, path ...string) *etree.Element {
 	for _, local := range path {
 		if e == nil {
 			return nil
 		}
-		e = find(e, local)
+		e = Find(e, local)
 	}
 	return e
 }
 
-func text(e *etree.Element, path ...string) string {
-	if e = descend(e, path...); e == nil {
+// Text returns the text of a descendant; "" where there is none.
+func Text(e *etree.Element, path ...string) string {
+	if e = Descend(e, path...); e == nil {
 		return ""
 	}
 	return e.Text()
 }
 
-// attribute returns an attribute by its local name, whatever its prefix.
-func attribute(e *etree.Element, local string) string {
+// Attribute returns an attribute by its local name, whatever its prefix.
+func Attribute(e *etree.Element, local string) string {
 	for _, a := range e.Attr {
 		if a.Key == local && a.Space != "xmlns" {
 			return a.Value
@@ -77,7 +83,16 @@ func attribute(e *etree.Element, local string) string {
 	return ""
 }
 
-func setAttribute(e *etree.Element, local, value string) {
+// AttributeOf returns an attribute of a descendant.
+func AttributeOf(e *etree.Element, local string, path ...string) string {
+	if e = Descend(e, path...); e == nil {
+		return ""
+	}
+	return Attribute(e, local)
+}
+
+// SetAttribute replaces an attribute, by its local name, or adds it.
+func SetAttribute(e *etree.Element, local, value string) {
 	for i, a := range e.Attr {
 		if a.Key == local && a.Space != "xmlns" {
 			e.Attr[i].Value = value
@@ -87,7 +102,8 @@ func setAttribute(e *etree.Element, local, value string) {
 	e.CreateAttr(local, value)
 }
 
-func removeAttribute(e *etree.Element, local string) {
+// RemoveAttribute removes an attribute by its local name.
+func RemoveAttribute(e *etree.Element, local string) {
 	for i, a := range e.Attr {
 		if a.Key == local && a.Space != "xmlns" {
 			e.Attr = append(e.Attr[:i], e.Attr[i+1:]...)
@@ -96,8 +112,8 @@ func removeAttribute(e *etree.Element, local string) {
 	}
 }
 
-// strip removes, at any depth, every element with one of the local names.
-func strip(e *etree.Element, locals ...string) {
+// Strip removes, at any depth, every element with one of the local names.
+func Strip(e *etree.Element, locals ...string) {
 	for _, c := range e.ChildElements() {
 		removed := false
 		for _, local := range locals {
@@ -108,14 +124,14 @@ func strip(e *etree.Element, locals ...string) {
 			}
 		}
 		if !removed {
-			strip(c, locals...)
+			Strip(c, locals...)
 		}
 	}
 }
 
-// standalone makes an element the root of a document of its own, with the
+// Standalone makes an element the root of a document of its own, with the
 // namespace declarations that were in force where it stood.
-func standalone(e *etree.Element) *etree.Document {
+func Standalone(e *etree.Element) *etree.Document {
 	out := etree.NewDocument()
 	out.CreateProcInst("xml", `version="1.0" encoding="UTF-8"`)
 	root := e.Copy()

@@ -1,4 +1,4 @@
-package restore
+package plan
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
@@ -18,15 +19,15 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 	if err != nil {
 		return fmt.Errorf("list storage profiles of VDC %s: %w", p.VDC.Name, err)
 	}
-	p.profiles = map[string]string{}
+	p.Profiles = map[string]string{}
 	for _, sp := range profiles {
-		p.profiles[sp.Name] = sp.Href
+		p.Profiles[sp.Name] = sp.Href
 	}
 	inPoint := map[string]bool{}
 	for i := range point.VMs {
 		vm := &point.VMs[i]
 		inPoint[vm.ID] = true
-		plan := VMPlan{Name: vm.Name, Action: Rebuild, VM: vm, vimServerHref: vm.VCenterHref}
+		plan := VM{Name: vm.Name, Action: Rebuild, VM: vm, VimServerHref: vm.VCenterHref}
 		if vm.Missing != "" {
 			plan.Action = Leave
 			p.Missing++
@@ -37,12 +38,12 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 		for _, disk := range vm.Disks {
 			plan.Bytes += disk.Content.DataBytes
 		}
-		if p.live != nil {
-			for j, l := range p.live.VMs {
+		if p.Live != nil {
+			for j, l := range p.Live.VMs {
 				if l.ID == vm.ID {
-					plan.Action, plan.Live, plan.LiveMoRef = Overwrite, &p.live.VMs[j], l.VimInfo.VMMoRef
+					plan.Action, plan.Live, plan.LiveMoRef = Overwrite, &p.Live.VMs[j], l.VimInfo.VMMoRef
 					// It may have moved to another vCenter since.
-					plan.vimServerHref = l.VimInfo.VCenterHref
+					plan.VimServerHref = l.VimInfo.VCenterHref
 				}
 			}
 		}
@@ -59,24 +60,24 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 		}
 		p.VMs = append(p.VMs, plan)
 	}
-	if p.live != nil {
-		for j, l := range p.live.VMs {
+	if p.Live != nil {
+		for j, l := range p.Live.VMs {
 			if !inPoint[l.ID] {
 				p.conflict("vm "+l.Name, "keep it as it is", "was added since the backup")
-				p.VMs = append(p.VMs, VMPlan{Name: l.Name, Action: Leave, Live: &p.live.VMs[j]})
+				p.VMs = append(p.VMs, VM{Name: l.Name, Action: Leave, Live: &p.Live.VMs[j]})
 			}
 		}
 	}
 	return nil
 }
 
-func planVM(ctx context.Context, d *Deps, p *Plan, plan *VMPlan, profiles []vcd.StorageProfile) error {
-	doc, err := d.docs.tree("vcd/vms/" + restorepoint.UUID(plan.VM.ID) + "/vm.xml")
+func planVM(ctx context.Context, d *Deps, p *Plan, plan *VM, profiles []vcd.StorageProfile) error {
+	doc, err := d.Docs.Tree("vcd/vms/" + restorepoint.UUID(plan.VM.ID) + "/vm.xml")
 	if err != nil {
 		return err
 	}
 	if doc != nil {
-		name := attributeOf(doc.Root(), "name", "StorageProfile")
+		name := document.AttributeOf(doc.Root(), "name", "StorageProfile")
 		for _, sp := range profiles {
 			if sp.Name == name {
 				plan.StorageProfile = restorepoint.Ref{ID: sp.ID, Name: sp.Name, Href: sp.Href}
@@ -86,7 +87,7 @@ func planVM(ctx context.Context, d *Deps, p *Plan, plan *VMPlan, profiles []vcd.
 			p.conflict("storage profile "+name, "use the VDC's default", "vm %s had it, and VDC %s has none of that name", plan.Name, p.VDC.Name)
 		}
 	}
-	client, err := d.VSphere(ctx, plan.vimServerHref)
+	client, err := d.VSphere(ctx, plan.VimServerHref)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func planVM(ctx context.Context, d *Deps, p *Plan, plan *VMPlan, profiles []vcd.
 }
 
 // planOverwrite refuses where a disk must not be replaced.
-func planOverwrite(ctx context.Context, client *vsphere.Client, p *Plan, plan *VMPlan) error {
+func planOverwrite(ctx context.Context, client *vsphere.Client, p *Plan, plan *VM) error {
 	config, err := client.VM(plan.LiveMoRef).Config(ctx)
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
@@ -117,10 +118,10 @@ func planOverwrite(ctx context.Context, client *vsphere.Client, p *Plan, plan *V
 	if config.PowerState == "suspended" {
 		p.conflict(object, "discard its suspended state", "is suspended, and would wake up on other disks")
 	}
-	plan.home, plan.files = config.VmPathName, map[int32]string{}
+	plan.Home, plan.Files = config.VmPathName, map[int32]string{}
 	live := map[int32]vsphere.Disk{}
 	for _, disk := range config.Disks {
-		plan.files[disk.Key] = disk.FileName
+		plan.Files[disk.Key] = disk.FileName
 		live[disk.Key] = disk
 	}
 	for _, disk := range plan.VM.Disks {
@@ -148,7 +149,7 @@ func planOverwrite(ctx context.Context, client *vsphere.Client, p *Plan, plan *V
 
 // planDatastores keeps the datastore that each disk is or was on where it has
 // room, and else takes the one with the most.
-func planDatastores(ctx context.Context, client *vsphere.Client, p *Plan, plan *VMPlan) error {
+func planDatastores(ctx context.Context, client *vsphere.Client, p *Plan, plan *VM) error {
 	stores, err := client.Datastores(ctx)
 	if err != nil {
 		return fmt.Errorf("list datastores: %w", err)
@@ -156,13 +157,13 @@ func planDatastores(ctx context.Context, client *vsphere.Client, p *Plan, plan *
 	stores = slices.DeleteFunc(stores, func(s vsphere.DatastoreInfo) bool { return !s.Accessible })
 	plan.Disks = map[int32]restorepoint.Ref{}
 	for _, d := range plan.VM.Disks {
-		was := datastoreOf(d.FileName)
-		if f := plan.files[d.Key]; f != "" {
-			was = datastoreOf(f)
+		was := vsphere.DatastoreOf(d.FileName)
+		if f := plan.Files[d.Key]; f != "" {
+			was = vsphere.DatastoreOf(f)
 		}
 		plan.Disks[d.Key] = p.room(stores, "vm "+plan.Name+" disk "+d.Label, was, d.Content.DataBytes)
 	}
-	home := datastoreOf(plan.home)
+	home := vsphere.DatastoreOf(plan.Home)
 	if len(plan.VM.Disks) > 0 && home == "" {
 		home = plan.Disks[plan.VM.Disks[0].Key].Name
 	}

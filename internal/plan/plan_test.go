@@ -1,4 +1,4 @@
-package restore
+package plan
 
 import (
 	"slices"
@@ -10,7 +10,7 @@ import (
 func TestStepsWordAmounts(t *testing.T) {
 	one, two := &restorepoint.VM{Disks: make([]restorepoint.Disk, 1)}, &restorepoint.VM{Disks: make([]restorepoint.Disk, 2)}
 	store := restorepoint.Ref{Name: "ds1"}
-	p := &Plan{VMs: []VMPlan{
+	p := &Plan{VMs: []VM{
 		{Name: "a", Action: Rebuild, VM: one, Datastore: store, Bytes: 28311552},
 		{Name: "b", Action: Overwrite, VM: two, Datastore: store, Bytes: 1 << 30},
 	}}

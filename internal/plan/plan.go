@@ -1,10 +1,10 @@
-// Package restore turns one restore point back into a vApp.
+// Package plan computes what a restore will do: out of a restore point, the
+// cloud as it is now, and what the user wants otherwise.
 //
-// It first computes a Plan: what will be done and what stands in the way. A
-// plan with a conflict that has no safe answer is refused before anything is
-// changed. A restore that fails half way takes back what it did: a rebuilt
-// vApp is removed, swapped disks are swapped back.
-package restore
+// It only reads. A Plan is data: it can be shown, saved and compared. What
+// stands in the way of the restore is a Conflict, with a safe resolution or
+// none; a plan with one that has none is refused before anything is changed.
+package plan
 
 import (
 	"context"
@@ -14,8 +14,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
+	"github.com/vappvault/vappvault/internal/vsphere"
 	"github.com/vappvault/vappvault/internal/wording"
 )
 
@@ -70,7 +72,7 @@ type Plan struct {
 	VAppID   string               `json:"vappId,omitempty"` // the vApp that is overwritten
 	Org      restorepoint.Ref     `json:"org"`
 	VDC      restorepoint.Ref     `json:"vdc"`
-	VMs      []VMPlan             `json:"vms"`
+	VMs      []VM                 `json:"vms"`
 	Networks map[string]string    `json:"networks,omitempty"` // parent network's name -> href
 	Owner    restorepoint.Ref     `json:"owner"`
 	IP       string               `json:"ip"`
@@ -82,14 +84,15 @@ type Plan struct {
 	Steps     []string   `json:"steps"`
 	Conflicts []Conflict `json:"conflicts,omitempty"`
 
-	live     *vcd.VApp
-	inOrg    int               // VMs that the org has at least
-	profiles map[string]string // storage profiles of the VDC: name -> href
-	taken    map[string]int64  // bytes that the plan puts on a datastore, by moref
+	Live     *vcd.VApp         `json:"-"` // the vApp that is overwritten
+	Profiles map[string]string `json:"-"` // storage profiles of the VDC: name -> href
+
+	inOrg int              // VMs that the org has at least
+	taken map[string]int64 // bytes that the plan puts on a datastore, by moref
 }
 
-// A VMPlan is what is done with one VM.
-type VMPlan struct {
+// A VM is what is done with one VM.
+type VM struct {
 	Name      string           `json:"name"`
 	Action    string           `json:"action"`
 	VM        *restorepoint.VM `json:"-"`
@@ -101,9 +104,10 @@ type VMPlan struct {
 	Live           *vcd.VM                    `json:"-"`     // the VM that is overwritten
 	LiveMoRef      string                     `json:"moref,omitempty"`
 
-	vimServerHref string
-	home          string           // "[ds] dir/x.vmx" of the live VM
-	files         map[int32]string // disk files of the live VM
+	// VimServerHref is the vCenter where the VM is or will be.
+	VimServerHref string           `json:"-"`
+	Home          string           `json:"-"` // "[ds] dir/x.vmx" of the live VM
+	Files         map[int32]string `json:"-"` // disk files of the live VM
 }
 
 // A Conflict is something that does not fit the cloud as it is now.
@@ -131,6 +135,15 @@ func (p *Plan) Refused() error {
 
 func (p *Plan) conflict(object, resolution, format string, args ...any) {
 	p.Conflicts = append(p.Conflicts, Conflict{Object: object, Message: fmt.Sprintf(format, args...), Resolution: resolution})
+}
+
+// Deps are what planning reads.
+type Deps struct {
+	VCD *vcd.Client
+	// VSphere returns the client of the vCenter that vCD knows by the given
+	// reference (the href of its vimServer).
+	VSphere func(ctx context.Context, vimServerHref string) (*vsphere.Client, error)
+	Docs    document.Set // of the restore point, secrets put back
 }
 
 // Compute plans a restore without changing anything.
@@ -161,9 +174,6 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 		if err := checkName(o.As); err != nil {
 			return nil, err
 		}
-	}
-	if err := d.loadDocuments(ctx, point); err != nil {
-		return nil, err
 	}
 	for _, step := range []func(context.Context, *Deps, *Plan, *restorepoint.Point) error{
 		planPlace, planVApp, planNetworks, planPeople, planVMs, planQuota,
@@ -210,7 +220,7 @@ func planPlace(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point)
 		if err != nil {
 			return fmt.Errorf("vApp %s: %w", p.VAppName, err)
 		}
-		p.live, p.VAppID = live, live.ID
+		p.Live, p.VAppID = live, live.ID
 		p.VDC = restorepoint.Ref{ID: live.VDC.ID, Name: live.VDC.Name, Href: live.VDC.Href}
 		p.Org = restorepoint.Ref{ID: live.Org.ID, Name: live.Org.Name}
 		return nil
@@ -250,11 +260,11 @@ func planPlace(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point)
 func planVApp(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
 	object := "vApp " + p.VAppName
 	if p.Mode == ModeOverwrite {
-		if p.live.InMaintenance {
+		if p.Live.InMaintenance {
 			p.conflict(object, "", "is in maintenance mode by somebody else")
 		}
-		if p.live.Name != p.VAppName {
-			p.conflict(object, "give it back its name", "is called %s now", p.live.Name)
+		if p.Live.Name != p.VAppName {
+			p.conflict(object, "give it back its name", "is called %s now", p.Live.Name)
 		}
 		return nil
 	}
@@ -284,17 +294,17 @@ func planNetworks(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) 
 	if err != nil {
 		return fmt.Errorf("list networks of VDC %s: %w", p.VDC.Name, err)
 	}
-	config, err := d.docs.tree("vcd/networkConfigSection.xml")
+	config, err := d.Docs.Tree("vcd/networkConfigSection.xml")
 	if err != nil || config == nil {
 		return err
 	}
 	p.Networks = map[string]string{}
-	for _, c := range findAll(config.Root(), "NetworkConfig") {
-		parent := descend(c, "Configuration", "ParentNetwork")
+	for _, c := range document.FindAll(config.Root(), "NetworkConfig") {
+		parent := document.Descend(c, "Configuration", "ParentNetwork")
 		if parent == nil {
 			continue
 		}
-		name, id := attribute(parent, "name"), restorepoint.UUID(vcd.URN(attribute(parent, "href")))
+		name, id := document.Attribute(parent, "name"), restorepoint.UUID(vcd.URN(document.Attribute(parent, "href")))
 		for _, n := range networks {
 			if restorepoint.UUID(n.ID) == id {
 				p.Networks[name] = n.Href
@@ -305,7 +315,7 @@ func planNetworks(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) 
 			}
 		}
 		if p.Networks[name] == "" {
-			p.conflict("network "+name, "", "vApp network %s hangs from it, and VDC %s has none of that name", attribute(c, "networkName"), p.VDC.Name)
+			p.conflict("network "+name, "", "vApp network %s hangs from it, and VDC %s has none of that name", document.Attribute(c, "networkName"), p.VDC.Name)
 		}
 	}
 	return nil
@@ -313,11 +323,11 @@ func planNetworks(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) 
 
 // planPeople finds the owner.
 func planPeople(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) error {
-	owner, err := d.docs.tree("vcd/owner.xml")
+	owner, err := d.Docs.Tree("vcd/owner.xml")
 	if err != nil || owner == nil {
 		return err
 	}
-	name := attributeOf(owner.Root(), "name", "User")
+	name := document.AttributeOf(owner.Root(), "name", "User")
 	user, err := d.VCD.UserByName(ctx, p.Org.ID, name)
 	if errors.Is(err, vcd.ErrNoUser) {
 		p.conflict("user "+name, "leave the vApp to the system administrator", "owned the vApp and is gone")
@@ -351,15 +361,6 @@ func planQuota(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) err
 		p.conflict("organization "+p.Org.Name, "", "has %d VMs and a quota of %d: there is no room for %d more", p.inOrg, quota, more)
 	}
 	return nil
-}
-
-// datastoreOf returns ds of "[ds] dir/file.vmdk".
-func datastoreOf(file string) string {
-	name, _, ok := strings.Cut(strings.TrimPrefix(file, "["), "]")
-	if !ok || !strings.HasPrefix(file, "[") {
-		return ""
-	}
-	return name
 }
 
 // steps tells in words what Run will do.
