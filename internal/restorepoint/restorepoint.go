@@ -93,7 +93,8 @@ type VM struct {
 	ScopedLocalID string    `json:"vappScopedLocalId,omitempty"`
 	Disks         []Disk    `json:"disks"`
 	// Unprotected lists the disks whose bytes are not in the point: no
-	// snapshot can freeze them, or they were excluded.
+	// snapshot can freeze them, or they were excluded. Of their Content only
+	// the Size is set.
 	Unprotected []Disk `json:"unprotected,omitempty"`
 	// Missing says why the VM's disks are not in the point.
 	Missing string `json:"missing,omitempty"`

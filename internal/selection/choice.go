@@ -38,6 +38,20 @@ func (c Choice) VM(vapp, vm Item) (counts bool, why string) {
 	return false, "not selected"
 }
 
+// Whole tells whether the vApp counts as such, so that it does even if none
+// of its VMs is left.
+func (c Choice) Whole(vapp Item) bool {
+	if c.Only != nil {
+		return false
+	}
+	for _, s := range c.Wanted {
+		if s.Matches(vapp) {
+			return true
+		}
+	}
+	return len(c.Wanted) == 0
+}
+
 // Disk tells whether a disk of a VM that counts does, and if not, why.
 func (c Choice) Disk(vm Item, drive Drive) (counts bool, why string) {
 	for _, d := range c.ExcludedDisks {
@@ -48,15 +62,22 @@ func (c Choice) Disk(vm Item, drive Drive) (counts bool, why string) {
 	return true, ""
 }
 
+// A Wrong selector is one that picks nothing, or a bare name that several
+// vApps have.
+type Wrong struct {
+	Selector Selector
+	Err      error // an ErrNoMatch or an *Ambiguous
+}
+
 // PickEach returns the items that the selectors pick, each once and in the
-// order of items. What is wrong with a selector, an ErrNoMatch or an
-// *Ambiguous, is told for each such one, and the others count all the same.
-func PickEach(items []Item, sels []Selector) (picked []Item, wrong []error) {
+// order of items. What is wrong with a selector is told for each such one,
+// and the others count all the same.
+func PickEach(items []Item, sels []Selector) (picked []Item, wrong []Wrong) {
 	wanted := map[Item]bool{}
 	for _, sel := range sels {
 		found, err := Pick(items, []Selector{sel})
 		if err != nil {
-			wrong = append(wrong, err)
+			wrong = append(wrong, Wrong{sel, err})
 			continue
 		}
 		for _, it := range found {
