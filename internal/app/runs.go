@@ -62,14 +62,9 @@ func orElse(s, other string) string {
 
 // A RestoreRequest says what to restore and how.
 type RestoreRequest struct {
-	Point     string // reference: ULID, SELECTOR@latest, SELECTOR@TIME
-	Overwrite bool
-	As        string
-	IP        string // keep, pool
-	MAC       string // keep, new
-	KeepOld   bool
-	DryRun    bool
-	PowerOn   bool
+	Point  string // reference: ULID, SELECTOR@latest, SELECTOR@TIME
+	DryRun bool
+	plan.Options
 	// Planned, where set, is handed the plan before it is applied.
 	Planned func(*plan.Plan) `json:"-"`
 }
@@ -93,9 +88,8 @@ func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, e
 		VSphere:            func(ctx context.Context, href string) (*vsphere.Client, error) { return a.vsphereByHref(ctx, s, href) },
 		MaintenanceTimeout: a.Config.Limits.MaintenanceTimeout,
 	}
-	options := plan.Options{Overwrite: q.Overwrite, As: q.As, IP: q.IP, MAC: q.MAC, KeepOld: q.KeepOld, PowerOn: q.PowerOn}
 	if q.DryRun {
-		p, err := restore.Compute(ctx, &deps, point, options)
+		p, err := restore.Compute(ctx, &deps, point, q.Options)
 		if err != nil {
 			return nil, fmt.Errorf("plan: %w", err)
 		}
@@ -104,7 +98,7 @@ func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, e
 	var result *restore.Result
 	err = a.under(ctx, s, point.VApp.ID, "restore", func(ctx context.Context, claim *journal.Claim) (err error) {
 		deps.Claim, deps.Planned = claim, q.Planned
-		result, err = restore.Run(ctx, deps, point, options)
+		result, err = restore.Run(ctx, deps, point, q.Options)
 		return err
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/document"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/restorepoint"
@@ -53,10 +54,10 @@ func TestCheckRestore(t *testing.T) {
 	}{
 		{"a point", app.RestoreRequest{Point: "web@latest"}, ""},
 		{"no point", app.RestoreRequest{Point: "web"}, `"web"`},
-		{"two modes", app.RestoreRequest{Point: "web@latest", Overwrite: true, As: "x"}, "exclude each other"},
-		{"nothing old to keep", app.RestoreRequest{Point: "web@latest", KeepOld: true}, "goes with --overwrite"},
-		{"an unknown way with addresses", app.RestoreRequest{Point: "web@latest", IP: "new"}, "--ip"},
-		{"an unknown way with MACs", app.RestoreRequest{Point: "web@latest", MAC: "pool"}, "--mac"},
+		{"two modes", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Overwrite: true, As: "x"}}, "exclude each other"},
+		{"nothing old to keep", app.RestoreRequest{Point: "web@latest", Options: plan.Options{KeepOld: true}}, "goes with --overwrite"},
+		{"an unknown way with addresses", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Overrides: plan.Overrides{IP: "new"}}}, "--ip"},
+		{"an unknown way with MACs", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Overrides: plan.Overrides{MAC: "pool"}}}, "--mac"},
 	} {
 		checkUsage(t, tc.name, checkRestore(tc.req), tc.want)
 	}

@@ -53,11 +53,12 @@ differs is listed, with the reason where there is one.`,
 	flags := cmd.Flags()
 	flags.BoolVar(&req.Overwrite, "overwrite", false, "bring back the vApp that is there")
 	flags.StringVar(&req.As, "as", "", "restore to a new vApp of this `name`")
-	flags.StringVar(&req.IP, "ip", "", "addresses from a pool, `keep|pool`: keep them or take what the pool gives (default keep, for a copy pool)")
-	flags.StringVar(&req.MAC, "mac", "", "MAC addresses, `keep|new` (default keep, for a copy new)")
+	flags.StringVar(&req.Overrides.IP, "ip", "", "addresses from a pool, `keep|pool`: keep them or take what the pool gives (default keep, for a copy pool)")
+	flags.StringVar(&req.Overrides.MAC, "mac", "", "MAC addresses, `keep|new` (default keep, for a copy new)")
 	flags.BoolVar(&req.KeepOld, "keep-old", false, "keep the disks that --overwrite replaces")
 	flags.BoolVar(&req.DryRun, "dry-run", false, "print the plan, change nothing")
-	flags.BoolVar(&req.PowerOn, "power-on", false, "power the vApp on afterwards")
+	flags.StringVar(&req.Power, "power", plan.PowerOff, "what runs afterwards, `off|on|as-was`: nothing, all, what ran when the point was made")
+	flags.BoolFunc("power-on", "short for --power on", func(string) error { req.Power = plan.PowerOn; return nil })
 	_ = cmd.RegisterFlagCompletionFunc("ip", cobra.FixedCompletions([]string{plan.IPKeep, plan.IPPool}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("mac", cobra.FixedCompletions([]string{plan.MACKeep, plan.MACNew}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -73,13 +74,18 @@ func checkRestore(req app.RestoreRequest) error {
 	case req.KeepOld && !req.Overwrite:
 		return usagef("--keep-old goes with --overwrite")
 	}
-	if req.IP != "" {
-		if err := oneOf("ip", req.IP, plan.IPKeep, plan.IPPool); err != nil {
+	if req.Overrides.IP != "" {
+		if err := oneOf("ip", req.Overrides.IP, plan.IPKeep, plan.IPPool); err != nil {
 			return err
 		}
 	}
-	if req.MAC != "" {
-		return oneOf("mac", req.MAC, plan.MACKeep, plan.MACNew)
+	if req.Power != "" {
+		if err := oneOf("power", req.Power, plan.PowerOff, plan.PowerOn, plan.PowerAsWas); err != nil {
+			return err
+		}
+	}
+	if req.Overrides.MAC != "" {
+		return oneOf("mac", req.Overrides.MAC, plan.MACKeep, plan.MACNew)
 	}
 	return nil
 }

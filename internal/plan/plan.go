@@ -7,6 +7,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,10 @@ const (
 	ModeMissing   = "missing"   // the vApp is gone: rebuild it
 	ModeOverwrite = "overwrite" // it exists: bring it back, its identity kept
 	ModeCopy      = "copy"      // beside it, by another name
+	ModeVMs       = "vms"       // some VMs into the vApp that is there
+	ModeDisks     = "disks"     // some disks of its VMs
+	ModeConfig    = "config"    // documents only
+	ModeVSphere   = "vsphere"   // the VMs in vSphere, unknown to vCD
 )
 
 // What is done with a VM.
@@ -54,16 +59,6 @@ const (
 	MACNew  = "new"
 )
 
-// Options say how to restore.
-type Options struct {
-	Overwrite bool
-	As        string // name of a copy
-	IP        string // keep, pool; "" is keep, and pool for a copy
-	MAC       string // keep, new; "" is keep, and new for a copy
-	KeepOld   bool   // keep the disks that an overwrite replaced
-	PowerOn   bool
-}
-
 // A Plan is what a restore would do.
 type Plan struct {
 	Mode     string               `json:"mode"`
@@ -78,7 +73,7 @@ type Plan struct {
 	IP       string               `json:"ip"`
 	MAC      string               `json:"mac"`
 	KeepOld  bool                 `json:"keepOld,omitempty"`
-	PowerOn  bool                 `json:"powerOn,omitempty"`
+	Power    string               `json:"power"`
 	// Missing counts VMs and disks that the restore point does not hold.
 	Missing   int        `json:"missing,omitempty"`
 	Steps     []string   `json:"steps"`
@@ -112,11 +107,15 @@ type VM struct {
 
 // A Conflict is something that does not fit the cloud as it is now.
 type Conflict struct {
+	Kind    string `json:"kind"` // one of the Kinds
 	Object  string `json:"object"`
 	Message string `json:"message"`
 	// Resolution is what the plan does about it; "" means that it needs a
 	// decision, and the restore is refused.
 	Resolution string `json:"resolution,omitempty"`
+	// Override names the flag that decides otherwise, with what it wants:
+	// "--network lan=NEW".
+	Override string `json:"override,omitempty"`
 }
 
 // Refused returns ErrConflict with the conflicts that have no resolution.
@@ -133,8 +132,8 @@ func (p *Plan) Refused() error {
 	return fmt.Errorf("%w: %s", ErrConflict, strings.Join(open, "; "))
 }
 
-func (p *Plan) conflict(object, resolution, format string, args ...any) {
-	p.Conflicts = append(p.Conflicts, Conflict{Object: object, Message: fmt.Sprintf(format, args...), Resolution: resolution})
+func (p *Plan) conflict(kind, object, resolution, format string, args ...any) {
+	p.Conflicts = append(p.Conflicts, Conflict{Kind: kind, Object: object, Message: fmt.Sprintf(format, args...), Resolution: resolution})
 }
 
 // Deps are what planning reads.
@@ -150,7 +149,7 @@ type Deps struct {
 func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) (*Plan, error) {
 	p := &Plan{
 		Mode: ModeMissing, Point: point.Summary(), VAppName: point.VApp.Name,
-		IP: o.IP, MAC: o.MAC, KeepOld: o.KeepOld, PowerOn: o.PowerOn,
+		IP: o.Overrides.IP, MAC: o.Overrides.MAC, KeepOld: o.KeepOld, Power: cmp.Or(o.Power, PowerOff),
 	}
 	switch {
 	case o.Overwrite:
@@ -214,7 +213,7 @@ func planPlace(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point)
 	if p.Mode == ModeOverwrite {
 		live, err := d.VCD.VApp(ctx, point.VApp.ID)
 		if vcd.IsNotFound(err) {
-			p.conflict("vApp "+p.VAppName, "", "does not exist any more: restore it without --overwrite")
+			p.conflict(KindVAppGone, "vApp "+p.VAppName, "", "does not exist any more: restore it without --overwrite")
 			return nil
 		}
 		if err != nil {
@@ -247,12 +246,12 @@ func planPlace(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point)
 		return err // it may be one that vCD does not show
 	}
 	if named == nil {
-		p.conflict("VDC "+point.Org.Name+"/"+point.VDC.Name, "", "is gone")
+		p.conflict(KindVDCGone, "VDC "+point.Org.Name+"/"+point.VDC.Name, "", "is gone")
 		return nil
 	}
 	p.VDC = restorepoint.Ref{ID: named.ID, Name: named.Name, Href: named.Href}
 	p.Org = restorepoint.Ref{ID: named.OrgID, Name: named.OrgName}
-	p.conflict("VDC "+named.Name, "use the VDC of the same name", "was made anew since the backup")
+	p.conflict(KindVDCGone, "VDC "+named.Name, "use the VDC of the same name", "was made anew since the backup")
 	return nil
 }
 
@@ -261,10 +260,10 @@ func planVApp(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) 
 	object := "vApp " + p.VAppName
 	if p.Mode == ModeOverwrite {
 		if p.Live.InMaintenance {
-			p.conflict(object, "", "is in maintenance mode by somebody else")
+			p.conflict(KindBusy, object, "", "is in maintenance mode by somebody else")
 		}
 		if p.Live.Name != p.VAppName {
-			p.conflict(object, "give it back its name", "is called %s now", p.Live.Name)
+			p.conflict(KindRenamed, object, "give it back its name", "is called %s now", p.Live.Name)
 		}
 		return nil
 	}
@@ -279,10 +278,10 @@ func planVApp(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) 
 		}
 		switch {
 		case p.Mode == ModeMissing && v.ID == point.VApp.ID:
-			p.conflict(object, "", "still exists: overwrite it (--overwrite) or restore it by another name (--as)")
+			p.conflict(KindVAppExists, object, "", "still exists: overwrite it (--overwrite) or restore it by another name (--as)")
 			return nil
 		case v.VDCID == p.VDC.ID && v.Name == p.VAppName:
-			p.conflict(object, "", "the name is taken in VDC %s: restore it by another name (--as)", p.VDC.Name)
+			p.conflict(KindNameTaken, object, "", "the name is taken in VDC %s: restore it by another name (--as)", p.VDC.Name)
 		}
 	}
 	return nil
@@ -315,7 +314,7 @@ func planNetworks(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) 
 			}
 		}
 		if p.Networks[name] == "" {
-			p.conflict("network "+name, "", "vApp network %s hangs from it, and VDC %s has none of that name", document.Attribute(c, "networkName"), p.VDC.Name)
+			p.conflict(KindNetworkMissing, "network "+name, "", "vApp network %s hangs from it, and VDC %s has none of that name", document.Attribute(c, "networkName"), p.VDC.Name)
 		}
 	}
 	return nil
@@ -330,7 +329,7 @@ func planPeople(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) er
 	name := document.AttributeOf(owner.Root(), "name", "User")
 	user, err := d.VCD.UserByName(ctx, p.Org.ID, name)
 	if errors.Is(err, vcd.ErrNoUser) {
-		p.conflict("user "+name, "leave the vApp to the system administrator", "owned the vApp and is gone")
+		p.conflict(KindOwnerGone, "user "+name, "leave the vApp to the system administrator", "owned the vApp and is gone")
 		return nil
 	}
 	if err != nil {
@@ -358,7 +357,7 @@ func planQuota(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) err
 		return fmt.Errorf("VM quota of organization %s: %w", p.Org.Name, err)
 	}
 	if quota > 0 && p.inOrg+more > quota {
-		p.conflict("organization "+p.Org.Name, "", "has %d VMs and a quota of %d: there is no room for %d more", p.inOrg, quota, more)
+		p.conflict(KindQuota, "organization "+p.Org.Name, "", "has %d VMs and a quota of %d: there is no room for %d more", p.inOrg, quota, more)
 	}
 	return nil
 }
@@ -391,7 +390,7 @@ func (p *Plan) steps() []string {
 		add("delete the disks that were replaced")
 	}
 	add("exit maintenance mode")
-	if p.PowerOn {
+	if p.Power != PowerOff {
 		add("power on")
 	}
 	return out

@@ -30,17 +30,18 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 		plan := VM{Name: vm.Name, Action: Rebuild, VM: vm, VimServerHref: vm.VCenterHref}
 		if vm.Missing != "" {
 			plan.Action = Leave
+			plan.Live = p.live(vm.ID)
 			if vm.Excluded {
 				resolution := "leave it out"
-				if p.live(vm.ID) != nil {
+				if plan.Live != nil {
 					resolution = "leave it as it is"
 				}
-				p.conflict("vm "+vm.Name, resolution, "was not backed up, by choice: %s", vm.Missing)
+				p.conflict(KindExcluded, "vm "+vm.Name, resolution, "was not backed up, by choice: %s", vm.Missing)
 				p.VMs = append(p.VMs, plan)
 				continue
 			}
 			p.Missing++
-			p.conflict("vm "+vm.Name, "restore the others", "its disks are not in the restore point: %s", vm.Missing)
+			p.conflict(KindNotInPoint, "vm "+vm.Name, "restore the others", "its disks are not in the restore point: %s", vm.Missing)
 			p.VMs = append(p.VMs, plan)
 			continue
 		}
@@ -58,10 +59,10 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 				resolution = "leave it as it is"
 			}
 			if disk.Excluded {
-				p.conflict("vm "+vm.Name+" disk "+disk.Label, resolution, "was not backed up, by choice: %s", disk.NotProtected)
+				p.conflict(KindExcluded, "vm "+vm.Name+" disk "+disk.Label, resolution, "was not backed up, by choice: %s", disk.NotProtected)
 				continue
 			}
-			p.conflict("vm "+vm.Name+" disk "+disk.Label, resolution, "is not in the restore point: %s", disk.NotProtected)
+			p.conflict(KindNotInPoint, "vm "+vm.Name+" disk "+disk.Label, resolution, "is not in the restore point: %s", disk.NotProtected)
 			p.Missing++
 		}
 		if err := planVM(ctx, d, p, &plan, profiles); err != nil {
@@ -72,7 +73,7 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 	if p.Live != nil {
 		for j, l := range p.Live.VMs {
 			if !inPoint[l.ID] {
-				p.conflict("vm "+l.Name, "keep it as it is", "was added since the backup")
+				p.conflict(KindAdded, "vm "+l.Name, "keep it as it is", "was added since the backup")
 				p.VMs = append(p.VMs, VM{Name: l.Name, Action: Leave, Live: &p.Live.VMs[j]})
 			}
 		}
@@ -105,7 +106,7 @@ func planVM(ctx context.Context, d *Deps, p *Plan, plan *VM, profiles []vcd.Stor
 			}
 		}
 		if plan.StorageProfile.Href == "" && name != "" {
-			p.conflict("storage profile "+name, "use the VDC's default", "vm %s had it, and VDC %s has none of that name", plan.Name, p.VDC.Name)
+			p.conflict(KindStorageProfile, "storage profile "+name, "use the VDC's default", "vm %s had it, and VDC %s has none of that name", plan.Name, p.VDC.Name)
 		}
 	}
 	client, err := d.VSphere(ctx, plan.VimServerHref)
@@ -115,7 +116,7 @@ func planVM(ctx context.Context, d *Deps, p *Plan, plan *VM, profiles []vcd.Stor
 	if plan.Action == Overwrite {
 		err := planOverwrite(ctx, client, p, plan)
 		if errors.Is(err, vsphere.ErrNotFound) {
-			p.conflict("vm "+plan.Name, "", "vCD has it, but its vCenter does not: delete it in vCD, then it is rebuilt")
+			p.conflict(KindVMGone, "vm "+plan.Name, "", "vCD has it, but its vCenter does not: delete it in vCD, then it is rebuilt")
 			return nil
 		}
 		if err != nil {
@@ -123,49 +124,6 @@ func planVM(ctx context.Context, d *Deps, p *Plan, plan *VM, profiles []vcd.Stor
 		}
 	}
 	return planDatastores(ctx, client, p, plan)
-}
-
-// planOverwrite refuses where a disk must not be replaced.
-func planOverwrite(ctx context.Context, client *vsphere.Client, p *Plan, plan *VM) error {
-	config, err := client.VM(plan.LiveMoRef).Config(ctx)
-	if err != nil {
-		return fmt.Errorf("read configuration: %w", err)
-	}
-	object := "vm " + plan.Name
-	if len(config.Snapshots) > 0 {
-		p.conflict(object, "", "has %d snapshots, which hang from the disks that would be replaced: remove them first", len(config.Snapshots))
-		return nil
-	}
-	if config.PowerState == "suspended" {
-		p.conflict(object, "discard its suspended state", "is suspended, and would wake up on other disks")
-	}
-	plan.Home, plan.Files = config.VmPathName, map[int32]string{}
-	live := map[int32]vsphere.Disk{}
-	for _, disk := range config.Disks {
-		plan.Files[disk.Key] = disk.FileName
-		live[disk.Key] = disk
-	}
-	for _, disk := range plan.VM.Disks {
-		was, ok := live[disk.Key]
-		switch delete(live, disk.Key); {
-		case !ok:
-			p.conflict(object, "", "disk %s was removed since the backup: restore a copy (--as)", disk.Label)
-		case was.Capacity != disk.Content.Size:
-			p.conflict(object, "", "disk %s has %d bytes now and %d in the restore point: restore a copy (--as)", disk.Label, was.Capacity, disk.Content.Size)
-		case was.UUID != "" && disk.UUID != "" && was.UUID != disk.UUID:
-			p.conflict(object, "", "disk %s is another one than was backed up: restore a copy (--as)", disk.Label)
-		case was.IndependentID != "":
-			p.conflict(object, "", "disk %s is a named disk, which is not the VM's own: detach it first", disk.Label)
-		case was.ChainDepth > 0:
-			p.conflict(object, "", "disk %s is a linked clone: restore a copy (--as)", disk.Label)
-		}
-	}
-	for _, disk := range live {
-		if !slices.ContainsFunc(plan.VM.Unprotected, func(u restorepoint.Disk) bool { return u.Key == disk.Key }) {
-			p.conflict(object, "keep it as it is", "disk %s was added since the backup", disk.Label)
-		}
-	}
-	return nil
 }
 
 // planDatastores keeps the datastore that each disk is or was on where it has
@@ -210,14 +168,14 @@ func (p *Plan) room(stores []vsphere.DatastoreInfo, object, was string, size int
 	}
 	switch {
 	case most == nil:
-		p.conflict(object, "", "its vCenter has no datastore that can be reached")
+		p.conflict(KindDatastore, object, "", "its vCenter has no datastore that can be reached")
 		return restorepoint.Ref{}
 	case free(*most) < size:
-		p.conflict(object, "", "needs %s, and no datastore has more than %s free (%s)", wording.Size(size), wording.Size(free(*most)), most.Name)
+		p.conflict(KindDatastore, object, "", "needs %s, and no datastore has more than %s free (%s)", wording.Size(size), wording.Size(free(*most)), most.Name)
 		return restorepoint.Ref{}
 	}
 	if was != "" {
-		p.conflict("datastore "+was, "use "+most.Name, "is gone or full; %s was on it", object)
+		p.conflict(KindDatastore, "datastore "+was, "use "+most.Name, "is gone or full; %s was on it", object)
 	}
 	p.taken[most.Ref] += size
 	return restorepoint.Ref{ID: most.Ref, Name: most.Name}

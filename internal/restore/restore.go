@@ -213,7 +213,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	if err := r.exit(ctx); err != nil {
 		return err
 	}
-	if r.plan.PowerOn {
+	if r.plan.Power != plan.PowerOff {
 		return r.step(ctx, "power on", func(ctx context.Context) error { return r.VCD.PowerOn(ctx, r.vapp.Href) })
 	}
 	return nil

@@ -1,6 +1,8 @@
 package vcd
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"path"
 	"slices"
@@ -19,6 +21,13 @@ const (
 	roleUUID = "aaaaaaaa-9999-9999-9999-999999999999"
 	netUUID  = "bbbbbbbb-9999-9999-9999-999999999999"
 	edgeUUID = "cccccccc-9999-9999-9999-999999999999"
+	lanUUID  = "bbbbbbbb-8888-9999-9999-999999999999"
+	extUUID  = "dddddddd-9999-9999-9999-999999999999"
+	tplUUID  = "eeeeeeee-9999-9999-9999-999999999999"
+	profUUID = "66666666-6666-6666-6666-666666666666"
+	diskUUID = "77777777-7777-7777-7777-777777777777"
+	polUUID  = "88888888-8888-8888-8888-888888888888"
+	vcUUID   = "55555555-5555-5555-5555-555555555555"
 )
 
 // captureSite serves one vApp of one VM. Documents that links lead through
@@ -27,7 +36,7 @@ func captureSite(t *testing.T) *fakeSite {
 	f := newFakeSite(t)
 	vapp := `<VApp xmlns="http://www.vmware.com/vcloud/v1.5" name="web" id="urn:vcloud:vapp:` + vappUUID + `" href="https://elsewhere/api/vApp/vapp-` + vappUUID + `">
 		<Link rel="up" type="` + TypeVDC + `" href="https://elsewhere/api/vdc/` + vdcUUID + `"/>
-		<Link rel="down" type="` + TypeVAppNetwork + `" name="lan" href="https://elsewhere/api/network/` + netUUID + `"/>
+		<Link rel="down" type="` + TypeVAppNetwork + `" name="lan" href="https://elsewhere/api/network/` + lanUUID + `"/>
 		<NetworkConfigSection><NetworkConfig networkName="lan"><Configuration><ParentNetwork href="https://elsewhere/api/admin/network/` + netUUID + `"/></Configuration></NetworkConfig></NetworkConfigSection>
 		<Owner><User href="https://elsewhere/api/admin/user/` + userUUID + `"/></Owner>
 		<Children>` + strings.TrimPrefix(vmAsAdmin, `<?xml version="1.0" encoding="UTF-8"?>`) + `</Children></VApp>`
@@ -39,7 +48,27 @@ func captureSite(t *testing.T) *fakeSite {
 		<AccessSetting><Subject href="https://elsewhere/api/admin/group/`+userUUID+`"/></AccessSetting></AccessSettings></ControlAccessParams>`)
 	f.xml("/api/admin/user/"+userUUID, `<User><Role href="https://elsewhere/api/admin/role/`+roleUUID+`"/></User>`)
 	f.xml("/api/admin/network/"+netUUID, `<OrgVdcNetwork><EdgeGateway href="https://elsewhere/api/admin/edgeGateway/`+edgeUUID+`"/></OrgVdcNetwork>`)
-	f.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { writeXML(w, "<Doc>"+r.URL.Path+"</Doc>") })
+	f.xml("/api/query", `<QueryResultRecords/>`)
+	f.xml("/api/vdc/"+vdcUUID+"/vmAffinityRules", `<VmAffinityRules>
+		<VmAffinityRule href="https://elsewhere/api/vmAffinityRule/`+userUUID+`"><VmReferences><VMReference href="https://elsewhere/api/vApp/vm-`+vmUUID+`"/></VmReferences></VmAffinityRule>
+		<VmAffinityRule href="https://elsewhere/api/vmAffinityRule/`+roleUUID+`"><VmReferences><VMReference href="https://elsewhere/api/vApp/vm-`+roleUUID+`"/></VmReferences></VmAffinityRule></VmAffinityRules>`)
+	f.xml("/api/vApp/vapp-"+vappUUID+"/metadata", `<Metadata>
+		<MetadataEntry><Domain>SYSTEM</Domain><Key>vapp.origin.id</Key><TypedValue><Value>`+tplUUID+`</Value></TypedValue></MetadataEntry>
+		<MetadataEntry><Domain>SYSTEM</Domain><Key>vapp.origin.type</Key><TypedValue><Value>com.vmware.vcloud.entity.vapptemplate</Value></TypedValue></MetadataEntry></Metadata>`)
+	f.xml("/api/vApp/vm-"+vmUUID+"/metadata", `<Metadata/>`)
+	f.mux.HandleFunc("/cloudapi/1.0.0/edgeGateways/urn:vcloud:gateway:"+edgeUUID+"/nat/rules", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"pageCount":2,"values":[{"page":%q}]}`, r.URL.Query().Get("page"))
+	})
+	f.json("/cloudapi/1.0.0/edgeGateways/urn:vcloud:gateway:"+edgeUUID, `{"edgeGatewayUplinks":[{"uplinkId":"urn:vcloud:network:`+extUUID+`"}]}`)
+	f.json("/cloudapi/1.0.0/users/urn:vcloud:user:"+userUUID+"/quotaPolicy", `{"quotaPolicyReference":{"id":"urn:vcloud:quotaPolicy:`+roleUUID+`"}}`)
+	f.json("/cloudapi/1.0.0/orgVdcNetworks/urn:vcloud:network:"+netUUID, `{"ownerRef":{"id":"urn:vcloud:vdcGroup:`+roleUUID+`"},"connection":null}`)
+	f.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/cloudapi/") {
+			writeJSON(w, `{"doc":"`+r.URL.Path+`"}`)
+			return
+		}
+		writeXML(w, "<Doc>"+r.URL.Path+"</Doc>")
+	})
 	return f
 }
 
@@ -65,14 +94,34 @@ func TestCaptureTakesEveryDocument(t *testing.T) {
 	want := []string{
 		"vapp.xml", "owner.xml", "controlAccess.xml", "leaseSettingsSection.xml", "networkConfigSection.xml", "networkSection.xml",
 		"startupSection.xml", "productSections.xml", "metadata.xml", "snapshotSection.xml", "quotaPolicy.json",
-		"networks/" + netUUID + ".xml",
-		"context/org.xml", "context/orgSettings.xml", "context/orgQuotaPolicy.json", "context/vdc.xml",
-		"context/networks/" + netUUID + ".xml", "context/edgeGateways/" + edgeUUID + ".xml",
-		"context/users/" + userUUID + ".xml", "context/users/" + userUUID + ".quotaPolicy.json",
-		"context/groups/" + userUUID + ".xml", "context/roles/" + roleUUID + ".xml",
-		"context/storageProfiles/66666666-6666-6666-6666-666666666666.xml", "context/disks/77777777-7777-7777-7777-777777777777.xml",
-		"context/vimServers/55555555-5555-5555-5555-555555555555.xml",
-		"context/computePolicies/88888888-8888-8888-8888-888888888888.json",
+		"networks/" + lanUUID + ".xml",
+		"context/record.xml", "context/vmRecords.xml", "context/templates/" + tplUUID + ".xml",
+		"context/org.xml", "context/orgSettings.xml", "context/orgMetadata.xml", "context/orgQuotaPolicy.json",
+		"context/vdc.xml", "context/vdc.json", "context/vdcMetadata.xml", "context/vdcNetworkProfile.json", "context/vdcMaxComputePolicy.json",
+		"context/vdcControlAccess.xml", "context/vdcComputePolicies.json", "context/affinityRules/" + userUUID + ".xml",
+		"context/users/" + userUUID + ".xml", "context/users/" + userUUID + ".quotaPolicy.json", "context/quotaPolicies/" + roleUUID + ".json",
+		"context/groups/" + userUUID + ".xml", "context/groups/" + userUUID + ".quotaPolicy.json", "context/roles/" + roleUUID + ".xml",
+		"context/storageProfiles/" + profUUID + ".xml",
+		"context/vimServers/" + vcUUID + ".xml", "context/vimServers/" + vcUUID + ".json",
+		"context/computePolicies/" + polUUID + ".json",
+		"context/vms/" + vmUUID + "/guestCustomizationStatus.xml", "context/vms/" + vmUUID + "/complianceResult.xml", "context/vms/" + vmUUID + "/snapshots.json",
+		"context/vappNetworks/" + lanUUID + ".allocatedAddresses.xml", "context/vappNetworks/" + lanUUID + ".metadata.xml",
+	}
+	for dir, names := range map[string][]string{
+		"disks/" + diskUUID: {"xml", "owner.xml", "metadata.xml", "attachedVms.xml"},
+		"networks/" + netUUID: {
+			"xml", "json", "allocatedAddresses.xml", "metadata.xml", "dhcp.json", "dhcpBindings.json", "allocatedIpAddresses.json",
+		},
+		"edgeGateways/" + edgeUUID: {
+			"xml", "json", "firewall.json", "dns.json", "dhcpForwarder.json", "nat.json", "nat.2.json", "staticRoutes.json", "usedIpAddresses.json",
+			"firewallGroups.json",
+		},
+		"externalNetworks/" + extUUID: {"xml", "json"},
+		"vdcGroups/" + roleUUID:       {"json", "dfwPolicies.json", "dfwRules.json", "firewallGroups.json"},
+	} {
+		for _, name := range names {
+			want = append(want, "context/"+dir+"."+name)
+		}
 	}
 	for _, name := range []string{
 		"vm.xml", "virtualHardwareSection.xml", "networkConnectionSection.xml", "guestCustomizationSection.xml", "operatingSystemSection.xml",
@@ -119,6 +168,8 @@ func TestCaptureWithoutSomeDocuments(t *testing.T) {
 	}{
 		{"a kind that the server does not have", "/api/vApp/vapp-" + vappUUID + "/snapshotSection", "snapshotSection.xml", 404, "", true},
 		{"a kind that it may not be asked for", "/api/vApp/vapp-" + vappUUID + "/startupSection/", "startupSection.xml", 405, "", true},
+		{"a form that it does not speak", "/api/vApp/vapp-" + vappUUID + "/startupSection/", "startupSection.xml", 406, "", true},
+		{"a kind that is not there yet", "/cloudapi/1.0.0/securityTags/vm/urn:vcloud:vm:" + vmUUID, "vms/" + vmUUID + "/securityTags.json", 501, "", true},
 		{"a kind that this API version does not have", "/cloudapi/1.0.0/vapps/urn:vcloud:vapp:" + vappUUID + "/quotaPolicy", "quotaPolicy.json", 400, "UNSUPPORTED", true},
 		{"a document of the administrator's", "/api/admin/org/" + orgUUID, "context/org.xml", 403, "ACCESS_TO_RESOURCE_IS_FORBIDDEN", true},
 		{"a document that fails", "/api/vApp/vapp-" + vappUUID + "/owner", "owner.xml", 500, "INTERNAL_SERVER_ERROR", false},
@@ -204,6 +255,48 @@ func TestCaptureOfARecordedVApp(t *testing.T) {
 	} {
 		if got.Absent[p] == "" {
 			t.Errorf("%s was not asked for", p)
+		}
+	}
+}
+
+func TestCaptureHasLimits(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		most limits
+	}{
+		{"documents", limits{20, maxCapture}},
+		{"bytes", limits{maxDocuments, 3000}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := captureSite(t).connect(t).capture(t.Context(), "urn:vcloud:vapp:"+vappUUID, test.most)
+			if !errors.Is(err, ErrTooMuch) || !strings.Contains(err.Error(), "capture web") {
+				t.Errorf("got %v, want ErrTooMuch", err)
+			}
+		})
+	}
+}
+
+// A list that never ends is a server's fault, and no reason to ask for ever.
+func TestCaptureOfAnEndlessList(t *testing.T) {
+	f := captureSite(t)
+	f.mux.HandleFunc("/cloudapi/1.0.0/edgeGateways/urn:vcloud:gateway:"+edgeUUID+"/usedIpAddresses", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, `{"pageCount":1000000000,"values":[{}]}`)
+	})
+	_, err := f.connect(t).capture(t.Context(), "urn:vcloud:vapp:"+vappUUID, limits{300, maxCapture})
+	if !errors.Is(err, ErrTooMuch) {
+		t.Errorf("got %v, want ErrTooMuch", err)
+	}
+}
+
+func TestCaptureTakesWhatItCanRead(t *testing.T) {
+	for path, file := range map[string]string{
+		"/api/vApp/vapp-" + vappUUID + "/startupSection/":                                 "startupSection.xml",
+		"/cloudapi/1.0.0/edgeGateways/urn:vcloud:gateway:" + edgeUUID + "/firewall/rules": "context/edgeGateways/" + edgeUUID + ".firewall.json",
+	} {
+		f := captureSite(t)
+		f.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { writeXML(w, "<html><br>proxy") })
+		if _, err := f.connect(t).Capture(t.Context(), "urn:vcloud:vapp:"+vappUUID); err == nil || !strings.Contains(err.Error(), file) {
+			t.Errorf("got %v, want an error that names %s", err, file)
 		}
 	}
 }

@@ -110,6 +110,16 @@ func (f *fakeSite) xml(pattern, body string) {
 	f.mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { writeXML(w, body) })
 }
 
+// json makes a path answer with a document of OpenAPI.
+func (f *fakeSite) json(pattern, body string) {
+	f.mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, body) })
+}
+
+func writeJSON(w http.ResponseWriter, body string) {
+	w.Header().Set("Content-Type", "application/json")
+	io.WriteString(w, body)
+}
+
 func writeXML(w http.ResponseWriter, body string) {
 	w.Header().Set("Content-Type", "application/vnd.vmware.vcloud.any+xml;version=39.1")
 	io.WriteString(w, body)

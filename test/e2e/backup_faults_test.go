@@ -27,6 +27,7 @@ import (
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/mark"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/reconcile"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
@@ -143,7 +144,7 @@ func TestSamplingCatchesAllocatedAreasThatLie(t *testing.T) {
 		if d.Mode != "full" || (d.SampleBytes == 0 || !strings.Contains(d.FullReason, "called empty") || !says(point, "called empty")) {
 			t.Errorf("%v%%: %+v: %v", percent, d, point.Problems)
 		}
-		e.restore(app.RestoreRequest{Point: point.ID, As: "checked"})
+		e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "checked"}})
 		sameSums(t, e.sums(e.vapp("checked")), want)
 	}
 }
@@ -235,7 +236,7 @@ func TestATransportThatRefusesInMidReadGivesWay(t *testing.T) {
 	if d := diskOf(t, point, "wiki01", 0); point.State != "complete" || d.Transport != "nfc" {
 		t.Errorf("%s through %s: %v", point.State, d.Transport, point.Problems)
 	}
-	e.restore(app.RestoreRequest{Point: point.ID, As: "read twice"})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "read twice"}})
 	sameSums(t, e.sums(e.vapp("read twice")), want)
 	// And where there is no other, it is left out with the reason.
 	reads.Store(0)
@@ -373,7 +374,7 @@ func TestAVMThatVCenterDoesNotHaveBlocksNoOther(t *testing.T) {
 	if !errors.Is(err, app.ErrPartial) || results[0].Point == nil {
 		t.Fatalf("error: %v", err)
 	}
-	if _, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: results[0].Point.ID, As: "what is left"}); err != nil && !errors.Is(err, app.ErrPartial) {
+	if _, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: results[0].Point.ID, Options: plan.Options{As: "what is left"}}); err != nil && !errors.Is(err, app.ErrPartial) {
 		t.Errorf("restore: %v", err)
 	}
 }
@@ -494,7 +495,7 @@ func TestAStreamThatBreaksOffIsReadAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			e.tidy(e.vapp("web-shop"))
-			e.restore(app.RestoreRequest{Point: point.ID, As: "read again"})
+			e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "read again"}})
 			sameSums(t, e.sums(e.vapp("read again")), want)
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/sim/fault"
 )
 
@@ -82,7 +83,7 @@ func TestSessionsThatEndAreBegunAnew(t *testing.T) {
 	}
 	e.rules()
 	e.tidy(e.vapp("wiki"))
-	e.restore(app.RestoreRequest{Point: point.ID, As: "copy"})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "copy"}})
 	sameSums(t, e.sums(e.vapp("copy")), want)
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/sim/record"
 )
 
@@ -71,7 +72,7 @@ func child(words []string) error {
 	case "backup":
 		_, err = a.Backup(ctx, app.BackupRequest{Selectors: words[1:], SamplePercent: -1})
 	case "restore":
-		_, err = a.Restore(ctx, app.RestoreRequest{Point: words[1], Overwrite: len(words) > 2})
+		_, err = a.Restore(ctx, app.RestoreRequest{Point: words[1], Options: plan.Options{Overwrite: len(words) > 2}})
 	case "verify":
 		var result app.VerifyResult
 		result, err = a.Verify(ctx, words[1:], 100)

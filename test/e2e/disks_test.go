@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
 	"github.com/vappvault/vappvault/internal/vcd"
@@ -74,7 +75,7 @@ func TestAnIncrementalReadsWhatChangedAndASample(t *testing.T) {
 		// Completed blocks compress to little more than the random pieces.
 		t.Errorf("stored %d bytes for %d changed", d.Content.StoredBytes, pieces*size)
 	}
-	e.restore(app.RestoreRequest{Point: second.ID, As: "second"})
+	e.restore(app.RestoreRequest{Point: second.ID, Options: plan.Options{As: "second"}})
 	sameSums(t, e.sums(e.vapp("second")), want)
 }
 
@@ -84,7 +85,7 @@ func TestAnOlderPointStillHasWhatItHad(t *testing.T) {
 	first := e.backup("wiki")
 	e.write("wiki01", 0, 0, random(9, 2*mib))
 	e.backup("wiki")
-	e.restore(app.RestoreRequest{Point: first.ID, Overwrite: true})
+	e.restore(app.RestoreRequest{Point: first.ID, Options: plan.Options{Overwrite: true}})
 	sameSums(t, e.sums(e.vapp("wiki")), want)
 }
 
@@ -108,7 +109,7 @@ func TestSamplingCatchesCBTThatLies(t *testing.T) {
 	if len(point.Problems) == 0 {
 		t.Error("the restore point does not say that CBT lied")
 	}
-	e.restore(app.RestoreRequest{Point: point.ID, As: "checked"})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "checked"}})
 	sameSums(t, e.sums(e.vapp("checked")), want)
 }
 
@@ -131,7 +132,7 @@ func TestARefusingHostIsReadThroughNFC(t *testing.T) {
 	if d := diskOf(t, point, "db01", 1); d.Transport != "nfc" {
 		t.Errorf("transport %s", d.Transport)
 	}
-	e.restore(app.RestoreRequest{Point: point.ID, As: "through nfc"})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "through nfc"}})
 	sameSums(t, e.sums(e.vapp("through nfc")), want)
 }
 
@@ -148,12 +149,12 @@ func TestATenantSnapshotMeansAFullReadAndSurvives(t *testing.T) {
 	if d := diskOf(t, point, "wiki01", 0); d.Mode != "full" {
 		t.Errorf("%s", d.Mode)
 	}
-	_, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Overwrite: true})
+	_, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true}})
 	if err == nil || !strings.Contains(err.Error(), "snapshots") {
 		t.Errorf("an overwrite under a tenant's snapshot: %v", err)
 	}
 	e.hasTenantSnapshot("wiki")
-	e.restore(app.RestoreRequest{Point: point.ID, As: "wiki copy"})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "wiki copy"}})
 	guest, err := e.cloud.Guest(t.Context(), "acme/acme-vdc1/wiki/wiki01", 0)
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/sim/cloud"
 )
@@ -95,12 +96,12 @@ func TestRealFileSystemsComeBackClean(t *testing.T) {
 	want := e.sums(e.vapp("big"))
 	point := e.backup("big")
 
-	e.restore(app.RestoreRequest{Point: point.ID, As: "copy"})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "copy"}})
 	e.clean("copy", want)
 
 	e.write("acme/vdc/big/vm", 0, 64*mib, random(1, 8*mib))
 	e.write("acme/vdc/big/vm", 1, 0, random(2, mib))
-	e.restore(app.RestoreRequest{Point: point.ID, Overwrite: true})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true}})
 	e.clean("big", want)
 
 	e.destroy(e.vapp("big"))

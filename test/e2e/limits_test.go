@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/sim/cloud"
 )
 
@@ -17,7 +18,7 @@ const (
 // TestADatastoreThatFillsUpDuringARestore fills the datastore when the plan
 // has been made and its first bytes are written.
 func TestADatastoreThatFillsUpDuringARestore(t *testing.T) {
-	for _, q := range []app.RestoreRequest{{Overwrite: true}, {As: "copy"}} {
+	for _, q := range []app.RestoreRequest{{Options: plan.Options{Overwrite: true}}, {Options: plan.Options{As: "copy"}}} {
 		e := newEnv(t, nil)
 		point := e.backupWith(wiki)
 		e.write("wiki01", 0, 5*mib, random(3, mib))
@@ -98,7 +99,7 @@ func TestALeaseThatEndsDuringABackup(t *testing.T) {
 		t.Errorf("a vApp that is stopped by its lease: %v", err)
 	}
 	e.tidy(e.vapp("wiki"))
-	e.restore(app.RestoreRequest{Point: point, As: "copy"})
+	e.restore(app.RestoreRequest{Point: point, Options: plan.Options{As: "copy"}})
 	sameSums(t, e.sums(e.vapp("copy")), want)
 	e.destroy(e.vapp("copy"))
 
@@ -130,7 +131,7 @@ func TestAQuotaThatARestoreWouldExceed(t *testing.T) {
 	point := e.backup(webShop)
 	want := e.sums(e.vapp("web-shop"))
 	var steps []string
-	_, err = e.app(func(s string) { steps = append(steps, s) }).Restore(t.Context(), app.RestoreRequest{Point: point.ID, As: "copy"})
+	_, err = e.app(func(s string) { steps = append(steps, s) }).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "copy"}})
 	if err == nil || !strings.Contains(strings.ToLower(err.Error()), "quota") {
 		t.Errorf("restore: %v", err)
 	}

@@ -109,7 +109,7 @@ func TestOverwriteKeepsEveryIdentity(t *testing.T) {
 	point := e.backup(webShop)
 	e.spoil(before)
 
-	result := e.restore(app.RestoreRequest{Point: point.ID, Overwrite: true})
+	result := e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true}})
 
 	after := e.vapp("web-shop")
 	e.tidy(after)
@@ -180,7 +180,7 @@ func TestACopyStandsBesideTheOriginal(t *testing.T) {
 	want := e.sums(before)
 	point := e.backup(webShop)
 
-	e.restore(app.RestoreRequest{Point: webShop + "@latest", As: "web shop/copy 🚀"})
+	e.restore(app.RestoreRequest{Point: webShop + "@latest", Options: plan.Options{As: "web shop/copy 🚀"}})
 
 	after := e.vapp("web shop/copy 🚀")
 	e.tidy(after)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/sim/cloud"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
@@ -85,7 +86,7 @@ func TestForeignMaintenanceIsLeftAsItWas(t *testing.T) {
 	if point.Maintenance != "foreign" || !e.vapp("wiki").InMaintenance {
 		t.Errorf("maintenance %s, now %t", point.Maintenance, e.vapp("wiki").InMaintenance)
 	}
-	_, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Overwrite: true})
+	_, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true}})
 	if err == nil || !strings.Contains(err.Error(), "maintenance mode by somebody else") {
 		t.Errorf("overwrite under somebody else's maintenance: %v", err)
 	}
@@ -199,7 +200,7 @@ func TestARunThatFailsTidiesUp(t *testing.T) {
 		t.Run("overwrite without "+method, func(t *testing.T) {
 			e := e.with(t)
 			e.failOnce(method)
-			_, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Overwrite: true})
+			_, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true}})
 			e.healed()
 			if err == nil {
 				t.Log("was done all the same")

@@ -8,6 +8,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/plan"
 )
 
 // TestAVMIsNotMovedWhileItIsRead has an administrator of vCenter move a VM,
@@ -38,7 +39,7 @@ func TestAVMIsNotMovedWhileItIsRead(t *testing.T) {
 		t.Error(err)
 	}
 	second := e.backupWith(wiki)
-	e.restore(app.RestoreRequest{Point: second.ID, As: "moved"})
+	e.restore(app.RestoreRequest{Point: second.ID, Options: plan.Options{As: "moved"}})
 	sameSums(t, e.sums(e.vapp("moved")), want)
 }
 
@@ -80,13 +81,13 @@ func TestAMoveInMidReadCostsNoByte(t *testing.T) {
 				t.Errorf("read through %s, want %s; moved: %v", through, test.read, moved)
 			}
 			e.tidy(e.vapp("wiki"))
-			e.restore(app.RestoreRequest{Point: point.ID, As: "read"})
+			e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "read"}})
 			sameSums(t, e.sums(e.vapp("read")), want)
 			// And what the next one reads fits to what this one did.
 			e.write("acme/acme-vdc1/wiki/wiki01", 0, 9*mib, random(11, mib))
 			want = e.sums(e.vapp("wiki"))
 			second := e.backupWith(wiki)
-			e.restore(app.RestoreRequest{Point: second.ID, As: "read again"})
+			e.restore(app.RestoreRequest{Point: second.ID, Options: plan.Options{As: "read again"}})
 			sameSums(t, e.sums(e.vapp("read again")), want)
 		})
 	}

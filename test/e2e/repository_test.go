@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 )
 
@@ -96,7 +97,7 @@ func TestVerifyNamesWhatAFlippedByteHit(t *testing.T) {
 		t.Errorf("damage: %+v", result.Damage)
 	}
 	// And nobody restores such a disk without being told.
-	_, err = e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, As: "damaged"})
+	_, err = e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "damaged"}})
 	if err == nil || !strings.Contains(err.Error(), "wiki01") {
 		t.Errorf("restore of a damaged disk: %v", err)
 	}

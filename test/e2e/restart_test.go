@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/sim/cloud"
 )
 
@@ -56,11 +57,11 @@ func TestACloudThatRestartsInMidRun(t *testing.T) {
 			return err
 		}, []string{"enter maintenance", "disable relocation", "snapshot ", "remove snapshot"}},
 		{"overwrite", func(a *app.App) error {
-			_, err := a.Restore(t.Context(), app.RestoreRequest{Point: point.ID, Overwrite: true})
+			_, err := a.Restore(t.Context(), app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true}})
 			return err
 		}, []string{"enter maintenance", "intend scratch-vm", "build ", "detach", "swap ", "commit point"}},
 		{"copy", func(a *app.App) error {
-			_, err := a.Restore(t.Context(), app.RestoreRequest{Point: point.ID, As: "copy"})
+			_, err := a.Restore(t.Context(), app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "copy"}})
 			return err
 		}, []string{"build ", "import ", "enter maintenance"}},
 	} {

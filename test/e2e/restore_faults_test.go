@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/reconcile"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
@@ -62,7 +63,7 @@ func TestAnOverwriteKeepsADiskThatWasAddedSince(t *testing.T) {
 	if len(want) != 4 {
 		t.Fatalf("%d disks", len(want))
 	}
-	result, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Overwrite: true})
+	result, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true}})
 	// The hardware differs from the restore point's, and that is said.
 	if err == nil || !errors.Is(err, app.ErrPartial) || len(result.Unexplained()) == 0 {
 		t.Errorf("restore: %v", err)
@@ -153,7 +154,7 @@ func TestADiskThatCannotBeDeletedIsDeletedLater(t *testing.T) {
 	point := e.backup("wiki")
 	want := e.sums(e.vapp("wiki"))
 	e.cloud.VCenter("vc1").Faults().FailTask("DeleteVirtualDisk_Task", 1, nil)
-	result := e.restore(app.RestoreRequest{Point: point.ID, Overwrite: true})
+	result := e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true}})
 	if !strings.Contains(strings.Join(result.Warnings, "\n"), "could not be deleted") {
 		t.Errorf("warnings: %q", result.Warnings)
 	}
@@ -178,7 +179,7 @@ func TestTheOldDisksStayUntilTheResultIsProven(t *testing.T) {
 		if !proven && !there() {
 			t.Errorf("after %q the old disk is gone already", step)
 		}
-	}).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Overwrite: true})
+	}).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +187,7 @@ func TestTheOldDisksStayUntilTheResultIsProven(t *testing.T) {
 		t.Error("the old disk is still there")
 	}
 	kept := e.flat(e.configs(e.vapp("wiki"))["wiki01"].Disks[0].FileName)
-	e.restore(app.RestoreRequest{Point: point.ID, Overwrite: true, KeepOld: true})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true, KeepOld: true}})
 	if _, err := os.Stat(kept); err != nil {
 		t.Errorf("--keep-old: %v", err)
 	}
@@ -207,7 +208,7 @@ func TestReconcileLeavesALiveRestoreAlone(t *testing.T) {
 		if !e.vapp("live").InMaintenance {
 			t.Error("reconcile ended the maintenance mode of a live restore")
 		}
-	}).Restore(t.Context(), app.RestoreRequest{Point: point.ID, As: "live"})
+	}).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "live"}})
 	if err != nil || !asked {
 		t.Fatal(asked, err)
 	}
@@ -254,13 +255,13 @@ func TestANICKeepsItsModeOrItsAddressByChoice(t *testing.T) {
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	e.destroy(e.vapp("web-shop"))
-	e.restore(app.RestoreRequest{Point: point.ID, IP: "pool"})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Overrides: plan.Overrides{IP: "pool"}}})
 	nic := vmOf(t, e.vapp("web-shop"), "web01").NICs[1]
 	if nic.Mode != "POOL" || nic.IP == "" {
 		t.Errorf("by mode: %+v", nic)
 	}
 	e.destroy(e.vapp("web-shop"))
-	e.restore(app.RestoreRequest{Point: point.ID, IP: "keep"})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Overrides: plan.Overrides{IP: "keep"}}})
 	nic = vmOf(t, e.vapp("web-shop"), "web01").NICs[1]
 	if nic.IP != "192.168.72.101" {
 		t.Errorf("by address: %+v", nic)
@@ -274,7 +275,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, q := range []app.RestoreRequest{{Overwrite: true}, {As: "other"}, {}} {
+	for _, q := range []app.RestoreRequest{{Options: plan.Options{Overwrite: true}}, {Options: plan.Options{As: "other"}}, {}} {
 		q.Point, q.DryRun = point.ID, true
 		result, err := e.app(nil).Restore(t.Context(), q)
 		if q.Overwrite || q.As != "" {
@@ -304,7 +305,7 @@ func TestADiskThatNoSnapshotFreezesIsSaidToBeMissing(t *testing.T) {
 	if len(point.VMs[0].Unprotected) != 1 || len(point.VMs[0].Disks) != 1 {
 		t.Fatalf("%+v", point.VMs[0])
 	}
-	result, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, As: "copy"})
+	result, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "copy"}})
 	if !errors.Is(err, app.ErrPartial) || result.Missing != 1 {
 		t.Errorf("restore: %v, %d missing", err, result.Missing)
 	}
@@ -372,12 +373,12 @@ func TestANameThatCannotBeIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 	e := newEnv(t, nil)
 	point := e.backup("wiki")
 	for _, name := range []string{" ", strings.Repeat("x", 129), "a\nb", "a\xff"} {
-		_, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, As: name, DryRun: true})
+		_, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, DryRun: true, Options: plan.Options{As: name}})
 		if err == nil {
 			t.Errorf("%q was taken", name)
 		}
 	}
 	name := strings.Repeat("ü", 127) + "🚀"
-	e.restore(app.RestoreRequest{Point: point.ID, As: name})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: name}})
 	e.tidy(e.vapp(name))
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/sim/cloud"
 )
 
@@ -83,7 +84,7 @@ func TestTheDocumentedPrivilegesAreEnough(t *testing.T) {
 		t.Errorf("%s: %v", point.State, point.Problems)
 	}
 	e.write("web01", 0, mib, random(1, mib))
-	e.restore(app.RestoreRequest{Point: point.ID, Overwrite: true})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true}})
 	sameSums(t, e.sums(e.vapp("web-shop")), want)
 	e.destroy(e.vapp("web-shop"))
 	e.restore(app.RestoreRequest{Point: point.ID})
@@ -161,7 +162,7 @@ func (e *env) everythingSaid(selector, point string) string {
 		}
 	}
 	said = append(said, fmt.Sprint(err))
-	result, err := a.Restore(e.t.Context(), app.RestoreRequest{Point: point, Overwrite: true})
+	result, err := a.Restore(e.t.Context(), app.RestoreRequest{Point: point, Options: plan.Options{Overwrite: true}})
 	if result != nil {
 		said = append(said, result.Warnings...)
 	}
