@@ -17,15 +17,17 @@ import (
 
 // An InventoryItem is one vApp, or one VM of it, and how it is protected.
 type InventoryItem struct {
-	Site          string `json:"site"`
-	Org           string `json:"org"`
-	VDC           string `json:"vdc"`
-	VApp          string `json:"vapp"`
-	VAppID        string `json:"vappId"`
-	VM            string `json:"vm,omitempty"`
-	VMID          string `json:"vmId,omitempty"`
-	Status        string `json:"status"`
-	InMaintenance bool   `json:"inMaintenance"`
+	Site   string `json:"site"`
+	Org    string `json:"org"`
+	VDC    string `json:"vdc"`
+	VApp   string `json:"vapp"`
+	VAppID string `json:"vappId"`
+	VM     string `json:"vm,omitempty"`
+	VMID   string `json:"vmId,omitempty"`
+	Status string `json:"status"`
+	// Nature of the vApp, by what a list tells: see restorepoint.GuessNature.
+	Nature        restorepoint.Nature `json:"nature"`
+	InMaintenance bool                `json:"inMaintenance"`
 	// Protected: some restore point holds it; LastPoint is the newest such.
 	Protected bool      `json:"protected"`
 	LastPoint string    `json:"lastPoint,omitempty"`
@@ -176,7 +178,7 @@ func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error)
 		name := v.item()
 		item := InventoryItem{
 			Site: v.site.ID, Org: name.Org, VDC: name.VDC, VApp: v.Name, VAppID: v.ID, Status: v.Status,
-			InMaintenance: v.InMaintenance, Protected: protected, LastPoint: point.ID, LastTime: point.Started, State: point.State,
+			Nature: natureOf(v, point), InMaintenance: v.InMaintenance, Protected: protected, LastPoint: point.ID, LastTime: point.Started, State: point.State,
 		}
 		all, names = append(all, item), append(names, name)
 		for _, vm := range vms[v.ID] {
@@ -206,6 +208,15 @@ func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error)
 		return out, fmt.Errorf("%w: %w", ErrPartial, short)
 	}
 	return out, nil
+}
+
+// natureOf tells what a vApp is: by its last point, which knows what vSphere
+// says about its VM, else by what the list has.
+func natureOf(v located, last restorepoint.Summary) restorepoint.Nature {
+	if v.AutoNature && last.VApp.ID == v.ID && last.AutoNature && last.Nature != "" {
+		return last.Nature
+	}
+	return restorepoint.GuessNature(v.AutoNature, v.Name, v.OwnerName)
 }
 
 // lastPoints are the newest points of vApps and of VMs, by their ids and by

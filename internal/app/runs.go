@@ -71,7 +71,48 @@ type RestoreRequest struct {
 
 // Restore brings a restore point back, or with DryRun only plans it.
 func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, error) {
-	repo, summary, err := a.find(ctx, q.Point)
+	w, err := a.work(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if q.DryRun {
+		p, err := restore.Compute(ctx, &w.deps, w.point, w.options)
+		if err != nil {
+			return nil, fmt.Errorf("plan: %w", err)
+		}
+		return &restore.Result{Plan: p, VAppName: p.VAppName}, p.Refused()
+	}
+	var result *restore.Result
+	err = a.under(ctx, w.site, w.point.VApp.ID, "restore", func(ctx context.Context, claim *journal.Claim) (err error) {
+		w.deps.Claim, w.deps.Planned = claim, q.Planned
+		result, err = restore.Run(ctx, w.deps, w.point, w.options)
+		return err
+	})
+	if err != nil {
+		return result, fmt.Errorf("%s: restore point %s: %w", pointPath(w.point.Summary()), w.point.ID, err)
+	}
+	if result.Incomplete() {
+		return result, fmt.Errorf("%w: %d VMs or disks are not in the restore point, %d fields differ from it",
+			ErrPartial, result.Missing, len(result.Unexplained()))
+	}
+	return result, nil
+}
+
+// A restoreWork is one restore point and what is needed to restore it.
+type restoreWork struct {
+	site    *site
+	deps    restore.Deps
+	point   *restorepoint.Point
+	options plan.Options
+}
+
+// work finds the restore point of a request and connects to its site.
+func (a *App) work(ctx context.Context, q RestoreRequest) (*restoreWork, error) {
+	ref, vm, err := selection.SplitVM(q.Point)
+	if err != nil {
+		return nil, err
+	}
+	repo, summary, err := a.find(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -79,36 +120,18 @@ func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, e
 	if err != nil {
 		return nil, err
 	}
+	if q.VMs, err = withVMs(q.VMs, vm, point); err != nil {
+		return nil, err
+	}
 	s, err := a.site(ctx, point.Site.ID)
 	if err != nil {
 		return nil, err
 	}
-	deps := restore.Deps{
+	return &restoreWork{site: s, point: point, options: q.Options, deps: restore.Deps{
 		VCD: s.vcd, Repository: repo, Journal: a.journal, Site: s.ID, Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
 		VSphere:            func(ctx context.Context, href string) (*vsphere.Client, error) { return a.vsphereByHref(ctx, s, href) },
 		MaintenanceTimeout: a.Config.Limits.MaintenanceTimeout,
-	}
-	if q.DryRun {
-		p, err := restore.Compute(ctx, &deps, point, q.Options)
-		if err != nil {
-			return nil, fmt.Errorf("plan: %w", err)
-		}
-		return &restore.Result{Plan: p, VAppName: p.VAppName}, p.Refused()
-	}
-	var result *restore.Result
-	err = a.under(ctx, s, point.VApp.ID, "restore", func(ctx context.Context, claim *journal.Claim) (err error) {
-		deps.Claim, deps.Planned = claim, q.Planned
-		result, err = restore.Run(ctx, deps, point, q.Options)
-		return err
-	})
-	if err != nil {
-		return result, fmt.Errorf("%s: restore point %s: %w", selection.Format(point.Org.Label(), point.VDC.Label(), point.VApp.Name, ""), point.ID, err)
-	}
-	if result.Incomplete() {
-		return result, fmt.Errorf("%w: %d VMs or disks are not in the restore point, %d fields differ from it",
-			ErrPartial, result.Missing, len(result.Unexplained()))
-	}
-	return result, nil
+	}}, nil
 }
 
 // Reconcile settles what crashed runs left, of every vApp in the journal and

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -249,6 +250,11 @@ func (r *run) enter(ctx context.Context) error {
 		r.hold, err = keeper.Enter(ctx, r.vapp)
 		return err
 	})
+	if vcd.IsState(err) && r.expired(ctx) {
+		r.point.Maintenance = MaintenanceNone
+		r.problem(restorepoint.Problem{Message: "its storage lease has expired: vCD lets nobody change or start it, nor put it in maintenance mode"})
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -262,6 +268,12 @@ func (r *run) enter(ctx context.Context) error {
 		return errors.Join(err, r.exit(ctx))
 	}
 	return nil
+}
+
+// expired tells whether vCD keeps the vApp only until it is deleted or renewed.
+func (r *run) expired(ctx context.Context) bool {
+	vapps, err := r.VCD.VApps(ctx, vcd.Filter("name==", r.vapp.Name))
+	return err == nil && slices.ContainsFunc(vapps, func(v vcd.VAppRef) bool { return v.ID == r.vapp.ID && v.Expired })
 }
 
 func (r *run) exit(ctx context.Context) error {

@@ -62,6 +62,7 @@ func (r *run) identify(ctx context.Context) error {
 	if !wanted {
 		return ErrNoneWanted
 	}
+	r.point.Nature = r.nature()
 	return nil
 }
 
@@ -70,6 +71,14 @@ func (r *run) item(vm *vmRun) selection.Item {
 	it := r.opts.Item
 	it.VM, it.URN = vm.rec.Name, vm.rec.ID
 	return it
+}
+
+// nature tells standalone VMs and discovered vApps apart, which vCD does not.
+func (r *run) nature() restorepoint.Nature {
+	if len(r.vms) == 1 && r.vms[0].config != nil {
+		return restorepoint.NatureByMarks(r.vapp.AutoNature, r.vms[0].config.OfCloudDirector())
+	}
+	return restorepoint.GuessNature(r.vapp.AutoNature, r.vapp.Name, r.vapp.Owner.Name)
 }
 
 func (r *run) identifyVM(ctx context.Context, vm *vmRun) error {

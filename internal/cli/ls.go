@@ -44,21 +44,22 @@ it failed or was excluded then.`,
 
 // inventoryView is one vApp or VM in JSON.
 type inventoryView struct {
-	Selector      string    `json:"selector"`
-	Site          string    `json:"site"`
-	Org           string    `json:"org"`
-	VDC           string    `json:"vdc"`
-	VApp          string    `json:"vapp"`
-	VAppID        string    `json:"vappId"`
-	VM            string    `json:"vm,omitempty"`
-	VMID          string    `json:"vmId,omitempty"`
-	Status        string    `json:"status"`
-	InMaintenance bool      `json:"inMaintenance"`
-	Protected     bool      `json:"protected"`
-	LastPoint     string    `json:"lastPoint,omitempty"`
-	LastTime      time.Time `json:"lastTime,omitzero"`
-	LastState     string    `json:"lastState,omitempty"` // of the vApp's newest point: complete, partial
-	LastHold      string    `json:"lastHold,omitempty"`  // what that has of a VM: held, missing, excluded
+	Selector      string              `json:"selector"`
+	Site          string              `json:"site"`
+	Org           string              `json:"org"`
+	VDC           string              `json:"vdc"`
+	VApp          string              `json:"vapp"`
+	VAppID        string              `json:"vappId"`
+	VM            string              `json:"vm,omitempty"`
+	VMID          string              `json:"vmId,omitempty"`
+	Status        string              `json:"status"`
+	Nature        restorepoint.Nature `json:"nature"`
+	InMaintenance bool                `json:"inMaintenance"`
+	Protected     bool                `json:"protected"`
+	LastPoint     string              `json:"lastPoint,omitempty"`
+	LastTime      time.Time           `json:"lastTime,omitzero"`
+	LastState     string              `json:"lastState,omitempty"` // of the vApp's newest point: complete, partial
+	LastHold      string              `json:"lastHold,omitempty"`  // what that has of a VM: held, missing, excluded
 }
 
 func viewInventory(items []app.InventoryItem) []inventoryView {
@@ -66,11 +67,22 @@ func viewInventory(items []app.InventoryItem) []inventoryView {
 	for _, it := range items {
 		views = append(views, inventoryView{
 			Selector: selection.Format(it.Org, it.VDC, it.VApp, it.VM),
-			Site:     it.Site, Org: it.Org, VDC: it.VDC, VApp: it.VApp, VAppID: it.VAppID, VM: it.VM, VMID: it.VMID, Status: it.Status,
+			Site:     it.Site, Org: it.Org, VDC: it.VDC, VApp: it.VApp, VAppID: it.VAppID, VM: it.VM, VMID: it.VMID, Status: it.Status, Nature: it.Nature,
 			InMaintenance: it.InMaintenance, Protected: it.Protected, LastPoint: it.LastPoint, LastTime: it.LastTime, LastState: string(it.State), LastHold: string(it.Hold),
 		})
 	}
 	return views
+}
+
+// natureText says what a vApp is that is none to its users.
+func natureText(n restorepoint.Nature) string {
+	switch n {
+	case restorepoint.NatureStandalone:
+		return "standalone VM"
+	case restorepoint.NatureDiscovered:
+		return "discovered"
+	}
+	return string(n)
 }
 
 func drawInventory(w io.Writer, items []app.InventoryItem) {
@@ -79,6 +91,9 @@ func drawInventory(w io.Writer, items []app.InventoryItem) {
 		status := it.Status
 		if it.InMaintenance {
 			status += ", in maintenance"
+		}
+		if it.VM == "" && it.Nature != restorepoint.NatureVApp {
+			status += ", " + natureText(it.Nature)
 		}
 		row(w, selection.Format(it.Org, it.VDC, it.VApp, it.VM), status, protection(it), it.LastPoint, stamp(it.LastTime))
 	}

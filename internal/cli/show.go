@@ -81,6 +81,9 @@ func drawPoint(w io.Writer, p *restorepoint.Point) {
 	}
 	field("point", "%s", p.ID)
 	field("vApp", "%s (%s)", selection.Format(p.Org.Label(), p.VDC.Label(), p.VApp.Name, ""), p.VApp.ID)
+	if kind := p.Kind(); kind != restorepoint.NatureVApp {
+		field("nature", "%s", natureText(kind))
+	}
 	field("site", "%s", p.Site.ID)
 	field("state", "%s", p.State)
 	field("taken", "%s to %s", stamp(p.Started), stamp(p.Finished))

@@ -153,6 +153,7 @@ func (r *run) reconfigure(ctx context.Context, vm *restorepoint.VM, href string)
 		}
 	}
 	bareVM(root)
+	document.SetAttribute(root, "name", r.nameOf(vm))
 	document.Strip(root, "Link")
 	for _, c := range root.ChildElements() {
 		if c.Tag != "StorageProfile" {

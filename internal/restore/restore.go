@@ -178,6 +178,7 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o plan.Options)
 }
 
 func (r *run) do(ctx context.Context) (err error) {
+	way := r.way()
 	defer func() {
 		if err != nil {
 			back := r.takeBack(ctx)
@@ -187,24 +188,19 @@ func (r *run) do(ctx context.Context) (err error) {
 				r.warn("", "the vApp stays in maintenance mode until `reconcile`, or the next run, has given its VMs their disks back")
 				return
 			}
-			if r.plan.Mode == plan.ModeOverwrite {
-				r.warn("", "the restore was taken back; the vApp is powered off")
+			if way.stopped != "" {
+				r.warn("", "the restore was taken back; "+way.stopped)
 			}
 		}
 		err = errors.Join(err, r.exit(ctx), r.unclaim(ctx))
 	}()
-	if r.plan.Mode == plan.ModeOverwrite {
-		err = r.overwrite(ctx)
-	} else {
-		err = r.missing(ctx)
-	}
-	if err != nil {
+	if err := way.make(ctx); err != nil {
 		return err
 	}
-	if err := r.apply(ctx); err != nil {
+	if err := way.apply(ctx); err != nil {
 		return err
 	}
-	if err := r.step(ctx, "read back and compare", r.readBack); err != nil {
+	if err := r.step(ctx, "read back and compare", way.readBack); err != nil {
 		return err
 	}
 	if err := r.step(ctx, "settle", r.commitPoint); err != nil {
@@ -213,10 +209,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	if err := r.exit(ctx); err != nil {
 		return err
 	}
-	if r.plan.Power != plan.PowerOff {
-		return r.step(ctx, "power on", func(ctx context.Context) error { return r.VCD.PowerOn(ctx, r.vapp.Href) })
-	}
-	return nil
+	return way.power(ctx)
 }
 
 // takeBack undoes what was done, last first, whatever fails on the way. What

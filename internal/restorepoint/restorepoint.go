@@ -42,6 +42,7 @@ type Point struct {
 	// Parent is the id of the point that disks were taken over from.
 	Parent      string `json:"parent,omitempty"`
 	AutoNature  bool   `json:"autoNature,omitempty"` // standalone VM or discovered vApp
+	Nature      Nature `json:"nature,omitempty"`     // which of them; none in points of older versions
 	Maintenance string `json:"maintenance"`          // full, snapshot, none, foreign
 	APIVersion  string `json:"apiVersion"`
 	// SnapshotFirst and SnapshotLast span the instants at which the VMs

@@ -12,10 +12,13 @@ type Summary struct {
 	Org      Ref       `json:"org"`
 	VDC      Ref       `json:"vdc"`
 	VApp     Ref       `json:"vapp"`
-	VMs      int       `json:"vms"`
-	Disks    int       `json:"disks"`
-	Size     int64     `json:"size"`   // bytes, capacity of all disks
-	Stored   int64     `json:"stored"` // bytes this point added
+	// AutoNature and Nature are the point's; Kind makes one of them.
+	AutoNature bool   `json:"autoNature,omitempty"`
+	Nature     Nature `json:"nature,omitempty"`
+	VMs        int    `json:"vms"`
+	Disks      int    `json:"disks"`
+	Size       int64  `json:"size"`   // bytes, capacity of all disks
+	Stored     int64  `json:"stored"` // bytes this point added
 	// Members are the VMs that the vApp had. Points of old have none here,
 	// though their manifests do.
 	Members []Member `json:"members,omitempty"`
@@ -59,6 +62,7 @@ func (p *Point) Summary() Summary {
 	s := Summary{
 		ID: p.ID, State: p.State, Started: p.Started, Finished: p.Finished,
 		Site: p.Site.ID, Org: p.Org, VDC: p.VDC, VApp: p.VApp, VMs: len(p.VMs),
+		AutoNature: p.AutoNature, Nature: p.Nature,
 	}
 	for _, vm := range p.VMs {
 		m := Member{ID: vm.ID, Name: vm.Name, Hold: vm.Hold()}

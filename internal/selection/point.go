@@ -147,3 +147,26 @@ func newer(a, b restorepoint.Summary) bool {
 	}
 	return a.ID > b.ID
 }
+
+// SplitVM takes the VM out of a reference that ends in one,
+// ORG/VDC/VAPP/VM@WHEN: the reference to the vApp's restore point, and a
+// selector of VMs. A reference without a VM comes back as it is, with "".
+func SplitVM(ref string) (point, vm string, err error) {
+	at := strings.LastIndexByte(ref, '@')
+	if at < 0 {
+		return ref, "", nil
+	}
+	sel, err := Parse(ref[:at])
+	if err != nil {
+		return "", "", fmt.Errorf("restore point %q: %w", ref, err)
+	}
+	if !sel.NamesVM() {
+		return ref, "", nil
+	}
+	vm, sel.vm = sel.vm, ""
+	return sel.String() + ref[at:], vm, nil
+}
+
+// MatchVM tells whether the VM of a reference, as SplitVM gives it, is one of
+// that name.
+func MatchVM(pattern, name string) bool { return match(pattern, name) }

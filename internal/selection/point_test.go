@@ -130,3 +130,25 @@ func FuzzParsePoint(f *testing.F) {
 		}
 	})
 }
+
+func TestSplitVMTakesTheVMOutOfAReference(t *testing.T) {
+	for _, tc := range []struct{ ref, point, vm string }{
+		{"acme/vdc1/shop/db01@latest", "acme/vdc1/shop@latest", "db01"},
+		{"acme/vdc1/shop/db*@2026-11-22T08:00", "acme/vdc1/shop@2026-11-22T08:00", "db*"},
+		{"acme/vdc1/shop/a%2Fb@latest", "acme/vdc1/shop@latest", "a%2Fb"},
+		{"acme/vdc1/shop@latest", "acme/vdc1/shop@latest", ""},
+		{"shop@latest", "shop@latest", ""},
+		{"01KAZ8M5H2W4Q6T8V0X2Z4B6D8", "01KAZ8M5H2W4Q6T8V0X2Z4B6D8", ""},
+	} {
+		point, vm, err := SplitVM(tc.ref)
+		if err != nil || point != tc.point || vm != tc.vm {
+			t.Errorf("%s: got %q, %q, %v, want %q, %q", tc.ref, point, vm, err, tc.point, tc.vm)
+		}
+	}
+	if !MatchVM("a%2Fb", "a/b") || !MatchVM("db*", "db01") || MatchVM("db", "db01") {
+		t.Error("a VM's pattern does not match as a selector's")
+	}
+	if _, _, err := SplitVM("a/b@latest"); err == nil {
+		t.Error("a selector that is none was taken")
+	}
+}
