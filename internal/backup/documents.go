@@ -22,7 +22,7 @@ func (r *run) documents(ctx context.Context) error {
 	}
 	// What is there now counts, not what was there before maintenance mode.
 	r.vapp = capture.VApp
-	r.point.VApp.Name = capture.VApp.Name
+	r.point.VApp.Name, r.point.AutoNature = capture.VApp.Name, capture.VApp.AutoNature
 	secrets := restorepoint.Secrets{}
 	for name, raw := range capture.Files {
 		if path.Base(name) == "metadata.xml" {

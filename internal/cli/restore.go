@@ -56,6 +56,7 @@ differs is listed, with the reason where there is one.`,
 	flags.StringVar(&req.Overrides.IP, "ip", "", "addresses from a pool, `keep|pool`: keep them or take what the pool gives (default keep, for a copy pool)")
 	flags.StringVar(&req.Overrides.MAC, "mac", "", "MAC addresses, `keep|new` (default keep, for a copy new)")
 	flags.BoolVar(&req.KeepOld, "keep-old", false, "keep the disks that --overwrite replaces")
+	kindFlags(flags, &req)
 	flags.BoolVar(&req.DryRun, "dry-run", false, "print the plan, change nothing")
 	flags.StringVar(&req.Power, "power", plan.PowerOff, "what runs afterwards, `off|on|as-was`: nothing, all, what ran when the point was made")
 	flags.BoolFunc("power-on", "short for --power on", func(string) error { req.Power = plan.PowerOn; return nil })
@@ -65,14 +66,14 @@ differs is listed, with the reason where there is one.`,
 }
 
 func checkRestore(req app.RestoreRequest) error {
-	if err := checkPoints([]string{req.Point}); err != nil {
+	if err := checkKinds(req); err != nil {
 		return err
 	}
 	switch {
 	case req.Overwrite && req.As != "":
 		return usagef("--overwrite and --as exclude each other")
-	case req.KeepOld && !req.Overwrite:
-		return usagef("--keep-old goes with --overwrite")
+	case req.KeepOld && !req.Overwrite && len(req.VMs) == 0 && len(req.Disks) == 0:
+		return usagef("--keep-old goes with --overwrite, --vm or --disk")
 	}
 	if req.Overrides.IP != "" {
 		if err := oneOf("ip", req.Overrides.IP, plan.IPKeep, plan.IPPool); err != nil {

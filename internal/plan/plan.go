@@ -79,7 +79,15 @@ type Plan struct {
 	ExtraDisks       string `json:"extraDisks,omitempty"`
 	DiscardSnapshots bool   `json:"discardSnapshots,omitempty"`
 
-	Power string `json:"power"`
+	Beside bool `json:"beside,omitempty"` // selected VMs stand beside those that are there
+	// AddNetworks are networks that the vApp lost since and that the
+	// selected VMs need.
+	AddNetworks []string `json:"addNetworks,omitempty"`
+	// Sections are those to restore alone, Changes those of them that
+	// differ from the restore point.
+	Sections []string `json:"sections,omitempty"`
+	Changes  []Change `json:"changes,omitempty"`
+	Power    string   `json:"power"`
 	// Missing counts VMs and disks that the restore point does not hold.
 	Missing   int        `json:"missing,omitempty"`
 	Steps     []string   `json:"steps"`
@@ -108,6 +116,8 @@ type VM struct {
 	// is overwritten; Snapshots counts those of the tenant's that are removed.
 	Out       []int32 `json:"out,omitempty"`
 	Snapshots int     `json:"snapshots,omitempty"`
+	// SwitchOff says that the VM must be off for what is to be changed.
+	SwitchOff bool `json:"switchOff,omitempty"`
 
 	// VimServerHref is the vCenter where the VM is or will be.
 	VimServerHref string           `json:"-"`
@@ -158,25 +168,23 @@ type Deps struct {
 // Compute plans a restore without changing anything.
 func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) (*Plan, error) {
 	p := &Plan{
-		Mode: ModeMissing, Point: point.Summary(), VAppName: point.VApp.Name,
+		Mode: o.mode(), Point: point.Summary(), VAppName: point.VApp.Name,
 		IP: o.Overrides.IP, MAC: o.Overrides.MAC, KeepOld: o.KeepOld, Power: cmp.Or(o.Power, PowerOff),
 		ExtraVMs: o.ExtraVMs, ExtraDisks: o.ExtraDisks, DiscardSnapshots: o.DiscardSnapshots,
+		Beside: o.Beside,
 	}
-	switch {
-	case o.Overwrite:
-		p.Mode = ModeOverwrite
-	case o.As != "":
-		p.Mode, p.VAppName = ModeCopy, o.As
+	if p.Mode == ModeCopy {
+		p.VAppName = o.As
 	}
 	if p.IP == "" {
 		p.IP = IPKeep
-		if p.Mode == ModeCopy {
+		if p.Copies() {
 			p.IP = IPPool
 		}
 	}
 	if p.MAC == "" {
 		p.MAC = MACKeep
-		if p.Mode == ModeCopy {
+		if p.Copies() {
 			p.MAC = MACNew
 		}
 	}
@@ -185,9 +193,7 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 			return nil, err
 		}
 	}
-	for _, step := range []func(context.Context, *Deps, *Plan, *restorepoint.Point) error{
-		planPlace, planVApp, planNetworks, planPeople, planVMs, planQuota,
-	} {
+	for _, step := range p.parts(o) {
 		if err := step(ctx, &d, p, point); err != nil {
 			return nil, err
 		}
@@ -221,10 +227,10 @@ func checkName(name string) error {
 // planPlace finds the org and VDC: those of the vApp that is overwritten, else
 // those of the restore point, by id or by name.
 func planPlace(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
-	if p.Mode == ModeOverwrite {
+	if p.InPlace() {
 		live, err := d.VCD.VApp(ctx, point.VApp.ID)
 		if vcd.IsNotFound(err) {
-			p.conflict(KindVAppGone, "vApp "+p.VAppName, "", "does not exist any more: restore it without --overwrite")
+			p.conflict(KindVAppGone, "vApp "+p.VAppName, "", "does not exist any more: restore it as a whole, without --overwrite")
 			return nil
 		}
 		if err != nil {
@@ -269,11 +275,11 @@ func planPlace(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point)
 // planVApp checks that the vApp may be overwritten, or that its name is free.
 func planVApp(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
 	object := "vApp " + p.VAppName
-	if p.Mode == ModeOverwrite {
+	if p.InPlace() {
 		if p.Live.InMaintenance {
 			p.conflict(KindBusy, object, "", "is in maintenance mode by somebody else")
 		}
-		if p.Live.Name != p.VAppName {
+		if p.Mode == ModeOverwrite && p.Live.Name != p.VAppName {
 			p.conflict(KindRenamed, object, "give it back its name", "is called %s now", p.Live.Name)
 		}
 		return nil
@@ -360,7 +366,7 @@ func planQuota(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) err
 			more++
 		}
 	}
-	if more == 0 || p.Mode == ModeOverwrite {
+	if more == 0 || p.InPlace() {
 		return nil
 	}
 	quota, err := d.VCD.StoredVMQuota(ctx, p.Org.ID)
@@ -375,6 +381,12 @@ func planQuota(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) err
 
 // steps tells in words what Run will do.
 func (p *Plan) steps() []string {
+	switch p.Mode {
+	case ModeVMs:
+		return p.selectedSteps()
+	case ModeConfig:
+		return p.configSteps()
+	}
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if p.Mode == ModeOverwrite {

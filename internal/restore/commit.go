@@ -134,8 +134,8 @@ func (r *run) keepSafety(c *commitment) error {
 // dropEarlier gives up what earlier overwrites kept: only the last one can be
 // undone. The disks of the one that this run undoes are in use again.
 func (r *run) dropEarlier(ctx context.Context, c *commitment) error {
-	if r.plan.Mode != plan.ModeOverwrite {
-		return nil
+	if r.before == nil {
+		return nil // nothing was overwritten
 	}
 	earlier, err := ListKept(ctx, r.Journal, journal.Filter{Site: r.Site, VApp: r.point.VApp.ID})
 	if err != nil {

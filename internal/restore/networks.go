@@ -65,11 +65,11 @@ func (r *run) dropRules(configuration *etree.Element, network string) {
 	}
 }
 
-// leftVM returns the name of a VM of the restore point that is not restored,
-// by its id within the vApp.
+// leftVM returns the name of a VM of the restore point that is not restored
+// nor there anyway, by its id within the vApp.
 func (r *run) leftVM(scopedID string) string {
 	for _, vm := range r.plan.VMs {
-		if vm.Action == plan.Leave && vm.VM != nil && scopedID != "" && vm.VM.ScopedLocalID == scopedID {
+		if vm.Action == plan.Leave && vm.VM != nil && vm.Live == nil && scopedID != "" && vm.VM.ScopedLocalID == scopedID {
 			return vm.Name
 		}
 	}
@@ -109,6 +109,7 @@ func (r *run) applyNICs(ctx context.Context, vm *restorepoint.VM, href string) e
 	if err != nil || want == nil {
 		return err
 	}
+	r.besideNICs(vm.Name, want.Root())
 	if r.plan.MAC == plan.MACNew {
 		for _, nic := range document.FindAll(want.Root(), "NetworkConnection") {
 			if mac := document.Find(nic, "MACAddress"); mac != nil {

@@ -21,14 +21,7 @@ func (r *run) overwrite(ctx context.Context) error {
 	if err := r.enter(ctx); err != nil {
 		return err
 	}
-	if err := r.discardSnapshots(ctx); err != nil {
-		return err
-	}
-	err := r.step(ctx, "read what it was", func(ctx context.Context) (err error) {
-		r.before, err = r.capture(ctx)
-		return err
-	})
-	if err != nil {
+	if err := r.prepare(ctx); err != nil {
 		return err
 	}
 	href := r.vapp.Href
@@ -46,6 +39,18 @@ func (r *run) overwrite(ctx context.Context) error {
 		}
 	}
 	return r.reload(ctx, href)
+}
+
+// prepare makes VMs fit to have their disks exchanged, and reads what they are
+// before that.
+func (r *run) prepare(ctx context.Context) error {
+	if err := r.discardSnapshots(ctx); err != nil {
+		return err
+	}
+	return r.step(ctx, "read what is there", func(ctx context.Context) (err error) {
+		r.before, err = r.capture(ctx)
+		return err
+	})
 }
 
 // undeploy stops the vApp before maintenance mode, so that vCD itself

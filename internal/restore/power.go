@@ -21,6 +21,10 @@ func (r *run) powerOn(ctx context.Context) error {
 	if r.plan.Power == plan.PowerOff {
 		return nil
 	}
+	return r.step(ctx, "power on", r.start)
+}
+
+func (r *run) start(ctx context.Context) error {
 	if err := r.fitToStart(); err != nil {
 		return err
 	}

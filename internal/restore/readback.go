@@ -81,6 +81,8 @@ func (r *run) compare(name string, got []byte) error {
 func (r *run) chosen(d *document.Difference) {
 	switch {
 	case d.Reason != "":
+	case r.plan.Beside && besideField(d.Field):
+		d.Reason = "it stands beside the VM that it was"
 	case r.plan.Mode == plan.ModeCopy && d.Document == "vcd/vapp.xml" && d.Field == "/VApp/@name":
 		d.Reason = "a copy has its own name"
 	case r.plan.MAC == plan.MACNew && (strings.HasSuffix(d.Field, "/MACAddress") || strings.Contains(d.Field, "/Item[") && strings.HasSuffix(d.Field, "/Address")):
@@ -104,6 +106,9 @@ func comparable(name string) bool {
 
 // leftOut tells whether a document belongs to a VM that the plan leaves.
 func (r *run) leftOut(name string) bool {
+	if r.plan.Mode == plan.ModeVMs {
+		return !r.ofSelected(name)
+	}
 	for _, vm := range r.plan.VMs {
 		if vm.Action == plan.Leave && vm.VM != nil && strings.HasPrefix(name, "vcd/vms/"+restorepoint.UUID(vm.VM.ID)+"/") {
 			return true

@@ -141,6 +141,10 @@ type run struct {
 	before *safety
 	// undoes is the overwrite that this run undoes.
 	undoes *Kept
+	// switchedOff are the VMs that a restore of documents switched off.
+	switchedOff []vcd.VM
+	// added are the networks that were added since and stay.
+	added []string
 	// made is the claim of a vApp that this restore made.
 	made *journal.Claim
 }
@@ -189,6 +193,7 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o plan.Options)
 }
 
 func (r *run) do(ctx context.Context) (err error) {
+	way := r.way()
 	defer func() {
 		if err != nil && !r.committed {
 			back := r.takeBack(ctx)
@@ -198,24 +203,23 @@ func (r *run) do(ctx context.Context) (err error) {
 				r.warn("", "the vApp stays in maintenance mode until `reconcile`, or the next run, has given its VMs their disks back")
 				return
 			}
-			if r.plan.Mode == plan.ModeOverwrite {
-				r.warn("", "the restore was taken back; the vApp is powered off")
+			if way.failed != "" {
+				r.warn("", way.failed)
 			}
 		}
-		err = errors.Join(err, r.exit(ctx), r.unclaim(ctx))
+		err = errors.Join(err, r.exit(ctx))
+		if way.after != nil {
+			err = errors.Join(err, way.after(ctx))
+		}
+		err = errors.Join(err, r.unclaim(ctx))
 	}()
-	if r.plan.Mode == plan.ModeOverwrite {
-		err = r.overwrite(ctx)
-	} else {
-		err = r.missing(ctx)
-	}
-	if err != nil {
+	if err := way.make(ctx); err != nil {
 		return err
 	}
-	if err := r.apply(ctx); err != nil {
+	if err := way.apply(ctx); err != nil {
 		return err
 	}
-	if err := r.step(ctx, "read back and compare", r.readBack); err != nil {
+	if err := r.step(ctx, "read back and compare", way.readBack); err != nil {
 		return err
 	}
 	if err := r.step(ctx, "settle", r.commitPoint); err != nil {
@@ -224,10 +228,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	if err := r.exit(ctx); err != nil {
 		return err
 	}
-	if r.plan.Power != plan.PowerOff {
-		return r.step(ctx, "power on", r.powerOn)
-	}
-	return nil
+	return way.power(ctx)
 }
 
 // takeBack undoes what was done, last first, whatever fails on the way. What

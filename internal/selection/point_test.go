@@ -78,9 +78,36 @@ func TestPickPoint(t *testing.T) {
 	}
 }
 
+func TestAPointIsFoundByTheVMsThatItHolds(t *testing.T) {
+	older, newer := points[1], points[2]
+	older.Members = []restorepoint.Member{{ID: "urn:vcloud:vm:1", Name: "db01", Hold: restorepoint.Held}}
+	newer.Members = []restorepoint.Member{
+		{ID: "urn:vcloud:vm:1", Name: "db01", Hold: restorepoint.Excluded}, {ID: "urn:vcloud:vm:2", Name: "web01", Hold: restorepoint.Held},
+	}
+	for _, tc := range []struct{ ref, want string }{
+		{"acme/vdc1/web@latest", id3},
+		{"acme/vdc1/web/db01@latest", id1},
+		{"acme/vdc1/web/web*@latest", id3},
+		{"urn:vcloud:vm:1@latest", id1},
+		{"acme/vdc1/web/none@latest", "none"},
+	} {
+		ref, err := ParseVMPoint(tc.ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := PickPoint([]restorepoint.Summary{older, newer}, ref)
+		if errors.Is(err, ErrNoMatch) {
+			got.ID = "none"
+		}
+		if got.ID != tc.want {
+			t.Errorf("%s: got %s (%v), want %s", tc.ref, got.ID, err, tc.want)
+		}
+	}
+}
+
 func TestParsePointRefuses(t *testing.T) {
 	for _, s := range []string{
-		"", "web", "@latest", "a/b@latest", "a/b/c/d@latest", "web@", "web@yesterday", "web@2026-13-01T00:00", "a@b@latest", "01KAAAAAAAAAAAAAAAAAAAAAAU",
+		"", "web", "@latest", "a/b@latest", "a/b/c/d@latest", "urn:vcloud:vm:1@latest", "web@", "web@yesterday", "web@2026-13-01T00:00", "a@b@latest", "01KAAAAAAAAAAAAAAAAAAAAAAU",
 	} {
 		if ref, err := ParsePoint(s); err == nil {
 			t.Errorf("%q: got %+v, want an error", s, ref)
@@ -93,13 +120,35 @@ func FuzzParsePoint(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		ref, err := ParsePoint(s)
+		ref, err := ParseVMPoint(s)
 		if err != nil {
 			return
 		}
-		again, err := ParsePoint(ref.String())
+		again, err := ParseVMPoint(ref.String())
 		if err != nil || again != ref {
 			t.Fatalf("%q: formats as %q, which parses as %+v (%v), not %+v", s, ref, again, err, ref)
 		}
 	})
+}
+
+func TestSplitVMTakesTheVMOutOfAReference(t *testing.T) {
+	for _, tc := range []struct{ ref, point, vm string }{
+		{"acme/vdc1/shop/db01@latest", "acme/vdc1/shop@latest", "db01"},
+		{"acme/vdc1/shop/db*@2026-11-22T08:00", "acme/vdc1/shop@2026-11-22T08:00", "db*"},
+		{"acme/vdc1/shop/a%2Fb@latest", "acme/vdc1/shop@latest", "a%2Fb"},
+		{"acme/vdc1/shop@latest", "acme/vdc1/shop@latest", ""},
+		{"shop@latest", "shop@latest", ""},
+		{"01KAZ8M5H2W4Q6T8V0X2Z4B6D8", "01KAZ8M5H2W4Q6T8V0X2Z4B6D8", ""},
+	} {
+		point, vm, err := SplitVM(tc.ref)
+		if err != nil || point != tc.point || vm != tc.vm {
+			t.Errorf("%s: got %q, %q, %v, want %q, %q", tc.ref, point, vm, err, tc.point, tc.vm)
+		}
+	}
+	if !MatchVM("a%2Fb", "a/b") || !MatchVM("db*", "db01") || MatchVM("db", "db01") {
+		t.Error("a VM's pattern does not match as a selector's")
+	}
+	if _, _, err := SplitVM("a/b@latest"); err == nil {
+		t.Error("a selector that is none was taken")
+	}
 }

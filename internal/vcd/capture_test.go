@@ -50,8 +50,8 @@ func captureSite(t *testing.T) *fakeSite {
 	f.xml("/api/admin/network/"+netUUID, `<OrgVdcNetwork><EdgeGateway href="https://elsewhere/api/admin/edgeGateway/`+edgeUUID+`"/></OrgVdcNetwork>`)
 	f.xml("/api/query", `<QueryResultRecords/>`)
 	f.xml("/api/vdc/"+vdcUUID+"/vmAffinityRules", `<VmAffinityRules>
-		<VmAffinityRule href="https://elsewhere/api/vmAffinityRule/`+userUUID+`"><VmReferences><VMReference href="https://elsewhere/api/vApp/vm-`+vmUUID+`"/></VmReferences></VmAffinityRule>
-		<VmAffinityRule href="https://elsewhere/api/vmAffinityRule/`+roleUUID+`"><VmReferences><VMReference href="https://elsewhere/api/vApp/vm-`+roleUUID+`"/></VmReferences></VmAffinityRule></VmAffinityRules>`)
+		<VmAffinityRule href="https://elsewhere/api/vmAffinityRule/`+userUUID+`"><VmReferences><VmReference href="https://elsewhere/api/vApp/vm-`+vmUUID+`"/></VmReferences></VmAffinityRule>
+		<VmAffinityRule href="https://elsewhere/api/vmAffinityRule/`+roleUUID+`"><VmReferences><VmReference href="https://elsewhere/api/vApp/vm-`+roleUUID+`"/></VmReferences></VmAffinityRule></VmAffinityRules>`)
 	f.xml("/api/vApp/vapp-"+vappUUID+"/metadata", `<Metadata>
 		<MetadataEntry><Domain>SYSTEM</Domain><Key>vapp.origin.id</Key><TypedValue><Value>`+tplUUID+`</Value></TypedValue></MetadataEntry>
 		<MetadataEntry><Domain>SYSTEM</Domain><Key>vapp.origin.type</Key><TypedValue><Value>com.vmware.vcloud.entity.vapptemplate</Value></TypedValue></MetadataEntry></Metadata>`)

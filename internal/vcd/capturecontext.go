@@ -139,7 +139,7 @@ func affinityJobs(vms []VM) func([]byte) ([]job, error) {
 			Rules []struct {
 				Href string `xml:"href,attr"`
 				VMs  []struct {
-					References []reference `xml:"VMReference"`
+					References []reference `xml:"VmReference"`
 				} `xml:"VmReferences"`
 			} `xml:"VmAffinityRule"`
 		}

@@ -13,6 +13,10 @@ import (
 // with HTTP status 400.
 const busyEntity = "BUSY_ENTITY"
 
+// invalidState is that of an operation for which the entity would have to be
+// in another state.
+const invalidState = "INVALID_STATE"
+
 // An Error is the server's refusal (ErrorType; JSON below /cloudapi). A task
 // that failed carries one without method, status and path.
 type Error struct {
@@ -85,6 +89,13 @@ func IsForbidden(err error) bool {
 func IsBusy(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Minor == busyEntity
+}
+
+// IsState tells whether the entity is in a state that does not allow what was
+// asked.
+func IsState(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Minor == invalidState
 }
 
 func (c *Client) apiError(r Request, answer *Response) *Error {

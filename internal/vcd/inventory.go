@@ -98,6 +98,7 @@ func (c *Client) VApps(ctx context.Context, filter string) ([]VAppRef, error) {
 			Status:        r.Attrs["status"],
 			InMaintenance: r.bool("isInMaintenanceMode"), AutoNature: r.bool("isAutoNature"),
 			VMCount: int(r.int("numberOfVMs")), StorageKB: r.int("storageKB"),
+			Expired: r.bool("isExpired"),
 		}, true
 	})
 	if err != nil && !errors.Is(err, ErrShort) || len(vapps) == 0 {

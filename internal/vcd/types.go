@@ -33,6 +33,7 @@ type VAppRef struct {
 	AutoNature     bool // discovered, or a standalone VM's shell
 	VMCount        int
 	StorageKB      int64
+	Expired        bool // its storage lease has run out, and vCD kept it
 }
 
 // A VMRef is one VM as the query service lists it, templates left out. The

@@ -42,6 +42,7 @@ type VMConfig struct {
 	ConsolidationNeeded bool
 	DisabledMethods     []string
 	ExtraConfig         map[string]string
+	ManagedBy           string // key of the extension that manages it, com.vmware.vcloud…
 
 	nvram string // from the layout
 }
@@ -121,10 +122,7 @@ func (v *VM) config(ctx context.Context, vm *mo.VirtualMachine) (*VMConfig, erro
 		DisabledMethods:     vm.DisabledMethod,
 		ExtraConfig:         map[string]string{},
 	}
-	for _, o := range info.ExtraConfig {
-		kv := o.GetOptionValue()
-		c.ExtraConfig[kv.Key] = fmt.Sprint(kv.Value)
-	}
+	c.fillMarks(info)
 	var err error
 	if c.Raw, err = encode("VirtualMachineConfigInfo", info); err != nil {
 		return nil, err
@@ -143,6 +141,23 @@ func (v *VM) config(ctx context.Context, vm *mo.VirtualMachine) (*VMConfig, erro
 		return nil, err
 	}
 	return c, v.c.nameDatastores(ctx, c.Disks)
+}
+
+// fillMarks fills in by what a VM is recognised.
+func (c *VMConfig) fillMarks(info *types.VirtualMachineConfigInfo) {
+	for _, o := range info.ExtraConfig {
+		kv := o.GetOptionValue()
+		c.ExtraConfig[kv.Key] = fmt.Sprint(kv.Value)
+	}
+	if info.ManagedBy != nil {
+		c.ManagedBy = info.ManagedBy.ExtensionKey
+	}
+}
+
+// OfCloudDirector tells whether the VM bears the marks of a Cloud Director
+// that manages it.
+func (c *VMConfig) OfCloudDirector() bool {
+	return strings.HasPrefix(c.ManagedBy, "com.vmware.vcloud") || c.ExtraConfig["cloud.uuid"] != ""
 }
 
 func value(r *types.ManagedObjectReference) string {
@@ -227,10 +242,7 @@ func ParseConfig(raw []byte) (*VMConfig, error) {
 		Disks: disks(info.Hardware.Device), NICs: nics(info.Hardware.Device),
 		ExtraConfig: map[string]string{},
 	}
-	for _, o := range info.ExtraConfig {
-		kv := o.GetOptionValue()
-		c.ExtraConfig[kv.Key] = fmt.Sprint(kv.Value)
-	}
+	c.fillMarks(info)
 	return c, nil
 }
 

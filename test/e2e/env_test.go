@@ -349,8 +349,15 @@ func (e *env) write(vm string, disk int, off int64, data []byte) {
 	}
 }
 
-// tidy checks that nothing of ours is left on a vApp.
+// tidy checks that nothing of ours is left on a vApp, and no scratch VM.
 func (e *env) tidy(vapp *vcd.VApp) {
+	e.t.Helper()
+	e.unmarked(vapp)
+	e.noScratch()
+}
+
+// unmarked checks that nothing of ours is left on a vApp.
+func (e *env) unmarked(vapp *vcd.VApp) {
 	e.t.Helper()
 	if vapp.InMaintenance {
 		e.t.Errorf("vApp %s is still in maintenance mode", vapp.Name)
@@ -377,6 +384,10 @@ func (e *env) tidy(vapp *vcd.VApp) {
 			e.t.Errorf("vm %s needs consolidation", name)
 		}
 	}
+}
+
+func (e *env) noScratch() {
+	e.t.Helper()
 	for _, c := range e.vcenters {
 		scratch, err := c.FindVMs(e.t.Context(), "vappvault-")
 		if err != nil {

@@ -168,7 +168,7 @@ func addVDC(d *director.Server, org string, p place, morefs map[*VM]string) erro
 }
 
 // modes are the fence modes that vCD has for the inventory's types.
-var modes = map[string]string{"isolated": "isolated", "routed": "natRouted", "direct": "bridged"}
+var modes = map[string]string{"isolated": "isolated", "routed": "natRouted", "fenced": "natRouted", "direct": "bridged"}
 
 func orgNetwork(p place, vdc string, n *OrgNetwork) director.OrgNetworkSpec {
 	spec := director.OrgNetworkSpec{

@@ -41,10 +41,10 @@ func (c *checker) vapp(thing string, o *Org, v *VDC, a *VApp) {
 				continue
 			}
 			network := known(c, thing, "network", name, a.Networks, networkName)
-			if network != nil && network.Type != "direct" && vm.NICs[n].Mode == "pool" && len(network.Ranges) == 0 {
+			if network != nil && !network.inherits() && vm.NICs[n].Mode == "pool" && len(network.Ranges) == 0 {
 				c.add(thing, "mode pool: network %s has no ranges", name)
 			}
-			if network != nil && network.Type == "direct" && vm.NICs[n].Mode == "pool" && !v.hasRanges(network.Parent) {
+			if network != nil && network.inherits() && vm.NICs[n].Mode == "pool" && !v.hasRanges(network.Parent) {
 				c.add(thing, "mode pool: network %s of the VDC has no ranges", network.Parent)
 			}
 		}
@@ -64,9 +64,12 @@ func (c *checker) access(thing string, o *Org, a *Access) {
 
 func (c *checker) network(thing string, v *VDC, a *VApp, n *Network) {
 	thing += ": network " + n.Name
-	c.oneOf(thing, "type", &n.Type, "isolated", "routed", "direct")
-	if n.Type == "direct" {
+	c.oneOf(thing, "type", &n.Type, "isolated", "routed", "direct", "fenced")
+	if n.inherits() {
 		n.Parent = cmp.Or(n.Parent, n.Name)
+	}
+	if n.Type == "fenced" && n.Parent != n.Name {
+		c.add(thing, "parent %q: a fenced network has its parent's name", n.Parent)
 	}
 	switch parent := n.Parent; {
 	case n.Type == "isolated" && parent != "":
@@ -80,9 +83,14 @@ func (c *checker) network(thing string, v *VDC, a *VApp, n *Network) {
 		}
 		return
 	}
-	c.subnet(thing, &n.Subnet)
-	if n.Type != "routed" && (n.NAT != nil || n.Firewall != nil || len(n.Routes) > 0) {
-		c.add(thing, "nat, firewall and routes: want a routed network")
+	switch {
+	case n.Type != "fenced":
+		c.subnet(thing, &n.Subnet)
+	case n.Gateway != "" || len(n.Ranges) > 0:
+		c.add(thing, "a fenced network has its parent's subnet")
+	}
+	if n.Type == "isolated" && (n.NAT != nil || n.Firewall != nil || len(n.Routes) > 0) {
+		c.add(thing, "nat, firewall and routes: want a routed or fenced network")
 	}
 	if n.NAT != nil {
 		c.nat(thing+": nat", a, n.NAT)
@@ -91,6 +99,9 @@ func (c *checker) network(thing string, v *VDC, a *VApp, n *Network) {
 		c.firewall(thing+": firewall", n.Firewall)
 	}
 }
+
+// inherits tells whether a network's subnet is its parent's.
+func (n *Network) inherits() bool { return n.Type == "direct" || n.Type == "fenced" }
 
 func (c *checker) nat(thing string, a *VApp, nat *NAT) {
 	c.oneOf(thing, "type", &nat.Type, "portForwarding", "ipTranslation")
@@ -137,7 +148,7 @@ func (c *checker) startup(thing string, a *VApp) {
 		item := &a.Startup[i]
 		known(c, thing+": startup", "vm", item.VM, a.VMs, vmName)
 		c.oneOf(thing+": startup: "+item.VM, "startAction", &item.StartAction, "powerOn", "none")
-		c.oneOf(thing+": startup: "+item.VM, "stopAction", &item.StopAction, "powerOff", "guestShutdown", "suspend")
+		c.oneOf(thing+": startup: "+item.VM, "stopAction", &item.StopAction, "powerOff", "guestShutdown", "none")
 	}
 }
 
@@ -151,7 +162,7 @@ func (c *checker) metadata(thing string, entries []Metadata) {
 		if m.Domain == "general" {
 			c.oneOf(thing, "visibility", &m.Visibility, "readwrite")
 		} else {
-			c.oneOf(thing, "visibility", &m.Visibility, "private", "readonly", "readwrite")
+			c.oneOf(thing, "visibility", &m.Visibility, "private", "readonly")
 		}
 		if m.Key == "" || seen[[2]string{m.Domain, m.Key}] {
 			c.add(thing, "key: empty or twice")

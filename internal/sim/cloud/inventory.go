@@ -273,8 +273,9 @@ type Grant struct {
 	Level string `yaml:"level"`
 }
 
-// A Network of a vApp: isolated, routed (to parent, an org network) or direct
-// (parent itself, under the parent's name).
+// A Network of a vApp: isolated, routed (to parent, an org network), direct
+// (parent itself, under the parent's name) or fenced (behind a router, with the
+// parent's subnet and name).
 type Network struct {
 	Name        string `yaml:"name"`
 	Description string `yaml:"description"`
@@ -351,7 +352,7 @@ type Startup struct {
 	Order       int      `yaml:"order"`
 	StartAction string   `yaml:"startAction"` // powerOn, none
 	StartDelay  Duration `yaml:"startDelay"`
-	StopAction  string   `yaml:"stopAction"` // powerOff, guestShutdown, suspend
+	StopAction  string   `yaml:"stopAction"` // powerOff, guestShutdown, none
 	StopDelay   Duration `yaml:"stopDelay"`
 }
 
@@ -362,7 +363,7 @@ type Metadata struct {
 	Value      string `yaml:"value"`
 	Type       string `yaml:"type"`
 	Domain     string `yaml:"domain"`
-	Visibility string `yaml:"visibility"` // private, readonly, readwrite
+	Visibility string `yaml:"visibility"` // private, readonly; readwrite in general
 }
 
 // A ProductSection is an OVF product section.

@@ -189,6 +189,21 @@ func (c *call) getAccess() (*answer, error) {
 	return ok(mediaVCloud+"controlAccess", c.accessNode(a)), nil
 }
 
+// subjectOf tells whether an access list of an organization can name somebody:
+// its users and groups (SubjectType of AccessSettingType). Nobody is a member of
+// a group here: who is, the identity provider would tell at login.
+func (s *Server) subjectOf(org, id string) bool {
+	u, g := s.users[id], s.groups[id]
+	return u != nil && u.org == org || g != nil && g.org == org
+}
+
+func (s *Server) subjectRef(id string) *node {
+	if g := s.groups[id]; g != nil {
+		return el("Subject", "href", s.href("/api/admin/group/"+g.id), "id", "urn:vcloud:group:"+g.id, "name", g.name, "type", mediaAdmin+"group+xml")
+	}
+	return s.userRef("Subject", id)
+}
+
 func (c *call) accessNode(a *vapp) *node {
 	d := add(el("ControlAccessParams"), boolean("IsSharedToEveryone", a.everyone != ""), opt("EveryoneAccessLevel", a.everyone))
 	if len(a.access) == 0 {
@@ -196,7 +211,7 @@ func (c *call) accessNode(a *vapp) *node {
 	}
 	list := el("AccessSettings")
 	for _, g := range a.access {
-		add(list, add(el("AccessSetting"), c.s.userRef("Subject", g.user), text("AccessLevel", g.level)))
+		add(list, add(el("AccessSetting"), c.s.subjectRef(g.user), text("AccessLevel", g.level)))
 	}
 	return add(d, list)
 }
@@ -220,15 +235,15 @@ func (c *call) setAccess() (*answer, error) {
 	}
 	var grants []grant
 	for _, set := range childrenOf(child(doc, "AccessSettings"), "AccessSetting") {
-		u := c.s.users[uuidIn(attr(child(set, "Subject"), "href"))]
-		if u == nil || u.org != c.s.vdcs[a.vdc].org {
+		subject := uuidIn(attr(child(set, "Subject"), "href"))
+		if !c.s.subjectOf(c.s.vdcs[a.vdc].org, subject) {
 			return nil, badRequest("The subject %s does not exist in the organization.", attr(child(set, "Subject"), "href"))
 		}
 		level := value(set, "AccessLevel")
 		if slices.Index(levels, level) < accessRead {
 			return nil, badRequest("AccessLevel %q is not an access level.", level)
 		}
-		grants = append(grants, grant{u.id, level})
+		grants = append(grants, grant{subject, level})
 	}
 	a.everyone, a.access = everyone, grants
 	return ok(mediaVCloud+"controlAccess", c.accessNode(a)), nil

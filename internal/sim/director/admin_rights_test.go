@@ -212,7 +212,21 @@ func TestUsersOverXML(t *testing.T) {
 		admin.get("/api/query?type=" + q)
 		ada.want(403, http.MethodGet, "/api/query?type="+q, "", "")
 	}
+	for _, entity := range []string{c.vappPath(), c.vdcPath()} {
+		subject := func(href string) string {
+			return `<ControlAccessParams ` + xmlns + `><IsSharedToEveryone>false</IsSharedToEveryone><AccessSettings><AccessSetting><Subject href="` + href +
+				`"/><AccessLevel>ReadOnly</AccessLevel></AccessSetting></AccessSettings></ControlAccessParams>`
+		}
+		admin.want(200, http.MethodPost, entity+"/action/controlAccess", cloudType+"controlAccess+xml", subject(g))
+		if got := admin.get(entity + "/controlAccess").FindElement(".//Subject"); got == nil || got.SelectAttrValue("href", "") != g || got.SelectAttrValue("name", "") != "ops" {
+			t.Errorf("%s: a group's access is not kept", entity)
+		}
+		admin.want(400, http.MethodPost, entity+"/action/controlAccess", cloudType+"controlAccess+xml", subject(strings.Replace(g, g[len(g)-4:], "0000", 1)))
+	}
 	ada.want(204, http.MethodDelete, g, "", "")
+	if admin.get(c.vappPath()+"/controlAccess").FindElement(".//Subject") != nil {
+		t.Error("a group that is gone has access")
+	}
 }
 
 func TestUsersOverCloudAPI(t *testing.T) {

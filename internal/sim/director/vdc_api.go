@@ -276,7 +276,7 @@ func (c *call) vdcAccessNode(v *vdc) *node {
 	}
 	list := el("AccessSettings")
 	for _, g := range v.access {
-		add(list, add(el("AccessSetting"), c.s.userRef("Subject", g.user), text("AccessLevel", g.level)))
+		add(list, add(el("AccessSetting"), c.s.subjectRef(g.user), text("AccessLevel", g.level)))
 	}
 	return add(d, list)
 }
@@ -303,11 +303,11 @@ func (c *call) setVDCAccess() (*answer, error) {
 	}
 	var grants []grant
 	for _, set := range childrenOf(child(doc, "AccessSettings"), "AccessSetting") {
-		u := c.s.users[uuidIn(attr(child(set, "Subject"), "href"))]
-		if u == nil || u.org != v.org || value(set, "AccessLevel") != level {
+		subject := uuidIn(attr(child(set, "Subject"), "href"))
+		if !c.s.subjectOf(v.org, subject) || value(set, "AccessLevel") != level {
 			return nil, badRequest("The access setting for %s is not valid.", attr(child(set, "Subject"), "href"))
 		}
-		grants = append(grants, grant{u.id, level})
+		grants = append(grants, grant{subject, level})
 	}
 	v.everyone, v.access = everyone, grants
 	return ok(mediaVCloud+"controlAccess", c.vdcAccessNode(v)), nil

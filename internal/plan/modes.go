@@ -1,0 +1,53 @@
+package plan
+
+import (
+	"context"
+
+	"github.com/vappvault/vappvault/internal/restorepoint"
+)
+
+// mode is the way back that the options choose.
+func (o Options) mode() string {
+	switch {
+	case o.ConfigOnly:
+		return ModeConfig
+	case o.ToVSphere != "":
+		return ModeVSphere
+	case len(o.Disks) > 0:
+		return ModeDisks
+	case len(o.VMs) > 0:
+		return ModeVMs
+	case o.Overwrite:
+		return ModeOverwrite
+	case o.As != "":
+		return ModeCopy
+	}
+	return ModeMissing
+}
+
+// InPlace tells whether the restore works on the vApp that is there.
+func (p *Plan) InPlace() bool {
+	switch p.Mode {
+	case ModeOverwrite, ModeVMs, ModeDisks, ModeConfig:
+		return true
+	}
+	return false
+}
+
+// Copies tells whether what is restored stands beside what it was, and so
+// must not be taken for it: new MAC addresses, new UUIDs.
+func (p *Plan) Copies() bool { return p.Mode == ModeCopy || p.Beside }
+
+// A planStep computes one part of a plan.
+type planStep func(context.Context, *Deps, *Plan, *restorepoint.Point) error
+
+// parts returns the steps by which a mode is planned.
+func (p *Plan) parts(o Options) []planStep {
+	switch p.Mode {
+	case ModeVMs:
+		return []planStep{planPlace, planVApp, selectVMs(o)}
+	case ModeConfig:
+		return []planStep{planPlace, planVApp, planConfig(o)}
+	}
+	return []planStep{planPlace, planVApp, planNetworks, planPeople, planVMs, planQuota}
+}
