@@ -28,9 +28,15 @@ type InventoryItem struct {
 	// Nature of the vApp, by what a list tells: see restorepoint.GuessNature.
 	Nature        restorepoint.Nature `json:"nature"`
 	InMaintenance bool                `json:"inMaintenance"`
-	Protected     bool                `json:"protected"`
-	LastPoint     string              `json:"lastPoint,omitempty"`
-	LastTime      time.Time           `json:"lastTime,omitzero"`
+	// Protected: some restore point holds it; LastPoint is the newest such.
+	Protected bool      `json:"protected"`
+	LastPoint string    `json:"lastPoint,omitempty"`
+	LastTime  time.Time `json:"lastTime,omitzero"`
+	// State is that of the vApp's newest point, and Hold, of a VM, what that
+	// point has of it. Both are empty where there is no such point, Hold also
+	// where the VM was added since.
+	State restorepoint.State `json:"lastState,omitempty"`
+	Hold  restorepoint.Hold  `json:"lastHold,omitempty"`
 }
 
 // located is a vApp and the site it is on.
@@ -172,12 +178,11 @@ func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error)
 		name := v.item()
 		item := InventoryItem{
 			Site: v.site.ID, Org: name.Org, VDC: name.VDC, VApp: v.Name, VAppID: v.ID, Status: v.Status,
-			Nature: natureOf(v, point), InMaintenance: v.InMaintenance, Protected: protected, LastPoint: point.ID, LastTime: point.Started,
+			Nature: natureOf(v, point), InMaintenance: v.InMaintenance, Protected: protected, LastPoint: point.ID, LastTime: point.Started, State: point.State,
 		}
 		all, names = append(all, item), append(names, name)
 		for _, vm := range vms[v.ID] {
-			item.VM, item.VMID, item.Status = vm.Name, vm.ID, vm.Status
-			all = append(all, item)
+			all = append(all, last.vm(item, vm, point))
 			name.VM, name.URN = vm.Name, vm.ID
 			names = append(names, name)
 		}
@@ -214,24 +219,49 @@ func natureOf(v located, last restorepoint.Summary) restorepoint.Nature {
 	return restorepoint.GuessNature(v.AutoNature, v.Name, v.OwnerName)
 }
 
-// lastPoints returns the newest restore point of each vApp, by its id and by
-// its path. Without a repository there are none: an inventory can be listed all the same.
-func (a *App) lastPoints(ctx context.Context) (map[string]restorepoint.Summary, error) {
-	out := map[string]restorepoint.Summary{}
+// lastPoints are the newest points of vApps and of VMs, by their ids and by
+// their paths: one that was rebuilt has a new id.
+type lastPoints map[string]restorepoint.Summary
+
+// lastPoints returns them. Without a repository there are none: an inventory
+// can be listed all the same.
+func (a *App) lastPoints(ctx context.Context) (lastPoints, error) {
+	out := lastPoints{}
 	points, err := a.allPoints(ctx)
 	if errors.Is(err, repository.ErrNotRepository) {
 		a.Progress.Emit(progress.Event{Kind: progress.Warn, Message: fmt.Sprintf("what is protected is not known: %v", err)})
 		return out, nil
 	}
+	if err == nil {
+		err = a.fillMembers(ctx, points)
+	}
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range points {
-		for _, key := range []string{p.VApp.ID, pointPath(p)} {
-			if p.ID > out[key].ID {
-				out[key] = p
+		for _, it := range selection.PointItems(p) {
+			for _, key := range []string{it.URN, it.String()} {
+				if p.ID > out[key].ID {
+					out[key] = p
+				}
 			}
 		}
 	}
 	return out, nil
+}
+
+// vm is the item of a VM, made from its vApp's and the vApp's newest point.
+func (l lastPoints) vm(item InventoryItem, vm vcd.VMRef, newest restorepoint.Summary) InventoryItem {
+	item.VM, item.VMID, item.Status = vm.Name, vm.ID, vm.Status
+	point, ok := l[vm.ID]
+	if !ok {
+		point, ok = l[selection.Format(item.Org, item.VDC, item.VApp, vm.Name)]
+	}
+	item.Protected, item.LastPoint, item.LastTime = ok, point.ID, point.Started
+	for _, m := range newest.Members {
+		if m.ID == vm.ID || m.Name == vm.Name {
+			item.Hold = m.Hold
+		}
+	}
+	return item
 }

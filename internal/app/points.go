@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -137,6 +138,7 @@ func (a *App) allPoints(ctx context.Context) ([]restorepoint.Summary, error) {
 
 // Points lists the restore points of the vApps that the selectors pick, by
 // the names that the vApps had then; all of them where there is no selector.
+// A VM's selector picks the points that hold its disks.
 func (a *App) Points(ctx context.Context, words []string) ([]restorepoint.Summary, error) {
 	points, err := a.allPoints(ctx)
 	if err != nil || len(words) == 0 {
@@ -146,57 +148,149 @@ func (a *App) Points(ctx context.Context, words []string) ([]restorepoint.Summar
 	if err != nil {
 		return nil, err
 	}
-	// A vApp that had several names is picked by any of them.
-	var all []selection.Item
-	for _, p := range points {
-		item := pointItem(p)
-		if !slices.Contains(all, item) {
-			all = append(all, item)
+	if slices.ContainsFunc(selectors, selection.Selector.MayNameVM) {
+		if err := a.fillMembers(ctx, points); err != nil {
+			return nil, err
 		}
 	}
-	picked, err := selection.Pick(all, selectors)
+	// A vApp that had several names is picked by any of them.
+	seen := map[selection.Item]bool{}
+	var all []selection.Item
+	for _, p := range points {
+		for _, item := range selection.PointItems(p) {
+			if !seen[item] {
+				seen[item] = true
+				all = append(all, item)
+			}
+		}
+	}
+	found, err := selection.Pick(all, selectors)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(points, func(p restorepoint.Summary) bool { return !slices.Contains(picked, pointItem(p)) }), nil
+	picked := map[selection.Item]bool{}
+	for _, item := range found {
+		picked[item] = true
+	}
+	return slices.DeleteFunc(points, func(p restorepoint.Summary) bool {
+		return !slices.ContainsFunc(selection.PointItems(p), func(it selection.Item) bool { return picked[it] })
+	}), nil
 }
 
-func pointItem(p restorepoint.Summary) selection.Item {
-	return selection.Item{Org: p.Org.Label(), VDC: p.VDC.Label(), VApp: p.VApp.Name, URN: p.VApp.ID}
+// fillMembers reads the VMs of points that do not list them, which are of
+// old, from their manifests.
+func (a *App) fillMembers(ctx context.Context, points []restorepoint.Summary) error {
+	for i, p := range points {
+		if len(p.Members) > 0 || p.VMs == 0 {
+			continue
+		}
+		repo, err := a.root.Existing(ctx, p.Org.ID)
+		if err != nil {
+			return err
+		}
+		point, err := repo.Load(ctx, p.ID)
+		if err != nil {
+			return err
+		}
+		points[i].Members = point.Summary().Members
+	}
+	return nil
 }
+
+func pointItem(p restorepoint.Summary) selection.Item { return selection.PointItems(p)[0] }
 
 func pointPath(p restorepoint.Summary) string { return pointItem(p).String() }
 
-// find resolves a reference to a restore point.
+// find resolves a reference to a restore point of a vApp.
 func (a *App) find(ctx context.Context, ref string) (*repository.Repository, restorepoint.Summary, error) {
-	var none restorepoint.Summary
 	parsed, err := selection.ParsePoint(ref)
 	if err != nil {
-		return nil, none, err
+		return nil, restorepoint.Summary{}, err
 	}
+	repo, found, err := a.findVMs(ctx, parsed)
+	return repo, found.Summary, err
+}
+
+// pointed is a restore point and the VMs of it that are meant, by their ids;
+// none for all.
+type pointed struct {
+	restorepoint.Summary
+	vms []string
+}
+
+// findVMs resolves a reference to a restore point or to VMs of one.
+func (a *App) findVMs(ctx context.Context, ref selection.PointRef) (*repository.Repository, pointed, error) {
 	points, err := a.allPoints(ctx)
 	if err != nil {
-		return nil, none, err
+		return nil, pointed{}, err
 	}
-	summary, err := selection.PickPoint(points, parsed)
+	if ref.Selector.MayNameVM() {
+		if err := a.fillMembers(ctx, points); err != nil {
+			return nil, pointed{}, err
+		}
+	}
+	summary, err := selection.PickPoint(points, ref)
 	if err != nil {
-		return nil, none, err
+		return nil, pointed{}, err
+	}
+	out := pointed{Summary: summary}
+	if ref.Selector.MayNameVM() {
+		for _, it := range selection.PointItems(summary)[1:] {
+			if ref.Selector.Matches(it) {
+				out.vms = append(out.vms, it.URN)
+			}
+		}
 	}
 	root, _, err := a.open(ctx)
 	if err != nil {
-		return nil, none, err
+		return nil, pointed{}, err
 	}
 	repo, err := root.Existing(ctx, summary.Org.ID)
-	return repo, summary, err
+	return repo, out, err
 }
 
-// Point loads the manifest of a restore point.
+// Point loads the manifest of a restore point. Where the reference names VMs
+// of it, what is about other VMs is left out.
 func (a *App) Point(ctx context.Context, ref string) (*restorepoint.Point, error) {
-	repo, summary, err := a.find(ctx, ref)
+	parsed, err := selection.ParseVMPoint(ref)
 	if err != nil {
 		return nil, err
 	}
-	return repo.Load(ctx, summary.ID)
+	repo, found, err := a.findVMs(ctx, parsed)
+	if err != nil {
+		return nil, err
+	}
+	point, err := repo.Load(ctx, found.ID)
+	if err != nil {
+		return nil, err
+	}
+	if len(found.vms) > 0 {
+		narrow(point, found.vms)
+	}
+	return point, nil
+}
+
+// narrow leaves of a manifest what is about the vApp and some of its VMs.
+func narrow(p *restorepoint.Point, vms []string) {
+	others, names := map[string]bool{}, map[string]bool{}
+	p.VMs = slices.DeleteFunc(p.VMs, func(vm restorepoint.VM) bool {
+		other := !slices.Contains(vms, vm.ID)
+		if other {
+			others[restorepoint.UUID(vm.ID)], names[vm.Name] = true, true
+		}
+		return other
+	})
+	of := func(path string) bool {
+		for part := range strings.SplitSeq(path, "/") {
+			if others[part] {
+				return true
+			}
+		}
+		return false
+	}
+	p.Documents = slices.DeleteFunc(p.Documents, of)
+	maps.DeleteFunc(p.Absent, func(path, _ string) bool { return of(path) })
+	p.Problems = slices.DeleteFunc(p.Problems, func(problem restorepoint.Problem) bool { return names[problem.VM] })
 }
 
 // Document returns one document of a restore point. Secrets are not
@@ -222,10 +316,10 @@ type VerifyResult struct {
 
 // Verify reads restore points back and checks them against what was recorded
 // when they were made; all of them where none is named. Percent of the
-// blocks are read.
+// blocks are read. Where a reference names VMs, their disks are read alone.
 func (a *App) Verify(ctx context.Context, refs []string, percent float64) (VerifyResult, error) {
 	var out VerifyResult
-	points, err := a.referred(ctx, refs)
+	points, err := a.referred(ctx, refs, selection.ParseVMPoint)
 	if err != nil {
 		return out, err
 	}
@@ -238,30 +332,53 @@ func (a *App) Verify(ctx context.Context, refs []string, percent float64) (Verif
 		if err != nil {
 			return out, err
 		}
+		disks := p.Disks
+		if len(p.vms) > 0 {
+			point, err := repo.Load(ctx, p.ID)
+			if err != nil {
+				return out, err
+			}
+			narrow(point, p.vms)
+			disks = point.Summary().Disks
+		}
 		var last int64
-		damage, err := repo.Verify(ctx, p.ID, percent, a.verifyProgress(p, &last))
+		damage, err := repo.VerifyVMs(ctx, p.ID, p.vms, percent, a.verifyProgress(p.Summary, &last))
 		if err != nil {
 			return out, fmt.Errorf("restore point %s: %w", p.ID, err)
 		}
-		out.Points, out.Disks, out.Bytes = out.Points+1, out.Disks+p.Disks, out.Bytes+last
+		out.Points, out.Disks, out.Bytes = out.Points+1, out.Disks+disks, out.Bytes+last
 		out.Damage = append(out.Damage, damage...)
 	}
 	return out, nil
 }
 
-// referred resolves references; without any it returns all points.
-func (a *App) referred(ctx context.Context, refs []string) ([]restorepoint.Summary, error) {
+// referred resolves references; without any it returns all points. A point
+// that is named twice counts once, whole if it is so once.
+func (a *App) referred(ctx context.Context, refs []string, parse func(string) (selection.PointRef, error)) (out []pointed, err error) {
 	if len(refs) == 0 {
-		return a.allPoints(ctx)
+		points, err := a.allPoints(ctx)
+		for _, p := range points {
+			out = append(out, pointed{Summary: p})
+		}
+		return out, err
 	}
-	var out []restorepoint.Summary
-	for _, ref := range refs {
-		_, summary, err := a.find(ctx, ref)
+	for _, word := range refs {
+		ref, err := parse(word)
 		if err != nil {
 			return nil, err
 		}
-		if !slices.ContainsFunc(out, func(s restorepoint.Summary) bool { return s.ID == summary.ID }) {
-			out = append(out, summary)
+		_, found, err := a.findVMs(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(out, func(p pointed) bool { return p.ID == found.ID })
+		switch {
+		case i < 0:
+			out = append(out, found)
+		case len(found.vms) == 0 || len(out[i].vms) == 0:
+			out[i].vms = nil
+		default:
+			out[i].vms = append(out[i].vms, found.vms...)
 		}
 	}
 	return out, nil
@@ -273,7 +390,7 @@ func (a *App) Forget(ctx context.Context, refs []string) ([]string, error) {
 	if len(refs) == 0 {
 		return nil, errors.New("no restore point named")
 	}
-	points, err := a.referred(ctx, refs)
+	points, err := a.referred(ctx, refs, selection.ParsePoint)
 	if err != nil {
 		return nil, err
 	}

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
-	"github.com/vappvault/vappvault/internal/backup"
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/maintenance"
 	"github.com/vappvault/vappvault/internal/mark"
@@ -20,135 +18,6 @@ import (
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
-
-// A BackupRequest says what to back up and how.
-type BackupRequest struct {
-	Selectors []string
-	All       bool
-	Metadata  map[string]string // only vApps with all of these
-	Exclude   []string          // selectors of vApps to leave out
-	// Maintenance is full, snapshot or none; "" is full.
-	Maintenance string
-	Quiesce     string // require, try, off; "" is try
-	Full        bool
-	// SamplePercent of unchanged blocks to check; negative means what the
-	// configuration says.
-	SamplePercent float64
-}
-
-// A BackupResult is what became of one vApp.
-type BackupResult struct {
-	VApp     string              // selector
-	Point    *restorepoint.Point // nil where none was made
-	Err      error               // with a Point: what could not be undone, an ErrPartial
-	Duration time.Duration
-}
-
-// Backup backs up every vApp that the request picks, one after the other.
-// One that fails does not stop the others: the error is then ErrPartial, or
-// the failure itself where nothing was made at all. It is ErrPartial, too,
-// where vCD does not show all vApps that it has.
-func (a *App) Backup(ctx context.Context, q BackupRequest) ([]BackupResult, error) {
-	vapps, short := a.picked(ctx, q)
-	if short != nil && !errors.Is(short, vcd.ErrShort) {
-		return nil, short
-	}
-	if _, _, err := a.open(ctx); err != nil {
-		return nil, err
-	}
-	var out []BackupResult
-	for _, v := range vapps {
-		if err := ctx.Err(); err != nil {
-			return out, err
-		}
-		began := time.Now()
-		point, err := a.backup(ctx, v, q)
-		out = append(out, BackupResult{VApp: v.item().String(), Point: point, Err: err, Duration: time.Since(began)})
-	}
-	err := outcome(ctx, out)
-	if short != nil && err == nil {
-		return out, fmt.Errorf("%w: %w", ErrPartial, short)
-	}
-	return out, errors.Join(err, short)
-}
-
-// outcome is the error of many backups.
-func outcome(ctx context.Context, results []BackupResult) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	var errs []error
-	partial := false
-	for _, r := range results {
-		if r.Err != nil {
-			errs = append(errs, r.Err)
-		} else {
-			partial = partial || r.Point.State != restorepoint.Complete
-		}
-	}
-	switch {
-	case len(errs) == len(results) && len(errs) > 0:
-		return errors.Join(errs...)
-	case len(errs) > 0:
-		return fmt.Errorf("%w: %w", ErrPartial, errors.Join(errs...))
-	case partial:
-		return fmt.Errorf("%w: something is missing in a restore point", ErrPartial)
-	}
-	return nil
-}
-
-// picked returns the vApps that a request means; with vcd.ErrShort those of
-// them that vCD shows.
-func (a *App) picked(ctx context.Context, q BackupRequest) (vapps []located, short error) {
-	if len(q.Selectors) == 0 && !q.All && len(q.Metadata) == 0 {
-		return nil, errors.New("no vApp named: give selectors, --metadata or --all")
-	}
-	vapps, short = a.vapps(ctx)
-	if short != nil && !errors.Is(short, vcd.ErrShort) {
-		return nil, short
-	}
-	vapps, err := pick(vapps, q.Selectors)
-	if err != nil {
-		return nil, orShort(err, short)
-	}
-	exclude, err := parseSelectors(q.Exclude)
-	if err != nil {
-		return nil, err
-	}
-	vapps = among(vapps, selection.Drop(items(vapps), exclude))
-	for key, value := range q.Metadata {
-		if vapps, err = withMetadata(ctx, vapps, key, value); err != nil {
-			return nil, err
-		}
-	}
-	if len(vapps) == 0 {
-		return nil, orShort(fmt.Errorf("%w: no vApp is left to back up", selection.ErrNoMatch), short)
-	}
-	return vapps, short
-}
-
-// orShort adds to an error about a list why the list may be to blame.
-func orShort(err, short error) error {
-	if short == nil {
-		return err
-	}
-	return fmt.Errorf("%w; %v", err, short) //nolint:errorlint // nothing comes with it
-}
-
-// withMetadata keeps the vApps that have a metadata entry.
-func withMetadata(ctx context.Context, vapps []located, key, value string) ([]located, error) {
-	var out []located
-	for _, v := range vapps {
-		entries, err := v.site.vcd.Metadata(ctx, v.Href)
-		if err != nil {
-			return nil, fmt.Errorf("vApp %s: metadata: %w", v.Name, err)
-		}
-		if slices.ContainsFunc(entries, func(e vcd.MetadataEntry) bool { return e.Key == key && e.Value == value }) {
-			out = append(out, v)
-		}
-	}
-	return out, nil
-}
 
 // under claims a vApp, settles what earlier runs left on it, and runs do.
 func (a *App) under(ctx context.Context, s *site, vappID, what string, do func(context.Context, *journal.Claim) error) (err error) {
@@ -182,39 +51,6 @@ func (a *App) reconcileDeps(s *site) reconcile.Deps {
 		VCenter: func(ctx context.Context, uuid string) (*vsphere.Client, error) { return a.vsphereByUUID(ctx, s, uuid) },
 		VSphere: func(ctx context.Context, href string) (*vsphere.Client, error) { return a.vsphereByHref(ctx, s, href) },
 	}
-}
-
-func (a *App) backup(ctx context.Context, v located, q BackupRequest) (point *restorepoint.Point, err error) {
-	repo, err := a.root.Org(ctx, v.OrgID, v.OrgName)
-	if err != nil {
-		return nil, fmt.Errorf("vApp %s: %w", v.Name, err)
-	}
-	sample := q.SamplePercent
-	if sample < 0 {
-		sample = a.Config.Limits.Sample
-	}
-	err = a.under(ctx, v.site, v.ID, "backup", func(ctx context.Context, claim *journal.Claim) error {
-		point, err = backup.Run(ctx, backup.Deps{
-			VCD: v.site.vcd, Openers: a.openers, Repository: repo, Journal: a.journal, Claim: claim,
-			VSphere: func(ctx context.Context, href string) (*vsphere.Client, error) {
-				return a.vsphereByHref(ctx, v.site, href)
-			},
-			Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
-		}, backup.Options{
-			Site: restorepoint.Ref{ID: v.site.ID, Href: v.site.URL}, VAppID: v.ID,
-			Maintenance: orElse(q.Maintenance, backup.MaintenanceFull), MaintenanceTimeout: a.Config.Limits.MaintenanceTimeout,
-			Quiesce: orElse(q.Quiesce, vsphere.QuiesceTry), Full: q.Full, SamplePercent: sample,
-			Disks: a.Config.Limits.Disks, ToolVersion: a.Version,
-		})
-		return err
-	})
-	switch {
-	case err != nil && point != nil:
-		return point, fmt.Errorf("%s: %w: %w", v.item(), ErrPartial, err)
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", v.item(), err)
-	}
-	return point, nil
 }
 
 func orElse(s, other string) string {

@@ -24,6 +24,7 @@ import (
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/selection"
 	"github.com/vappvault/vappvault/internal/transport"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
@@ -33,6 +34,9 @@ var (
 	// ErrNothing says that no VM of the vApp could be backed up, so that no
 	// restore point was made.
 	ErrNothing = errors.New("no VM could be backed up")
+	// ErrNoneWanted says that the VMs that were selected are not in the vApp
+	// any more.
+	ErrNoneWanted = errors.New("no VM that was selected is there any more")
 	// ErrLeft says that the restore point is stored, but that something
 	// which was done to the vApp could not be undone. It is in the journal:
 	// the next run on the vApp, or reconcile, settles it.
@@ -60,16 +64,22 @@ type Deps struct {
 	Repository *repository.Repository                   // of the vApp's org
 	Journal    *journal.Journal
 	Claim      *journal.Claim
-	Progress   progress.Func
-	Logger     *slog.Logger
+	// Slots bound the disks that are copied at once, of all backups that
+	// share them. Nil is one at a time.
+	Slots    chan struct{}
+	Progress progress.Func
+	Logger   *slog.Logger
 	// Hook, where set, is called after each journalled or outside step.
 	Hook func(step string)
 }
 
 // Options say how to back up.
 type Options struct {
-	Site        restorepoint.Ref
-	VAppID      string // URN
+	Site   restorepoint.Ref
+	VAppID string // URN
+	// Item is the vApp as selectors know it, Choice what of it is wanted.
+	Item        selection.Item
+	Choice      selection.Choice
 	Maintenance string // full, snapshot, none
 	// MaintenanceTimeout bounds the wait for tasks that were already running.
 	MaintenanceTimeout time.Duration
@@ -78,7 +88,6 @@ type Options struct {
 	// SamplePercent of the unchanged blocks are read all the same and
 	// compared: CBT can lie.
 	SamplePercent float64
-	Disks         int // disks copied at once
 	ToolVersion   string
 }
 
@@ -280,20 +289,28 @@ func (r *run) exit(ctx context.Context) error {
 
 // finish fills the manifest in from what the VMs' runs found.
 func (r *run) finish() error {
-	whole := 0
+	whole, wanted := 0, 0
 	for _, vm := range r.vms {
-		if vm.err != nil {
+		if !vm.rec.Excluded {
+			wanted++
+		}
+		switch {
+		case vm.rec.Excluded:
+		case vm.err != nil:
 			vm.rec.Missing = vm.err.Error()
 			vm.rec.Disks = nil
 			r.problem(restorepoint.Problem{VM: vm.rec.Name, Message: vm.err.Error(), Missing: true})
-		} else {
+		default:
 			whole++
 		}
 		r.point.VMs = append(r.point.VMs, vm.rec)
 	}
-	if whole == 0 && len(r.vms) > 0 {
+	if whole == 0 && wanted > 0 {
 		var errs []error
 		for _, vm := range r.vms {
+			if vm.rec.Excluded {
+				continue
+			}
 			errs = append(errs, fmt.Errorf("vm %s: %w", vm.rec.Name, vm.err))
 		}
 		return fmt.Errorf("%w: %w", ErrNothing, errors.Join(errs...))

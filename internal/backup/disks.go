@@ -12,6 +12,7 @@ import (
 	"github.com/vappvault/vappvault/internal/extent"
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/selection"
 	"github.com/vappvault/vappvault/internal/transport"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
@@ -19,7 +20,10 @@ import (
 // copyDisks copies the disks of all frozen VMs. A disk that fails takes its
 // VM out of the point; the other VMs go on.
 func (r *run) copyDisks(ctx context.Context) error {
-	slots := make(chan struct{}, max(1, r.opts.Disks))
+	slots := r.Slots
+	if slots == nil {
+		slots = make(chan struct{}, 1)
+	}
 	var group errgroup.Group
 	for _, vm := range r.vms {
 		if vm.err == nil {
@@ -50,7 +54,7 @@ func (r *run) copyVM(ctx context.Context, vm *vmRun, slots chan struct{}) error 
 
 func (r *run) copyThrough(ctx context.Context, vm *vmRun, sessions *openers, slots chan struct{}) error {
 	group, ctx := errgroup.WithContext(ctx)
-	disks := protected(vm)
+	disks := r.wanted(vm)
 	vm.rec.Disks = make([]restorepoint.Disk, len(disks))
 	for i, d := range disks {
 		rec := &vm.rec.Disks[i]
@@ -95,20 +99,47 @@ func protected(vm *vmRun) []vsphere.Disk {
 	})
 }
 
-// unprotected records, loudly, the disks that no snapshot freezes.
+// wanted returns those of them that were not excluded.
+func (r *run) wanted(vm *vmRun) []vsphere.Disk {
+	return slices.DeleteFunc(protected(vm), func(d vsphere.Disk) bool {
+		counts, _ := r.opts.Choice.Disk(r.item(vm), drive(d))
+		return !counts
+	})
+}
+
+// drive is a disk as selectors know it.
+func drive(d vsphere.Disk) selection.Drive {
+	kind := d.ControllerType
+	switch kind {
+	case "lsilogic", "lsisas", "buslogic", "pvscsi":
+		kind = "scsi"
+	case "ahci":
+		kind = "sata"
+	}
+	return selection.Drive{Label: d.Label, Key: d.Key, Controller: kind, Bus: d.BusNumber, Unit: d.Unit}
+}
+
+// unprotected records the disks that are not read: those that were excluded,
+// and loudly those that no snapshot freezes.
 func (r *run) unprotected(vm *vmRun) {
-	frozen := protected(vm)
+	copied := r.wanted(vm)
 	for _, d := range vm.config.Disks {
-		if slices.ContainsFunc(frozen, func(f vsphere.Disk) bool { return f.Key == d.Key }) {
+		if slices.ContainsFunc(copied, func(f vsphere.Disk) bool { return f.Key == d.Key }) {
+			continue
+		}
+		rec := restorepoint.Disk{Key: d.Key, UUID: d.UUID, Label: d.Label, FileName: d.FileName}
+		rec.Content.Size = d.Capacity
+		if counts, why := r.opts.Choice.Disk(r.item(vm), drive(d)); !counts {
+			rec.NotProtected, rec.Excluded = why, true
+			vm.rec.Unprotected = append(vm.rec.Unprotected, rec)
 			continue
 		}
 		_, why := d.Snapshottable()
 		if why == "" {
 			why = "not part of the snapshot"
 		}
-		vm.rec.Unprotected = append(vm.rec.Unprotected, restorepoint.Disk{
-			Key: d.Key, UUID: d.UUID, Label: d.Label, FileName: d.FileName, NotProtected: why,
-		})
+		rec.NotProtected = why
+		vm.rec.Unprotected = append(vm.rec.Unprotected, rec)
 		r.problem(restorepoint.Problem{VM: vm.rec.Name, Disk: d.Label, Message: "not protected: " + why, Missing: true})
 	}
 }

@@ -11,8 +11,12 @@ import (
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/mark"
 	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/selection"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
+
+// errExcluded is the err of a VM that nobody asked for.
+var errExcluded = errors.New("excluded")
 
 // vmRun is one VM on its way through a backup. Once err is set the VM takes
 // no further part; what was done to it is still undone.
@@ -32,8 +36,10 @@ type vmRun struct {
 	snapshotsTaken int // how many the VM had before ours
 }
 
-// identify finds each VM in its vCenter and keeps its configuration.
+// identify finds each VM that is wanted in its vCenter and keeps its
+// configuration. Of the others, vSphere is told nothing.
 func (r *run) identify(ctx context.Context) error {
+	wanted := r.opts.Choice.Whole(r.opts.Item)
 	for _, v := range r.vapp.VMs {
 		vm := &vmRun{rec: restorepoint.VM{
 			Ref:           restorepoint.Ref{ID: v.ID, Name: v.Name, Href: v.Href},
@@ -42,13 +48,29 @@ func (r *run) identify(ctx context.Context) error {
 			MoRef:         v.VimInfo.VMMoRef,
 		}}
 		r.vms = append(r.vms, vm)
+		counts, why := r.opts.Choice.VM(r.opts.Item, r.item(vm))
+		if !counts {
+			vm.rec.Missing, vm.rec.Excluded, vm.err = why, true, errExcluded
+			continue
+		}
+		wanted = true
 		vm.err = r.identifyVM(ctx, vm)
 		if vm.err != nil && ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
+	if !wanted {
+		return ErrNoneWanted
+	}
 	r.point.Nature = r.nature()
 	return nil
+}
+
+// item is a VM as selectors know it.
+func (r *run) item(vm *vmRun) selection.Item {
+	it := r.opts.Item
+	it.VM, it.URN = vm.rec.Name, vm.rec.ID
+	return it
 }
 
 // nature tells standalone VMs and discovered vApps apart, which vCD does not.

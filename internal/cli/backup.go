@@ -2,10 +2,12 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +22,7 @@ import (
 func (e *env) backupCommand() *cobra.Command {
 	var (
 		req      app.BackupRequest
-		metadata []string
+		metadata struct{ vapps, vms []string }
 	)
 	cmd := &cobra.Command{
 		Use:   "backup SELECTOR…",
@@ -28,18 +30,36 @@ func (e *env) backupCommand() *cobra.Command {
 		Long: `Backs up each vApp that is selected to a restore point. Only what changed since
 the last one is read, yet every point stands alone.
 
+A selector of VMs takes of its vApps those VMs only; --vm-metadata does the same
+by the VMs' own metadata. --exclude leaves vApps or VMs out, --exclude-disk
+disks. What is left out so is named in the restore point, which is complete all
+the same. A DISK is VM:DISK: a VM's name or selector, in which * is a glob, and
+the disk's label ("Hard disk 2"), its device key (2001), or bus and unit (1:3, or
+with the kind of controller scsi1:3, sata0:1, nvme0:0, ide0:1). A : inside a name
+is written %3A.
+
+Several vApps are backed up at once, as many as --parallel or limits.vapps in the
+configuration says; limits.disks bounds the disks that are read at once in all of
+them. One that fails does not stop the others, nor does a selector that nothing
+matches: the exit code is then 3.
+
 A vApp is held in maintenance mode meanwhile, so that nobody changes it:
 --maintenance full to the end, snapshot until all its VMs are frozen, none not
 at all. A VM that fails does not sink the others: the point is then partial and
 the exit code 3.`,
 		Example: `  vappvault backup acme/vdc1/web-shop
   vappvault backup 'acme/*/*' --exclude '*/*/test-*' --maintenance snapshot
+  vappvault backup 'acme/vdc1/web-shop/db*' --exclude-disk 'db*:Hard disk 3'
+  vappvault backup --all --exclude '*/*/*/scratch-*' --parallel 4
   vappvault backup --all --metadata backup=daily`,
 		ValidArgsFunction: e.completeSelectors,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
 			req.Selectors = args
-			if err := checkBackup(&req, metadata); err != nil {
+			if err := checkBackup(&req, metadata.vapps, metadata.vms); err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("parallel") && (req.Parallel < 1 || req.Parallel > config.MaxVApps) {
+				return usagef("--parallel %d: want 1 to %d", req.Parallel, config.MaxVApps)
 			}
 			if sample := cmd.Flags().Lookup("sample"); sample.Changed && !(req.SamplePercent >= 0 && req.SamplePercent <= 100) {
 				return usagef("--sample %v: want a percentage, 0 to 100", req.SamplePercent)
@@ -62,8 +82,11 @@ the exit code 3.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&req.All, "all", false, "back up every vApp")
-	flags.StringArrayVar(&metadata, "metadata", nil, "only vApps with this metadata, `key=value`; repeat for more")
-	flags.StringArrayVar(&req.Exclude, "exclude", nil, "leave out the vApps that this `selector` matches; repeat for more")
+	flags.StringArrayVar(&metadata.vapps, "metadata", nil, "only vApps with this metadata, `key=value`; repeat for more, of which all must be there")
+	flags.StringArrayVar(&metadata.vms, "vm-metadata", nil, "only VMs with this metadata, `key=value`; repeat for more, of which all must be there")
+	flags.StringArrayVar(&req.Exclude, "exclude", nil, "leave out the vApps or VMs that this `selector` matches; repeat for more")
+	flags.StringArrayVar(&req.ExcludeDisks, "exclude-disk", nil, "leave out the disks that this `VM:DISK` matches; repeat for more")
+	flags.IntVar(&req.Parallel, "parallel", 0, "back up this `many` vApps at once (default from the configuration, else 2)")
 	flags.StringVar(&req.Maintenance, "maintenance", backup.MaintenanceFull, "hold maintenance `mode`: full, snapshot or none")
 	flags.BoolVar(&req.Full, "full", false, "read every disk whole, whatever changed block tracking says")
 	flags.Float64Var(&req.SamplePercent, "sample", 0, "read this `percent` of the unchanged blocks all the same, to check (default from the configuration, else 1)")
@@ -76,32 +99,27 @@ the exit code 3.`,
 	return cmd
 }
 
-func checkBackup(req *app.BackupRequest, metadata []string) error {
-	for _, pair := range metadata {
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok || key == "" {
-			return usagef("--metadata %q: want key=value", pair)
-		}
-		if req.Metadata == nil {
-			req.Metadata = map[string]string{}
-		}
-		req.Metadata[key] = value
+func checkBackup(req *app.BackupRequest, metadata, vmMetadata []string) (err error) {
+	if req.Metadata, err = pairs("metadata", metadata); err != nil {
+		return err
+	}
+	if req.VMMetadata, err = pairs("vm-metadata", vmMetadata); err != nil {
+		return err
 	}
 	switch {
 	case req.All && len(req.Selectors) > 0:
 		return usagef("--all and selectors exclude each other")
-	case !req.All && len(req.Selectors) == 0 && len(metadata) == 0:
+	case !req.All && len(req.Selectors) == 0 && len(metadata)+len(vmMetadata) == 0:
 		return usagef("name what to back up, or give --all")
 	case len(req.Selectors) == 0:
 		req.All = true // with metadata: all that have it
 	}
-	for _, s := range append(append([]string{}, req.Selectors...), req.Exclude...) {
-		sel, err := selection.Parse(s)
-		if err != nil {
-			return &usageError{err}
-		}
-		if sel.NamesVM() {
-			return usagef("selector %q: a backup is of whole vApps: leave the VM out", s)
+	if err := checkSelectors(slices.Concat(req.Selectors, req.Exclude)); err != nil {
+		return err
+	}
+	for _, s := range req.ExcludeDisks {
+		if _, err := selection.ParseDisk(s); err != nil {
+			return &usageError{fmt.Errorf("--exclude-disk: %w", err)}
 		}
 	}
 	if err := oneOf("maintenance", req.Maintenance, backup.MaintenanceFull, backup.MaintenanceSnapshot, backup.MaintenanceNone); err != nil {
@@ -110,17 +128,38 @@ func checkBackup(req *app.BackupRequest, metadata []string) error {
 	return oneOf("quiesce", req.Quiesce, "require", "try", "off")
 }
 
-// backupView is the outcome for one vApp in JSON.
+// pairs reads the values of a flag, each key=value.
+func pairs(flag string, words []string) (map[string]string, error) {
+	var out map[string]string
+	for _, pair := range words {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return nil, usagef("--%s %q: want key=value", flag, pair)
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[key] = value
+	}
+	return out, nil
+}
+
+// backupView is the outcome for one vApp, or for a selector that nothing
+// matches, in JSON.
 type backupView struct {
-	VApp    string               `json:"vapp"`
-	Point   *restorepoint.Point  `json:"point,omitempty"`
-	Total   *restorepointAmounts `json:"total,omitempty"`
-	Error   string               `json:"error,omitempty"`
-	Seconds float64              `json:"seconds"`
+	VApp  string               `json:"vapp"` // selector
+	Point *restorepoint.Point  `json:"point,omitempty"`
+	Total *restorepointAmounts `json:"total,omitempty"`
+	// Unprotected are the VMs and disks that the point does not hold,
+	// whether they failed, cannot be held, or were excluded.
+	Unprotected []restorepoint.Gap `json:"unprotected"`
+	Error       string             `json:"error,omitempty"`
+	Seconds     float64            `json:"seconds"`
 }
 
 // restorepointAmounts are sums over the disks of a point, in bytes.
 type restorepointAmounts struct {
+	VMs     int   `json:"vms"` // whose disks are held
 	Disks   int   `json:"disks"`
 	Size    int64 `json:"size"`
 	Data    int64 `json:"data"`    // in blocks that are not zeros
@@ -133,6 +172,9 @@ type restorepointAmounts struct {
 func amounts(p *restorepoint.Point) restorepointAmounts {
 	var a restorepointAmounts
 	for _, vm := range p.VMs {
+		if vm.Hold() == restorepoint.Held {
+			a.VMs++
+		}
 		for _, d := range vm.Disks {
 			a.Disks++
 			a.Size += d.Content.Size
@@ -149,10 +191,11 @@ func amounts(p *restorepoint.Point) restorepointAmounts {
 func viewBackups(results []app.BackupResult) []backupView {
 	views := make([]backupView, 0, len(results))
 	for _, r := range results {
-		v := backupView{VApp: r.VApp, Point: r.Point, Seconds: r.Duration.Seconds()}
+		v := backupView{VApp: r.VApp, Point: r.Point, Seconds: r.Duration.Seconds(), Unprotected: []restorepoint.Gap{}}
 		if r.Point != nil {
 			a := amounts(r.Point)
 			v.Total = &a
+			v.Unprotected = append(v.Unprotected, r.Point.Gaps()...)
 		}
 		if r.Err != nil {
 			v.Error = r.Err.Error()
@@ -163,24 +206,79 @@ func viewBackups(results []app.BackupResult) []backupView {
 }
 
 func drawBackups(w io.Writer, results []app.BackupResult) {
+	if len(results) == 1 {
+		drawBackup(w, results[0])
+	} else {
+		drawTable(w, results)
+	}
+	drawUnprotected(w, results)
+}
+
+func drawBackup(w io.Writer, r app.BackupResult) {
+	if r.Point == nil {
+		fmt.Fprintf(w, "%s: no restore point\n", clean(r.VApp))
+		return
+	}
+	p, a := r.Point, amounts(r.Point)
+	fmt.Fprintf(w, "%s: restore point %s: %s, %s, %s of %s; read %s, stored %s in %s\n",
+		clean(r.VApp), p.ID, p.State, wording.Count(a.VMs, "VM"), wording.Count(a.Disks, "disk"), wording.Size(a.Size), wording.Size(a.Read), wording.Size(a.Stored), took(r.Duration))
+}
+
+func drawTable(w io.Writer, results []app.BackupResult) {
+	row(w, "VAPP", "POINT", "STATE", "VMS", "DISKS", "SIZE", "READ", "STORED", "TOOK")
+	for _, r := range results {
+		switch {
+		case r.Point != nil:
+			a := amounts(r.Point)
+			row(w, r.VApp, r.Point.ID, string(r.Point.State), strconv.Itoa(a.VMs), strconv.Itoa(a.Disks),
+				wording.Size(a.Size), wording.Size(a.Read), wording.Size(a.Stored), took(r.Duration))
+		case errors.Is(r.Err, selection.ErrNoMatch):
+			row(w, r.VApp, "", "nothing matches", "", "", "", "", "", "")
+		default:
+			row(w, r.VApp, "", "failed", "", "", "", "", "", took(r.Duration))
+		}
+	}
+	flush(w)
+}
+
+// drawUnprotected names what the restore points lack: first what went wrong
+// or cannot be protected, then what nobody asked for.
+func drawUnprotected(w io.Writer, results []app.BackupResult) {
+	var missing, excluded []string
 	for _, r := range results {
 		if r.Point == nil {
-			fmt.Fprintf(w, "%s: no restore point\n", clean(r.VApp))
 			continue
 		}
-		drawBackup(w, r.VApp, r.Point, r.Duration)
+		at := clean(r.VApp) + ": "
+		for _, gap := range r.Point.Gaps() {
+			line := at + clean(gapText(gap))
+			if gap.Excluded {
+				excluded = append(excluded, line)
+			} else {
+				missing = append(missing, line)
+			}
+		}
+		for _, problem := range r.Point.Problems {
+			if problem.Missing && problem.VM == "" { // of VMs and disks the gaps tell
+				missing = append(missing, at+problemText(problem))
+			}
+		}
+	}
+	drawList(w, "not protected:", missing)
+	drawList(w, "left out by choice:", excluded)
+}
+
+func drawList(w io.Writer, title string, lines []string) {
+	if len(lines) > 0 {
+		fmt.Fprintf(w, "%s\n  %s\n", title, strings.Join(lines, "\n  "))
 	}
 }
 
-func drawBackup(w io.Writer, vapp string, p *restorepoint.Point, d time.Duration) {
-	a := amounts(p)
-	fmt.Fprintf(w, "%s: restore point %s: %s, %s, %s of %s; read %s, stored %s in %s\n",
-		clean(vapp), p.ID, p.State, wording.Count(len(p.VMs), "VM"), wording.Count(a.Disks, "disk"), wording.Size(a.Size), wording.Size(a.Read), wording.Size(a.Stored), took(d))
-	for _, problem := range p.Problems {
-		if problem.Missing {
-			fmt.Fprintf(w, "  missing: %s\n", problemText(problem))
-		}
+func gapText(g restorepoint.Gap) string {
+	if g.Disk != "" {
+		return "vm " + g.VM + ": disk " + g.Disk + ": " + g.Reason
 	}
+	return "vm " + g.VM + ": " + g.Reason
 }
 
 func problemText(p restorepoint.Problem) string {

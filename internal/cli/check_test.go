@@ -13,6 +13,7 @@ import (
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/selection"
 )
 
 func TestCheckBackup(t *testing.T) {
@@ -27,7 +28,9 @@ func TestCheckBackup(t *testing.T) {
 		{"nothing named", good, nil, "name what to back up"},
 		{"a selector", with(func(q *app.BackupRequest) { q.Selectors = []string{"a/b/c"} }), nil, ""},
 		{"a malformed selector", with(func(q *app.BackupRequest) { q.Selectors = []string{"a/b"} }), nil, `"a/b"`},
-		{"a VM", with(func(q *app.BackupRequest) { q.Selectors = []string{"a/b/c/d"} }), nil, "whole vApps"},
+		{"a VM", with(func(q *app.BackupRequest) { q.Selectors = []string{"a/b/c/d"} }), nil, ""},
+		{"disks of a VM", with(func(q *app.BackupRequest) { q.All = true; q.ExcludeDisks = []string{"db*:Hard disk 2", "db01:1:3"} }), nil, ""},
+		{"a disk of no VM", with(func(q *app.BackupRequest) { q.All = true; q.ExcludeDisks = []string{"Hard disk 2"} }), nil, `--exclude-disk: disk "Hard disk 2": want VM:DISK`},
 		{"a malformed exclusion", with(func(q *app.BackupRequest) { q.All = true; q.Exclude = []string{"%"} }), nil, `"%"`},
 		{"all and a selector", with(func(q *app.BackupRequest) { q.All = true; q.Selectors = []string{"a/b/c"} }), nil, "exclude each other"},
 		{"metadata alone means all that have it", good, []string{"backup=daily=x"}, ""},
@@ -36,7 +39,7 @@ func TestCheckBackup(t *testing.T) {
 		{"an unknown quiescing", with(func(q *app.BackupRequest) { q.All = true; q.Quiesce = "no" }), nil, "--quiesce"},
 	} {
 		req := tc.req
-		checkUsage(t, tc.name, checkBackup(&req, tc.metadata), tc.want)
+		checkUsage(t, tc.name, checkBackup(&req, tc.metadata, nil), tc.want)
 		if strings.HasPrefix(tc.name, "metadata alone") && (!req.All || req.Metadata["backup"] != "daily=x") {
 			t.Errorf("%s: got %+v", tc.name, req)
 		}
@@ -78,11 +81,12 @@ func testPoint() *restorepoint.Point {
 			Content: restorepoint.DiskContent{Size: 1 << 30, DataBytes: 1 << 20, StoredBytes: 1 << 10, TreeHash: "abc"},
 		}
 	}
+	excluded := restorepoint.Disk{Label: "Hard disk 3", NotProtected: "excluded by --exclude-disk *:2002", Excluded: true}
 	return &restorepoint.Point{
 		ID: "01K", State: restorepoint.Partial,
 		Org: restorepoint.Ref{Name: "acme"}, VDC: restorepoint.Ref{Name: "vdc1"}, VApp: restorepoint.Ref{Name: "web/shop"},
 		VMs: []restorepoint.VM{
-			{Ref: restorepoint.Ref{Name: "web01"}, Disks: []restorepoint.Disk{disk("Hard disk 1"), disk("Hard disk 2")}},
+			{Ref: restorepoint.Ref{Name: "web01"}, Disks: []restorepoint.Disk{disk("Hard disk 1"), disk("Hard disk 2")}, Unprotected: []restorepoint.Disk{excluded}},
 			{Ref: restorepoint.Ref{Name: "db01"}, Missing: "snapshot refused"},
 		},
 		Documents: []string{"vcd/vapp.xml"},
@@ -101,14 +105,30 @@ func TestDrawBackups(t *testing.T) {
 		drawBackups(w, []app.BackupResult{
 			{VApp: "acme/vdc1/web%2Fshop", Point: testPoint(), Duration: 2 * time.Second},
 			{VApp: "acme/vdc1/wiki", Err: errors.New("x")},
+			{VApp: "acme/vdc1/none", Err: selection.ErrNoMatch},
 		})
 	})
-	want := `acme/vdc1/web%2Fshop: restore point 01K: partial, 2 VMs, 2 disks of 2.0 GiB; read 2.0 MiB, stored 2.0 KiB in 2s
-  missing: vm db01: snapshot refused
-acme/vdc1/wiki: no restore point
+	want := `VAPP|POINT|STATE|VMS|DISKS|SIZE|READ|STORED|TOOK
+acme/vdc1/web%2Fshop|01K|partial|1|2|2.0 GiB|2.0 MiB|2.0 KiB|2s
+acme/vdc1/wiki|-|failed|-|-|-|-|-|0s
+acme/vdc1/none|-|nothing matches|-|-|-|-|-|-
+not protected:
+  acme/vdc1/web%2Fshop: vm db01: snapshot refused
+left out by choice:
+  acme/vdc1/web%2Fshop: vm web01: disk Hard disk 3: excluded by --exclude-disk *:2002
 `
-	if got != want {
+	if got := strings.ReplaceAll(got, "\t", "|"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	got = draw(func(w *bytes.Buffer) {
+		drawBackups(w, []app.BackupResult{{VApp: "acme/vdc1/web%2Fshop", Point: testPoint(), Duration: 2 * time.Second}})
+	})
+	if want := "acme/vdc1/web%2Fshop: restore point 01K: partial, 1 VM, 2 disks of 2.0 GiB; read 2.0 MiB, stored 2.0 KiB in 2s\nnot protected:\n"; !strings.HasPrefix(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	views := viewBackups([]app.BackupResult{{VApp: "x", Point: testPoint()}})
+	if n := len(views[0].Unprotected); n != 2 {
+		t.Errorf("%d gaps in %+v", n, views[0].Unprotected)
 	}
 }
 

@@ -205,6 +205,16 @@ func checkPoints(refs []string) error {
 	return nil
 }
 
+// checkVMPoints does the same where VMs of a point can be meant.
+func checkVMPoints(refs []string) error {
+	for _, s := range refs {
+		if _, err := selection.ParseVMPoint(s); err != nil {
+			return &usageError{err}
+		}
+	}
+	return nil
+}
+
 // oneOf refuses a flag whose value is not among those it can have.
 func oneOf(flag, value string, values ...string) error {
 	for _, v := range values {

@@ -18,6 +18,9 @@ func (e *env) lsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "ls [SELECTOR…]",
 		Short: "List vApps and VMs, and which of them are protected",
+		Long: `Lists vApps and VMs. A vApp or VM is protected where a restore point holds it;
+of a VM it is also said whether the newest point of its vApp has it, or whether
+it failed or was excluded then.`,
 		Example: `  vappvault ls
   vappvault ls 'acme/*/web-*'
   vappvault ls -o json | jq '.inventory[] | select(.protected | not)'`,
@@ -55,6 +58,8 @@ type inventoryView struct {
 	Protected     bool                `json:"protected"`
 	LastPoint     string              `json:"lastPoint,omitempty"`
 	LastTime      time.Time           `json:"lastTime,omitzero"`
+	LastState     string              `json:"lastState,omitempty"` // of the vApp's newest point: complete, partial
+	LastHold      string              `json:"lastHold,omitempty"`  // what that has of a VM: held, missing, excluded
 }
 
 func viewInventory(items []app.InventoryItem) []inventoryView {
@@ -63,7 +68,7 @@ func viewInventory(items []app.InventoryItem) []inventoryView {
 		views = append(views, inventoryView{
 			Selector: selection.Format(it.Org, it.VDC, it.VApp, it.VM),
 			Site:     it.Site, Org: it.Org, VDC: it.VDC, VApp: it.VApp, VAppID: it.VAppID, VM: it.VM, VMID: it.VMID, Status: it.Status, Nature: it.Nature,
-			InMaintenance: it.InMaintenance, Protected: it.Protected, LastPoint: it.LastPoint, LastTime: it.LastTime,
+			InMaintenance: it.InMaintenance, Protected: it.Protected, LastPoint: it.LastPoint, LastTime: it.LastTime, LastState: string(it.State), LastHold: string(it.Hold),
 		})
 	}
 	return views
@@ -90,6 +95,24 @@ func drawInventory(w io.Writer, items []app.InventoryItem) {
 		if it.VM == "" && it.Nature != restorepoint.NatureVApp {
 			status += ", " + natureText(it.Nature)
 		}
-		row(w, selection.Format(it.Org, it.VDC, it.VApp, it.VM), status, yes(it.Protected), it.LastPoint, stamp(it.LastTime))
+		row(w, selection.Format(it.Org, it.VDC, it.VApp, it.VM), status, protection(it), it.LastPoint, stamp(it.LastTime))
 	}
+}
+
+// protection says whether a point holds a vApp or VM, and whether the newest
+// one of its vApp does.
+func protection(it app.InventoryItem) string {
+	text, since := yes(it.Protected), ""
+	if it.Protected {
+		since = " since"
+	}
+	switch {
+	case it.VM == "" && it.State == restorepoint.Partial:
+		return "in part"
+	case it.VM != "" && it.Hold == restorepoint.Excluded:
+		return text + ", excluded" + since
+	case it.VM != "" && it.Hold == restorepoint.Missing:
+		return text + ", failed" + since
+	}
+	return text
 }

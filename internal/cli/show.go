@@ -22,13 +22,20 @@ func (e *env) showCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show POINT",
 		Short: "Show what a restore point holds",
+		Long: `Shows what a restore point holds. Where POINT names VMs, as in
+acme/vdc1/web-shop/db01@latest, it is the newest point that holds one of them,
+and what is about its other VMs is left out.`,
 		Example: `  vappvault show web-shop@latest
   vappvault show web-shop@latest --document vcd/vapp.xml
   vappvault show web-shop@2026-11-22T08:00 -o json | jq '.point.vms[].disks[].content.treeHash'`,
 		Args:              arguments(1, 1, "name a restore point"),
 		ValidArgsFunction: e.completePoints,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
-			if err := checkPoints(args); err != nil {
+			check := checkVMPoints
+			if document != "" {
+				check = checkPoints
+			}
+			if err := check(args); err != nil {
 				return err
 			}
 			if document != "" {
@@ -101,10 +108,18 @@ func drawDisks(w io.Writer, p *restorepoint.Point) {
 	for _, vm := range p.VMs {
 		if len(vm.Disks) == 0 {
 			how := vm.Missing
-			if how == "" {
+			switch {
+			case how == "" && len(vm.Unprotected) == 0:
 				how = "no disks"
+			case how == "":
+				how = "none of its disks is protected"
+			case !vm.Excluded:
+				how = "missing: " + how
 			}
 			row(w, vm.Name, "", "", "", "", how, "")
+		}
+		for _, d := range vm.Unprotected {
+			row(w, vm.Name, d.Label, wording.Size(d.Content.Size), "", "", how(d), "")
 		}
 		for _, d := range vm.Disks {
 			row(w, vm.Name, d.Label, wording.Size(d.Content.Size), wording.Size(d.ReadBytes), wording.Size(d.Content.StoredBytes), how(d), d.Content.TreeHash)
@@ -114,6 +129,9 @@ func drawDisks(w io.Writer, p *restorepoint.Point) {
 
 // how tells in a few words how a disk came into the point.
 func how(d restorepoint.Disk) string {
+	if d.Excluded {
+		return d.NotProtected
+	}
 	if d.NotProtected != "" {
 		return "not protected: " + d.NotProtected
 	}

@@ -20,13 +20,15 @@ func (e *env) verifyCommand() *cobra.Command {
 		Short: "Read restore points back and check every byte",
 		Long: `Reads restore points back from the repository, all of them or those named, and
 checks documents and disks against the hashes recorded at backup time. Damage
-ends with exit code 4.`,
+ends with exit code 4. Where POINT names VMs, the newest point that holds one of
+them is read, and no disks but theirs.`,
 		Example: `  vappvault verify
   vappvault verify web-shop@latest
+  vappvault verify acme/vdc1/web-shop/db01@latest
   vappvault verify --percent 5`,
 		ValidArgsFunction: e.completePoints,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
-			if err := checkPoints(args); err != nil {
+			if err := checkVMPoints(args); err != nil {
 				return err
 			}
 			if !(part > 0 && part <= 100) {

@@ -163,7 +163,13 @@ func (c *Config) checkTransports() error {
 	return nil
 }
 
+// MaxVApps is how many vApps can be worked on at once.
+const MaxVApps = 64
+
 func (l Limits) check() error {
+	if l.VApps < 1 || l.VApps > MaxVApps {
+		return fmt.Errorf("vapps: %d: want 1 to %d", l.VApps, MaxVApps)
+	}
 	if l.Disks < 1 || l.Disks > 256 {
 		return fmt.Errorf("disks: %d: want 1 to 256", l.Disks)
 	}

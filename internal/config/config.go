@@ -77,7 +77,8 @@ type Repository struct {
 
 // Limits bound how much is done at once, and for how long.
 type Limits struct {
-	Disks int `yaml:"disks"` // disks of a vApp read side by side
+	VApps int `yaml:"vapps"` // vApps backed up side by side
+	Disks int `yaml:"disks"` // disks read side by side, of all those vApps
 	// Sample is the percentage of blocks reported unchanged that an
 	// incremental reads all the same, to catch changed block tracking lying.
 	Sample float64 `yaml:"sample"`
@@ -91,7 +92,7 @@ var transports = []string{"datastore", "nfc"}
 
 func defaults() *Config {
 	return &Config{
-		Limits: Limits{Disks: 4, Sample: 1, MaintenanceTimeout: 10 * time.Minute},
+		Limits: Limits{VApps: 2, Disks: 4, Sample: 1, MaintenanceTimeout: 10 * time.Minute},
 	}
 }
 

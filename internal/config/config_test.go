@@ -31,6 +31,7 @@ repository:
 stateDir: state
 transports: [nfc]
 limits:
+  vapps: 3
   disks: 8
   sample: 0
   maintenanceTimeout: 90s
@@ -78,7 +79,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", tc.name, tc.got, tc.want)
 		}
 	}
-	want := Limits{Disks: 8, Sample: 0, MaintenanceTimeout: 90 * time.Second}
+	want := Limits{VApps: 3, Disks: 8, Sample: 0, MaintenanceTimeout: 90 * time.Second}
 	if c.Limits != want {
 		t.Errorf("limits: got %+v, want %+v", c.Limits, want)
 	}
@@ -125,6 +126,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"a file URL with a host", "url: /r", "url: file://r/x", "must not name a host"},
 		{"an unknown transport", "version: 1", "version: 1\ntransports: [san]", `transports: "san": want datastore or nfc`},
 		{"a transport twice", "version: 1", "version: 1\ntransports: [nfc, nfc]", "given twice"},
+		{"no vApp at a time", "version: 1", "version: 1\nlimits: {vapps: 0}", "limits: vapps: 0"},
 		{"no disk at a time", "version: 1", "version: 1\nlimits: {disks: 0}", "limits: disks: 0"},
 		{"a sample above all", "version: 1", "version: 1\nlimits: {sample: 101}", "limits: sample: 101"},
 		{"a sample that is no number", "version: 1", "version: 1\nlimits: {sample: .nan}", "limits: sample: NaN"},

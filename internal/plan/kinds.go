@@ -12,6 +12,7 @@ const (
 	KindOwnerGone      = "owner-gone"
 	KindQuota          = "quota"
 	KindNotInPoint     = "not-in-point"
+	KindExcluded       = "excluded" // a VM or disk that nobody asked to back up
 	KindStorageProfile = "storage-profile"
 	KindVMGone         = "vm-gone"
 	KindSnapshots      = "snapshots"
@@ -23,4 +24,5 @@ const (
 	KindLinkedClone    = "linked-clone"
 	KindAdded          = "added-since"
 	KindDatastore      = "datastore"
+	KindRuns           = "runs"
 )

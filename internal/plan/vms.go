@@ -30,6 +30,16 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 		plan := VM{Name: vm.Name, Action: Rebuild, VM: vm, VimServerHref: vm.VCenterHref}
 		if vm.Missing != "" {
 			plan.Action = Leave
+			plan.Live = p.live(vm.ID)
+			if vm.Excluded {
+				resolution := "leave it out"
+				if plan.Live != nil {
+					resolution = "leave it as it is"
+				}
+				p.conflict(KindExcluded, "vm "+vm.Name, resolution, "was not backed up, by choice: %s", vm.Missing)
+				p.VMs = append(p.VMs, plan)
+				continue
+			}
 			p.Missing++
 			p.conflict(KindNotInPoint, "vm "+vm.Name, "restore the others", "its disks are not in the restore point: %s", vm.Missing)
 			p.VMs = append(p.VMs, plan)
@@ -38,19 +48,19 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 		for _, disk := range vm.Disks {
 			plan.Bytes += disk.Content.DataBytes
 		}
-		if p.Live != nil {
-			for j, l := range p.Live.VMs {
-				if l.ID == vm.ID {
-					plan.Action, plan.Live, plan.LiveMoRef = Overwrite, &p.Live.VMs[j], l.VimInfo.VMMoRef
-					// It may have moved to another vCenter since.
-					plan.VimServerHref = l.VimInfo.VCenterHref
-				}
-			}
+		if live := p.live(vm.ID); live != nil {
+			plan.Action, plan.Live, plan.LiveMoRef = Overwrite, live, live.VimInfo.VMMoRef
+			// It may have moved to another vCenter since.
+			plan.VimServerHref = live.VimInfo.VCenterHref
 		}
 		for _, disk := range vm.Unprotected {
 			resolution := "put an empty disk in its place"
 			if plan.Action == Overwrite {
 				resolution = "leave it as it is"
+			}
+			if disk.Excluded {
+				p.conflict(KindExcluded, "vm "+vm.Name+" disk "+disk.Label, resolution, "was not backed up, by choice: %s", disk.NotProtected)
+				continue
 			}
 			p.conflict(KindNotInPoint, "vm "+vm.Name+" disk "+disk.Label, resolution, "is not in the restore point: %s", disk.NotProtected)
 			p.Missing++
@@ -69,6 +79,18 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 		}
 	}
 	return nil
+}
+
+// live returns the VM of an id that the vApp has now, nil where it has none.
+func (p *Plan) live(id string) *vcd.VM {
+	if p.Live == nil {
+		return nil
+	}
+	i := slices.IndexFunc(p.Live.VMs, func(vm vcd.VM) bool { return vm.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &p.Live.VMs[i]
 }
 
 func planVM(ctx context.Context, d *Deps, p *Plan, plan *VM, profiles []vcd.StorageProfile) error {

@@ -3,6 +3,7 @@ package repository_test
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -288,7 +289,7 @@ func TestPointIsListedOnlyWhenCommitted(t *testing.T) {
 	}
 	none := func(when string) {
 		t.Helper()
-		if got := points(t, o); !slices.Equal(got, before) {
+		if got := points(t, o); !reflect.DeepEqual(got, before) {
 			t.Errorf("%s: got %v, want %v", when, got, before)
 		}
 	}
@@ -306,7 +307,7 @@ func TestPointIsListedOnlyWhenCommitted(t *testing.T) {
 	if err := w.Commit(t.Context(), p, docs); err != nil {
 		t.Fatal(err)
 	}
-	if got := points(t, o); len(got) != len(before)+1 || !slices.Contains(got, p.Summary()) {
+	if got := points(t, o); len(got) != len(before)+1 || !slices.ContainsFunc(got, func(s restorepoint.Summary) bool { return reflect.DeepEqual(s, p.Summary()) }) {
 		t.Fatalf("got %+v, want %+v besides %+v", got, p.Summary(), before)
 	}
 	loaded, err := o.Load(t.Context(), p.ID)

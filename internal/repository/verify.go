@@ -51,6 +51,12 @@ func (d Damage) Unwrap() error { return d.Err }
 // the error is for what keeps it from being done at all. Progress, which may
 // be nil, counts bytes of data gone through; calls do not overlap.
 func (o *Repository) Verify(ctx context.Context, id string, percent float64, progress func(done, total int64)) ([]Damage, error) {
+	return o.VerifyVMs(ctx, id, nil, percent, progress)
+}
+
+// VerifyVMs does the same with the documents of a point and the disks of some
+// of its VMs, named by their ids; all of them where none is named.
+func (o *Repository) VerifyVMs(ctx context.Context, id string, vms []string, percent float64, progress func(done, total int64)) ([]Damage, error) {
 	t, err := o.openPoint(ctx, id)
 	if errors.Is(err, ErrDamaged) {
 		return []Damage{{Point: id, Err: err}}, nil
@@ -64,6 +70,9 @@ func (o *Repository) Verify(ctx context.Context, id string, percent float64, pro
 	}
 	if err != nil {
 		return nil, o.errorf("verify point %s: %w", id, err)
+	}
+	if len(vms) > 0 {
+		p.VMs = slices.DeleteFunc(p.VMs, func(vm restorepoint.VM) bool { return !slices.Contains(vms, vm.ID) })
 	}
 	v := &verifier{o: o, tree: t, point: id, percent: percent, progress: progress}
 	if err := v.run(ctx, p); err != nil {

@@ -65,11 +65,11 @@ func (r *run) dropRules(configuration *etree.Element, network string) {
 	}
 }
 
-// leftVM returns the name of a VM of the restore point that is not restored,
-// by its id within the vApp.
+// leftVM returns the name of a VM of the restore point that is not restored
+// nor there anyway, by its id within the vApp.
 func (r *run) leftVM(scopedID string) string {
 	for _, vm := range r.plan.VMs {
-		if vm.Action == plan.Leave && vm.VM != nil && scopedID != "" && vm.VM.ScopedLocalID == scopedID {
+		if vm.Action == plan.Leave && vm.VM != nil && vm.Live == nil && scopedID != "" && vm.VM.ScopedLocalID == scopedID {
 			return vm.Name
 		}
 	}

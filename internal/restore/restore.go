@@ -133,6 +133,10 @@ type run struct {
 	undo []undoStep
 	// halfSwapped is true when a swap could not be taken back.
 	halfSwapped bool
+	// switchedOff are the VMs that a restore of documents switched off.
+	switchedOff []vcd.VM
+	// added are the networks that were added since and stay.
+	added []string
 	// made is the claim of a vApp that this restore made.
 	made *journal.Claim
 }
@@ -188,11 +192,15 @@ func (r *run) do(ctx context.Context) (err error) {
 				r.warn("", "the vApp stays in maintenance mode until `reconcile`, or the next run, has given its VMs their disks back")
 				return
 			}
-			if way.stopped != "" {
-				r.warn("", "the restore was taken back; "+way.stopped)
+			if way.failed != "" {
+				r.warn("", way.failed)
 			}
 		}
-		err = errors.Join(err, r.exit(ctx), r.unclaim(ctx))
+		err = errors.Join(err, r.exit(ctx))
+		if way.after != nil {
+			err = errors.Join(err, way.after(ctx))
+		}
+		err = errors.Join(err, r.unclaim(ctx))
 	}()
 	if err := way.make(ctx); err != nil {
 		return err

@@ -22,7 +22,7 @@ type State string
 
 // The states of a restore point.
 const (
-	Complete   State = "complete"
+	Complete   State = "complete"   // all that was asked for is there
 	Partial    State = "partial"    // something is missing; Problems say what and why
 	Incomplete State = "incomplete" // not restorable as a whole
 )
@@ -93,10 +93,15 @@ type VM struct {
 	Consistency   string    `json:"consistency,omitempty"` // application, crash, off
 	ScopedLocalID string    `json:"vappScopedLocalId,omitempty"`
 	Disks         []Disk    `json:"disks"`
-	// Unprotected lists the disks that no snapshot can freeze.
+	// Unprotected lists the disks whose bytes are not in the point: no
+	// snapshot can freeze them, or they were excluded. Of their Content only
+	// the Size is set.
 	Unprotected []Disk `json:"unprotected,omitempty"`
 	// Missing says why the VM's disks are not in the point.
 	Missing string `json:"missing,omitempty"`
+	// Excluded is true where that was asked for. A reader that does not know
+	// the field takes the VM for one that failed, which is on the safe side.
+	Excluded bool `json:"excluded,omitempty"`
 }
 
 // A Disk is one disk of a VM.
@@ -105,8 +110,10 @@ type Disk struct {
 	UUID     string `json:"uuid"`
 	Label    string `json:"label"`
 	FileName string `json:"fileName"`
-	// NotProtected says why the disk could not be read at all.
+	// NotProtected says why the disk was not read at all; Excluded is true
+	// where that was asked for.
 	NotProtected string `json:"notProtected,omitempty"`
+	Excluded     bool   `json:"excluded,omitempty"`
 	ChangeID     string `json:"changeId,omitempty"`
 	Transport    string `json:"transport,omitempty"`
 	// Mode is "full" or "incremental"; FullReason says why it was full.
@@ -128,42 +135,6 @@ type DiskContent struct {
 	DataBytes    int64  `json:"dataBytes"`    // bytes in blocks that are not all zeros
 	WrittenBytes int64  `json:"writtenBytes"` // bytes of blocks written for this point
 	StoredBytes  int64  `json:"storedBytes"`  // bytes this point added to the repository, compressed
-}
-
-// A Summary is what a listing shows of a point without reading its manifest.
-type Summary struct {
-	ID       string    `json:"id"`
-	State    State     `json:"state"`
-	Started  time.Time `json:"started"`
-	Finished time.Time `json:"finished"`
-	Site     string    `json:"site"`
-	Org      Ref       `json:"org"`
-	VDC      Ref       `json:"vdc"`
-	VApp     Ref       `json:"vapp"`
-	// AutoNature and Nature are the point's; Kind makes one of them.
-	AutoNature bool   `json:"autoNature,omitempty"`
-	Nature     Nature `json:"nature,omitempty"`
-	VMs        int    `json:"vms"`
-	Disks      int    `json:"disks"`
-	Size       int64  `json:"size"`   // bytes, capacity of all disks
-	Stored     int64  `json:"stored"` // bytes this point added
-}
-
-// Summary returns what a listing shows of p.
-func (p *Point) Summary() Summary {
-	s := Summary{
-		ID: p.ID, State: p.State, Started: p.Started, Finished: p.Finished,
-		Site: p.Site.ID, Org: p.Org, VDC: p.VDC, VApp: p.VApp, VMs: len(p.VMs),
-		AutoNature: p.AutoNature, Nature: p.Nature,
-	}
-	for _, vm := range p.VMs {
-		s.Disks += len(vm.Disks)
-		for _, d := range vm.Disks {
-			s.Size += d.Content.Size
-			s.Stored += d.Content.StoredBytes
-		}
-	}
-	return s
 }
 
 var component = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]*$`)

@@ -3,6 +3,7 @@ package selection
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,13 +34,39 @@ func (r PointRef) String() string {
 // timeLayouts are the ways to write a time; without a zone it is UTC.
 var timeLayouts = []string{time.RFC3339, "2006-01-02T15:04Z07:00", "2006-01-02T15:04:05", "2006-01-02T15:04"}
 
-// ParsePoint reads a ULID, SELECTOR@latest or SELECTOR@TIME.
+// ParsePoint reads a ULID, SELECTOR@latest or SELECTOR@TIME, of vApps.
 func ParsePoint(s string) (PointRef, error) {
+	ref, err := ParseVMPoint(s)
+	if err == nil && ref.Selector.MayNameVM() {
+		return PointRef{}, fmt.Errorf("restore point %q: it is of a vApp: leave the VM out", s)
+	}
+	return ref, err
+}
+
+// ParseVMPoint reads what ParsePoint reads, and the same with a selector of
+// VMs, which means the newest point that holds one of them.
+func ParseVMPoint(s string) (PointRef, error) {
 	ref, err := parsePoint(s)
 	if err != nil {
 		return PointRef{}, fmt.Errorf("restore point %q: %w", s, err)
 	}
 	return ref, nil
+}
+
+// PointItems are what selectors find a point by: its vApp, and the VMs whose
+// disks it holds. A point of old, whose listing names no VMs, is found by its
+// vApp alone.
+func PointItems(p restorepoint.Summary) []Item {
+	vapp := Item{Org: p.Org.Label(), VDC: p.VDC.Label(), VApp: p.VApp.Name, URN: p.VApp.ID}
+	out := []Item{vapp}
+	for _, m := range p.Members {
+		if m.Hold == restorepoint.Held {
+			vm := vapp
+			vm.VM, vm.URN = m.Name, m.ID
+			out = append(out, vm)
+		}
+	}
+	return out
 }
 
 func parsePoint(s string) (PointRef, error) {
@@ -54,9 +81,6 @@ func parsePoint(s string) (PointRef, error) {
 	sel, err := Parse(s[:at])
 	if err != nil {
 		return PointRef{}, err
-	}
-	if sel.NamesVM() {
-		return PointRef{}, errors.New("a restore point is of a vApp: leave the VM out")
 	}
 	when := s[at+1:]
 	if when == "latest" {
@@ -91,8 +115,9 @@ func PickPoint(points []restorepoint.Summary, ref PointRef) (restorepoint.Summar
 			}
 			continue
 		}
-		it := Item{Org: p.Org.Label(), VDC: p.VDC.Label(), VApp: p.VApp.Name, URN: p.VApp.ID}
-		if !ref.Selector.Matches(it) || p.State == restorepoint.Incomplete ||
+		items := PointItems(p)
+		it := items[0]
+		if !slices.ContainsFunc(items, ref.Selector.Matches) || p.State == restorepoint.Incomplete ||
 			!ref.At.IsZero() && p.Started.After(ref.At) {
 			continue
 		}

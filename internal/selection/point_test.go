@@ -78,9 +78,36 @@ func TestPickPoint(t *testing.T) {
 	}
 }
 
+func TestAPointIsFoundByTheVMsThatItHolds(t *testing.T) {
+	older, newer := points[1], points[2]
+	older.Members = []restorepoint.Member{{ID: "urn:vcloud:vm:1", Name: "db01", Hold: restorepoint.Held}}
+	newer.Members = []restorepoint.Member{
+		{ID: "urn:vcloud:vm:1", Name: "db01", Hold: restorepoint.Excluded}, {ID: "urn:vcloud:vm:2", Name: "web01", Hold: restorepoint.Held},
+	}
+	for _, tc := range []struct{ ref, want string }{
+		{"acme/vdc1/web@latest", id3},
+		{"acme/vdc1/web/db01@latest", id1},
+		{"acme/vdc1/web/web*@latest", id3},
+		{"urn:vcloud:vm:1@latest", id1},
+		{"acme/vdc1/web/none@latest", "none"},
+	} {
+		ref, err := ParseVMPoint(tc.ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := PickPoint([]restorepoint.Summary{older, newer}, ref)
+		if errors.Is(err, ErrNoMatch) {
+			got.ID = "none"
+		}
+		if got.ID != tc.want {
+			t.Errorf("%s: got %s (%v), want %s", tc.ref, got.ID, err, tc.want)
+		}
+	}
+}
+
 func TestParsePointRefuses(t *testing.T) {
 	for _, s := range []string{
-		"", "web", "@latest", "a/b@latest", "a/b/c/d@latest", "web@", "web@yesterday", "web@2026-13-01T00:00", "a@b@latest", "01KAAAAAAAAAAAAAAAAAAAAAAU",
+		"", "web", "@latest", "a/b@latest", "a/b/c/d@latest", "urn:vcloud:vm:1@latest", "web@", "web@yesterday", "web@2026-13-01T00:00", "a@b@latest", "01KAAAAAAAAAAAAAAAAAAAAAAU",
 	} {
 		if ref, err := ParsePoint(s); err == nil {
 			t.Errorf("%q: got %+v, want an error", s, ref)
@@ -93,11 +120,11 @@ func FuzzParsePoint(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		ref, err := ParsePoint(s)
+		ref, err := ParseVMPoint(s)
 		if err != nil {
 			return
 		}
-		again, err := ParsePoint(ref.String())
+		again, err := ParseVMPoint(ref.String())
 		if err != nil || again != ref {
 			t.Fatalf("%q: formats as %q, which parses as %+v (%v), not %+v", s, ref, again, err, ref)
 		}

@@ -192,6 +192,9 @@ func (s Selector) Bare() bool { return s.urn == "" && s.org == "" && s.vapp != "
 // vApp as a whole.
 func (s Selector) NamesVM() bool { return s.vm != "" }
 
+// MayNameVM reports whether s can pick a VM without its vApp.
+func (s Selector) MayNameVM() bool { return s.vm != "" || strings.HasPrefix(s.urn, "urn:vcloud:vm:") }
+
 // Matches reports whether s picks the item. A vApp's selector picks its VMs
 // too, a VM's selector that VM only; a URN picks the item with that id.
 func (s Selector) Matches(it Item) bool {

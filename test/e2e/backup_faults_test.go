@@ -214,11 +214,11 @@ func (e *env) run(openers func(*vsphere.Client) []transport.Opener, hook func(st
 	must(err)
 	e.t.Cleanup(func() { _ = claim.Release(context.Background()) })
 	return backup.Run(ctx, backup.Deps{
-		VCD: e.vcd, Openers: openers, Repository: repo, Journal: j, Claim: claim, Hook: hook,
+		VCD: e.vcd, Openers: openers, Repository: repo, Journal: j, Claim: claim, Hook: hook, Slots: make(chan struct{}, 2),
 		VSphere: func(_ context.Context, href string) (*vsphere.Client, error) { return e.vcenters[vcd.URN(href)], nil },
 	}, backup.Options{
 		Site: restorepoint.Ref{ID: e.conf.Sites[0].ID}, VAppID: vapp.ID, Maintenance: backup.MaintenanceFull,
-		MaintenanceTimeout: time.Minute, Quiesce: vsphere.QuiesceTry, SamplePercent: 1, Disks: 2,
+		MaintenanceTimeout: time.Minute, Quiesce: vsphere.QuiesceTry, SamplePercent: 1,
 	})
 }
 
