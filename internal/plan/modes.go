@@ -46,6 +46,8 @@ func (p *Plan) parts(o Options) []planStep {
 	switch p.Mode {
 	case ModeVMs:
 		return []planStep{planPlace, planVApp, selectVMs(o)}
+	case ModeConfig:
+		return []planStep{planPlace, planVApp, planConfig(o)}
 	}
 	return []planStep{planPlace, planVApp, planNetworks, planPeople, planVMs, planQuota}
 }

@@ -41,7 +41,8 @@ const (
 const (
 	Rebuild   = "rebuild"
 	Overwrite = "overwrite"
-	Leave     = "leave" // not in the point, or its disks are not
+	Leave     = "leave"  // not in the point, or its disks are not
+	Remove    = "remove" // added since, and not wanted
 )
 
 // What becomes of the address of a NIC whose network has a pool.
@@ -73,11 +74,20 @@ type Plan struct {
 	IP       string               `json:"ip"`
 	MAC      string               `json:"mac"`
 	KeepOld  bool                 `json:"keepOld,omitempty"`
-	Beside   bool                 `json:"beside,omitempty"` // selected VMs stand beside those that are there
+	// These are as in Options.
+	ExtraVMs         string `json:"extraVMs,omitempty"`
+	ExtraDisks       string `json:"extraDisks,omitempty"`
+	DiscardSnapshots bool   `json:"discardSnapshots,omitempty"`
+
+	Beside bool `json:"beside,omitempty"` // selected VMs stand beside those that are there
 	// AddNetworks are networks that the vApp lost since and that the
 	// selected VMs need.
 	AddNetworks []string `json:"addNetworks,omitempty"`
-	Power       string   `json:"power"`
+	// Sections are those to restore alone, Changes those of them that
+	// differ from the restore point.
+	Sections []string `json:"sections,omitempty"`
+	Changes  []Change `json:"changes,omitempty"`
+	Power    string   `json:"power"`
 	// Missing counts VMs and disks that the restore point does not hold.
 	Missing   int        `json:"missing,omitempty"`
 	Steps     []string   `json:"steps"`
@@ -102,6 +112,12 @@ type VM struct {
 	Bytes          int64                      `json:"bytes"` // of disk data to write
 	Live           *vcd.VM                    `json:"-"`     // the VM that is overwritten
 	LiveMoRef      string                     `json:"moref,omitempty"`
+	// Out are the device keys of the disks that are taken out of the VM that
+	// is overwritten; Snapshots counts those of the tenant's that are removed.
+	Out       []int32 `json:"out,omitempty"`
+	Snapshots int     `json:"snapshots,omitempty"`
+	// SwitchOff says that the VM must be off for what is to be changed.
+	SwitchOff bool `json:"switchOff,omitempty"`
 
 	// VimServerHref is the vCenter where the VM is or will be.
 	VimServerHref string           `json:"-"`
@@ -154,6 +170,7 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 	p := &Plan{
 		Mode: o.mode(), Point: point.Summary(), VAppName: point.VApp.Name,
 		IP: o.Overrides.IP, MAC: o.Overrides.MAC, KeepOld: o.KeepOld, Power: cmp.Or(o.Power, PowerOff),
+		ExtraVMs: o.ExtraVMs, ExtraDisks: o.ExtraDisks, DiscardSnapshots: o.DiscardSnapshots,
 		Beside: o.Beside,
 	}
 	if p.Mode == ModeCopy {
@@ -364,8 +381,11 @@ func planQuota(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) err
 
 // steps tells in words what Run will do.
 func (p *Plan) steps() []string {
-	if p.Mode == ModeVMs {
+	switch p.Mode {
+	case ModeVMs:
 		return p.selectedSteps()
+	case ModeConfig:
+		return p.configSteps()
 	}
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
@@ -374,6 +394,9 @@ func (p *Plan) steps() []string {
 		add("put it in maintenance mode")
 	}
 	for _, vm := range p.VMs {
+		if vm.Snapshots > 0 {
+			add("remove %s of vm %s", wording.Count(vm.Snapshots, "snapshot"), vm.Name)
+		}
 		switch vm.Action {
 		case Rebuild:
 			add("rebuild vm %s on datastore %s, %s, %s", vm.Name, vm.Datastore.Name, wording.Count(len(vm.VM.Disks), "disk"), wording.Size(vm.Bytes))
@@ -389,6 +412,11 @@ func (p *Plan) steps() []string {
 	}
 	add("apply networks, NICs, rules and every other section")
 	add("read it back and compare")
+	for _, vm := range p.VMs {
+		if vm.Action == Remove {
+			add("delete vm %s", vm.Name)
+		}
+	}
 	if p.Mode == ModeOverwrite && !p.KeepOld {
 		add("delete the disks that were replaced")
 	}

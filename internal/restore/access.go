@@ -15,11 +15,22 @@ import (
 // applyAccess sets the owner and the access list; last, because the owner
 // may be one who must not write the rest.
 func (r *run) applyAccess(ctx context.Context) error {
+	if err := r.applyOwner(ctx); err != nil {
+		return err
+	}
+	return r.applyAccessList(ctx)
+}
+
+func (r *run) applyOwner(ctx context.Context) error {
 	if r.plan.Owner.Href != "" && r.vapp.Owner.Name != r.plan.Owner.Name {
 		if err := r.VCD.SetOwner(ctx, r.vapp.Href, r.plan.Owner.Href); err != nil {
 			return fmt.Errorf("owner %s: %w", r.plan.Owner.Name, err)
 		}
 	}
+	return nil
+}
+
+func (r *run) applyAccessList(ctx context.Context) error {
 	doc, err := r.docs.Tree("vcd/controlAccess.xml")
 	if err != nil || doc == nil {
 		return err
