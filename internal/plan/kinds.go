@@ -25,4 +25,5 @@ const (
 	KindAdded          = "added-since"
 	KindDatastore      = "datastore"
 	KindRuns           = "runs"
+	KindNature         = "nature"
 )
