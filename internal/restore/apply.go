@@ -315,6 +315,7 @@ func (r *run) applySection(ctx context.Context, name, mediaType string) error {
 	}
 	document.Strip(doc.Root(), "DeploymentLeaseExpiration", "StorageLeaseExpiration")
 	r.dropStartup(doc.Root())
+	r.renameStartup(doc.Root())
 	if err := r.put(ctx, r.vapp.Href+"/"+name+"/", mediaType, doc); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
