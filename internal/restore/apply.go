@@ -29,6 +29,7 @@ func (r *run) apply(ctx context.Context) error {
 		{"apply name, startup order, lease, product sections", r.applyVApp},
 		{"apply metadata", r.applyMetadata},
 		{"apply security tags", r.applyTags},
+		{"apply quota policy", r.applyQuota},
 		{"apply owner and access", r.applyAccess},
 	} {
 		if err := r.step(ctx, s.name, s.do); err != nil {
