@@ -28,6 +28,7 @@ func (r *run) apply(ctx context.Context) error {
 		{"apply name, startup order, lease, product sections", r.applyVApp},
 		{"apply metadata", r.applyMetadata},
 		{"apply security tags", r.applyTags},
+		{"apply quota policy", r.applyQuota},
 		{"apply owner and access", r.applyAccess},
 	} {
 		if err := r.step(ctx, s.name, s.do); err != nil {
@@ -115,6 +116,9 @@ func (r *run) pointVM(id string) *restorepoint.VM {
 
 func (r *run) applyVM(ctx context.Context, vm *restorepoint.VM, res *VMResult) error {
 	href := r.VCD.Href(res.NewID)
+	if err := r.putBackHardware(ctx, vm); err != nil {
+		return err
+	}
 	if err := r.reconfigure(ctx, vm, href); err != nil {
 		return fmt.Errorf("reconfigure: %w", err)
 	}
@@ -212,7 +216,14 @@ func (r *run) applyDiskProfiles(ctx context.Context, vm *restorepoint.VM, href s
 		return err
 	}
 	spec := document.Find(now.Root(), "VmSpecSection")
-	if spec == nil || !r.setProfiles(document.Descend(was.Root(), "VmSpecSection", "DiskSection"), document.Find(spec, "DiskSection")) {
+	if spec == nil {
+		return nil
+	}
+	changed := r.setProfiles(document.Descend(was.Root(), "VmSpecSection", "DiskSection"), document.Find(spec, "DiskSection"))
+	if r.overwritten(vm.ID) != nil {
+		changed = setHardware(document.Find(was.Root(), "VmSpecSection"), spec) || changed
+	}
+	if !changed {
 		return nil
 	}
 	root := now.Root()

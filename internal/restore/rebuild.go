@@ -213,6 +213,9 @@ func (r *run) rebuildInto(ctx context.Context, n int, vp *plan.VM, href *string,
 	if err != nil {
 		return err
 	}
+	if err := r.putNVRAM(ctx, vm, vp); err != nil {
+		return err
+	}
 	detail := map[string]string{mark.VCenter: vm.client.InstanceUUID(), mark.VM: vp.Name, mark.Name: r.plan.VAppName, "whole": strconv.FormatBool(*href == "")}
 	if err := r.intend(ctx, journal.Intent{Kind: mark.Import, Object: vm.moref, Detail: detail}, "delete vm "+vp.Name, r.undoImport(vm, *href == "")); err != nil {
 		return err
