@@ -20,9 +20,13 @@ const (
 	KindDiskGone       = "disk-gone"
 	KindDiskResized    = "disk-resized"
 	KindDiskOther      = "disk-replaced"
+	KindDiskMoved      = "disk-moved"
+	KindController     = "controller"
+	KindHardware       = "hardware"
 	KindNamedDisk      = "named-disk"
 	KindLinkedClone    = "linked-clone"
 	KindAdded          = "added-since"
 	KindDatastore      = "datastore"
 	KindRuns           = "runs"
+	KindNature         = "nature"
 )

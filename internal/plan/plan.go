@@ -41,7 +41,8 @@ const (
 const (
 	Rebuild   = "rebuild"
 	Overwrite = "overwrite"
-	Leave     = "leave" // not in the point, or its disks are not
+	Leave     = "leave"  // not in the point, or its disks are not
+	Remove    = "remove" // added since, and not wanted
 )
 
 // What becomes of the address of a NIC whose network has a pool.
@@ -73,7 +74,15 @@ type Plan struct {
 	IP       string               `json:"ip"`
 	MAC      string               `json:"mac"`
 	KeepOld  bool                 `json:"keepOld,omitempty"`
-	Beside   bool                 `json:"beside,omitempty"` // selected VMs stand beside those that are there
+	// These are as in Options.
+	ExtraVMs         string `json:"extraVMs,omitempty"`
+	ExtraDisks       string `json:"extraDisks,omitempty"`
+	DiscardSnapshots bool   `json:"discardSnapshots,omitempty"`
+
+	Beside bool `json:"beside,omitempty"` // selected VMs stand beside those that are there
+	// Standalone says that the VM comes back as a standalone one, in a shell
+	// that vCD makes and names.
+	Standalone bool `json:"standalone,omitempty"`
 	// AddNetworks are networks that the vApp lost since and that the
 	// selected VMs need.
 	AddNetworks []string `json:"addNetworks,omitempty"`
@@ -106,6 +115,10 @@ type VM struct {
 	Bytes          int64                      `json:"bytes"` // of disk data to write
 	Live           *vcd.VM                    `json:"-"`     // the VM that is overwritten
 	LiveMoRef      string                     `json:"moref,omitempty"`
+	// Out are the device keys of the disks that are taken out of the VM that
+	// is overwritten; Snapshots counts those of the tenant's that are removed.
+	Out       []int32 `json:"out,omitempty"`
+	Snapshots int     `json:"snapshots,omitempty"`
 	// SwitchOff says that the VM must be off for what is to be changed.
 	SwitchOff bool `json:"switchOff,omitempty"`
 
@@ -160,6 +173,7 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 	p := &Plan{
 		Mode: o.mode(), Point: point.Summary(), VAppName: point.VApp.Name,
 		IP: o.Overrides.IP, MAC: o.Overrides.MAC, KeepOld: o.KeepOld, Power: cmp.Or(o.Power, PowerOff),
+		ExtraVMs: o.ExtraVMs, ExtraDisks: o.ExtraDisks, DiscardSnapshots: o.DiscardSnapshots,
 		Beside: o.Beside,
 	}
 	if p.Mode == ModeCopy {
@@ -383,6 +397,9 @@ func (p *Plan) steps() []string {
 		add("put it in maintenance mode")
 	}
 	for _, vm := range p.VMs {
+		if vm.Snapshots > 0 {
+			add("remove %s of vm %s", wording.Count(vm.Snapshots, "snapshot"), vm.Name)
+		}
 		switch vm.Action {
 		case Rebuild:
 			add("rebuild vm %s on datastore %s, %s, %s", vm.Name, vm.Datastore.Name, wording.Count(len(vm.VM.Disks), "disk"), wording.Size(vm.Bytes))
@@ -392,12 +409,22 @@ func (p *Plan) steps() []string {
 			add("leave vm %s", vm.Name)
 		}
 	}
-	if p.Mode != ModeOverwrite {
+	switch {
+	case p.Standalone:
+		add("import it into VDC %s as a standalone VM", p.VDC.Name)
+	case p.Mode != ModeOverwrite:
 		add("import the VMs into VDC %s as vApp %s", p.VDC.Name, p.VAppName)
+	}
+	if p.Mode != ModeOverwrite {
 		add("put it in maintenance mode")
 	}
 	add("apply networks, NICs, rules and every other section")
 	add("read it back and compare")
+	for _, vm := range p.VMs {
+		if vm.Action == Remove {
+			add("delete vm %s", vm.Name)
+		}
+	}
 	if p.Mode == ModeOverwrite && !p.KeepOld {
 		add("delete the disks that were replaced")
 	}
