@@ -53,6 +53,9 @@ func (a *App) Undoable(ctx context.Context, which string) ([]restore.Kept, error
 	return slices.DeleteFunc(all, func(k restore.Kept) bool { return !slices.Contains(picked, keptItem(k)) }), nil
 }
 
+// KeptPath is the selector of the vApp that was overwritten.
+func KeptPath(k restore.Kept) string { return keptItem(k).String() }
+
 func keptItem(k restore.Kept) selection.Item {
 	return selection.Item{Org: k.Org.Label(), VDC: k.VDC.Label(), VApp: k.VApp.Name, URN: k.VApp.ID}
 }

@@ -62,6 +62,7 @@ differs is listed, with the reason where there is one.`,
 	flags.BoolFunc("power-on", "short for --power on", func(string) error { req.Power = plan.PowerOn; return nil })
 	_ = cmd.RegisterFlagCompletionFunc("ip", cobra.FixedCompletions([]string{plan.IPKeep, plan.IPPool}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("mac", cobra.FixedCompletions([]string{plan.MACKeep, plan.MACNew}, cobra.ShellCompDirectiveNoFileComp))
+	e.withOverwrite(cmd, &req)
 	return cmd
 }
 
@@ -120,8 +121,12 @@ func (e *env) restore(ctx context.Context, req app.RestoreRequest) error {
 }
 
 func drawPlan(w io.Writer, p *plan.Plan) {
-	fmt.Fprintf(w, "plan: %s vApp %s in %s/%s from restore point %s\n",
-		p.Mode, clean(p.VAppName), clean(p.Org.Name), clean(p.VDC.Name), p.Point.ID)
+	if p.Undo != "" {
+		fmt.Fprintf(w, "plan: undo run %s, which overwrote vApp %s in %s/%s\n", p.Undo, clean(p.VAppName), clean(p.Org.Name), clean(p.VDC.Name))
+	} else {
+		fmt.Fprintf(w, "plan: %s vApp %s in %s/%s from restore point %s\n",
+			p.Mode, clean(p.VAppName), clean(p.Org.Name), clean(p.VDC.Name), p.Point.ID)
+	}
 	for i, step := range p.Steps {
 		fmt.Fprintf(w, "  %d. %s\n", i+1, clean(step))
 	}
