@@ -10,7 +10,6 @@ import (
 
 	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/mark"
-	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
@@ -62,8 +61,8 @@ func (r *run) docText(path string, element ...string) string {
 func vmPath(id, name string) string { return "vcd/vms/" + restorepoint.UUID(id) + "/" + name }
 
 func (r *run) applyNetworks(ctx context.Context, rules bool) error {
-	if !rules && r.plan.Mode != plan.ModeOverwrite {
-		return nil // the import brought them
+	if !rules && !r.plan.InPlace() && !r.plan.Standalone {
+		return nil // the import brought them; that of a standalone VM takes none
 	}
 	doc, err := r.networkConfig(rules)
 	if err != nil || doc == nil {
@@ -327,6 +326,7 @@ func (r *run) applySection(ctx context.Context, name, mediaType string) error {
 	}
 	document.Strip(doc.Root(), "DeploymentLeaseExpiration", "StorageLeaseExpiration")
 	r.dropStartup(doc.Root())
+	r.renameStartup(doc.Root())
 	if err := r.put(ctx, r.vapp.Href+"/"+name+"/", mediaType, doc); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
