@@ -28,4 +28,5 @@ const (
 	KindAdded          = "added-since"
 	KindDatastore      = "datastore"
 	KindRuns           = "runs"
+	KindNature         = "nature"
 )

@@ -45,9 +45,9 @@ type planStep func(context.Context, *Deps, *Plan, *restorepoint.Point) error
 func (p *Plan) parts(o Options) []planStep {
 	switch p.Mode {
 	case ModeVMs:
-		return []planStep{planPlace, planVApp, selectVMs(o)}
+		return []planStep{planPlace, planVApp, planNature, selectVMs(o)}
 	case ModeConfig:
-		return []planStep{planPlace, planVApp, planConfig(o)}
+		return []planStep{planPlace, planVApp, planNature, planConfig(o)}
 	}
-	return []planStep{planPlace, planVApp, planNetworks, planPeople, planVMs, planQuota}
+	return []planStep{planPlace, planVApp, planNature, planNetworks, planPeople, planVMs, nameStandalone, planQuota}
 }
