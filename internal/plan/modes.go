@@ -45,7 +45,10 @@ type planStep func(context.Context, *Deps, *Plan, *restorepoint.Point) error
 func (p *Plan) parts(o Options) []planStep {
 	switch p.Mode {
 	case ModeVMs:
-		return []planStep{planPlace, planVApp, selectVMs(o)}
+		return []planStep{planPlace, planVApp, planProfiles, planPolicies, selectVMs(o), planHardware, planQuota}
 	}
-	return []planStep{planPlace, planVApp, planNetworks, planPeople, planVMs, planQuota}
+	return []planStep{
+		planPlace, planVApp, planNetworks, planPeople, planProfiles, planPolicies, planVMs, planNames, planNICs, planLease,
+		planHardware, planMedia, planQuota, planUnused,
+	}
 }
