@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/selection"
 )
 
@@ -13,6 +16,38 @@ import (
 func kindFlags(flags *pflag.FlagSet, req *app.RestoreRequest) {
 	flags.StringArrayVar(&req.VMs, "vm", nil, "restore only this VM into the vApp that is there, by its `name` in the restore point; may be given again")
 	flags.BoolVar(&req.Beside, "beside", false, "with --vm: as a further VM, beside the one that is there")
+	flags.Var(&sectionsValue{req}, "config-only", "restore documents only, no disks: all, or these `sections`, "+strings.Join(plan.Sections, ","))
+	flags.Lookup("config-only").NoOptDefVal = allSections
+}
+
+// allSections is what --config-only without a list stands for.
+const allSections = "all"
+
+// sectionsValue is the value of --config-only.
+type sectionsValue struct{ req *app.RestoreRequest }
+
+func (v *sectionsValue) String() string {
+	if v.req == nil || !v.req.ConfigOnly {
+		return ""
+	}
+	return strings.Join(v.req.Sections, ",")
+}
+
+func (v *sectionsValue) Type() string { return "sections" }
+
+// Set takes a list of sections; it may be given again.
+func (v *sectionsValue) Set(list string) error {
+	v.req.ConfigOnly = true
+	if list == allSections {
+		return nil
+	}
+	for s := range strings.SplitSeq(list, ",") {
+		if !slices.Contains(plan.Sections, s) {
+			return fmt.Errorf("no section %q: want %s, or some of %s", s, allSections, strings.Join(plan.Sections, ","))
+		}
+		v.req.Sections = append(v.req.Sections, s)
+	}
+	return nil
 }
 
 // checkKinds refuses flags that do not go together, and a reference that is
@@ -35,6 +70,10 @@ func checkKinds(req app.RestoreRequest) error {
 		return usagef("--vm and --as exclude each other: to bring a VM back beside the present one use --beside")
 	case single && req.Overwrite:
 		return usagef("--vm and --overwrite exclude each other: a VM that is there is overwritten anyway")
+	case req.ConfigOnly && (single || req.As != "" || req.Overwrite || req.KeepOld):
+		return usagef("--config-only goes without --vm, --as, --overwrite and --keep-old: it restores no disks")
+	case req.ConfigOnly && req.Power != "" && req.Power != plan.PowerOff:
+		return usagef("--config-only and --power exclude each other: what ran runs on")
 	case req.KeepOld && req.Beside:
 		return usagef("--keep-old and --beside exclude each other: beside a VM nothing is replaced")
 	}

@@ -226,3 +226,9 @@ func key(e *etree.Element) string {
 	}
 	return "[" + strings.Join(parts, ",") + "]"
 }
+
+// InEntry tells whether a field of a Difference lies in the entry with a key,
+// such as the NetworkConfig of a network.
+func InEntry(field, element, key string) bool {
+	return strings.Contains(field, "/"+element+"["+strings.ReplaceAll(key, "/", "∕")+"]")
+}

@@ -145,7 +145,15 @@ func (h *Hold) named(ctx context.Context, err error) error {
 	if terr != nil || len(tasks) == 0 {
 		return err // the first error says enough
 	}
-	return fmt.Errorf("task %q (%s) is %s: %w", tasks[0].Operation, tasks[0].ID, tasks[0].Status, err)
+	return fmt.Errorf("%s is %s: %w", task(tasks[0]), tasks[0].Status, err)
+}
+
+// task names a task, and who began it.
+func task(t vcd.Task) string {
+	if t.User.Name == "" {
+		return fmt.Sprintf("task %q (%s)", t.Operation, t.ID)
+	}
+	return fmt.Sprintf("task %q of user %s (%s)", t.Operation, t.User.Name, t.ID)
 }
 
 // ids are those of the vApp and its VMs.
@@ -170,7 +178,7 @@ func (h *Hold) Settle(ctx context.Context, deadline time.Duration) error {
 			return nil
 		}
 		if time.Now().After(limit) {
-			return fmt.Errorf("task %q (%s) still %s after %s", tasks[0].Operation, tasks[0].ID, tasks[0].Status, deadline)
+			return fmt.Errorf("%s still %s after %s", task(tasks[0]), tasks[0].Status, deadline)
 		}
 		select {
 		case <-ctx.Done():

@@ -40,4 +40,5 @@ const (
 	KindMedia          = "media"
 	KindVCenter        = "vcenter"
 	KindOverride       = "override" // one that names nothing
+	KindRuns           = "runs"
 )

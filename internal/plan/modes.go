@@ -46,6 +46,8 @@ func (p *Plan) parts(o Options) []planStep {
 	switch p.Mode {
 	case ModeVMs:
 		return []planStep{planPlace, planVApp, planProfiles, planPolicies, selectVMs(o), planHardware, planQuota}
+	case ModeConfig:
+		return []planStep{planPlace, planVApp, planProfiles, planPolicies, planConfig(o)}
 	}
 	return []planStep{
 		planPlace, planVApp, planNetworks, planPeople, planProfiles, planPolicies, planVMs, planNames, planNICs, planLease,

@@ -89,7 +89,11 @@ type Plan struct {
 	// AddNetworks are networks that the vApp lost since and that the
 	// selected VMs need.
 	AddNetworks []string `json:"addNetworks,omitempty"`
-	Power       string   `json:"power"`
+	// Sections are those to restore alone, Changes those of them that
+	// differ from the restore point.
+	Sections []string `json:"sections,omitempty"`
+	Changes  []Change `json:"changes,omitempty"`
+	Power    string   `json:"power"`
 	// Missing counts VMs and disks that the restore point does not hold.
 	Missing   int        `json:"missing,omitempty"`
 	Steps     []string   `json:"steps"`
@@ -124,6 +128,8 @@ type VM struct {
 	Media          restorepoint.Ref           `json:"media,omitzero"` // that is inserted again
 	Live           *vcd.VM                    `json:"-"`              // the VM that is overwritten
 	LiveMoRef      string                     `json:"moref,omitempty"`
+	// SwitchOff says that the VM must be off for what is to be changed.
+	SwitchOff bool `json:"switchOff,omitempty"`
 
 	// VimServerHref is the vCenter where the VM is or will be.
 	VimServerHref string           `json:"-"`
@@ -230,8 +236,11 @@ func (p *Plan) sort() {
 
 // steps tells in words what Run will do.
 func (p *Plan) steps() []string {
-	if p.Mode == ModeVMs {
+	switch p.Mode {
+	case ModeVMs:
 		return p.selectedSteps()
+	case ModeConfig:
+		return p.configSteps()
 	}
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }

@@ -13,9 +13,9 @@ import (
 	"github.com/vappvault/vappvault/internal/vcd"
 )
 
-// Changes say why a field will not be what the restore point has: document,
+// Reasons say why a field will not be what the restore point has: document,
 // field, reason.
-type Changes map[string]map[string]string
+type Reasons map[string]map[string]string
 
 // A rewriting edits a document; it tells why, or "" where it left it alone.
 type rewriting func(path string, root *etree.Element) string
@@ -24,8 +24,8 @@ type rewriting func(path string, root *etree.Element) string
 // other names, networks, profiles, people, leases and addresses. Whoever
 // applies them needs to know of no override. The restore point's own documents
 // stay as they are.
-func (p *Plan) Rewrite(docs document.Set) (document.Set, Changes, error) {
-	out, changes := document.Set{}, Changes{}
+func (p *Plan) Rewrite(docs document.Set) (document.Set, Reasons, error) {
+	out, changes := document.Set{}, Reasons{}
 	rules := p.rewritings()
 	for path, raw := range docs {
 		out[path] = raw

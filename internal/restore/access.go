@@ -15,11 +15,22 @@ import (
 // applyAccess sets the owner and the access list; last, because the owner
 // may be one who must not write the rest.
 func (r *run) applyAccess(ctx context.Context) error {
+	if err := r.applyOwner(ctx); err != nil {
+		return err
+	}
+	return r.applyAccessList(ctx)
+}
+
+func (r *run) applyOwner(ctx context.Context) error {
 	if r.plan.Owner.Href != "" && r.vapp.Owner.Name != r.plan.Owner.Name {
 		if err := r.VCD.SetOwner(ctx, r.vapp.Href, r.plan.Owner.Href); err != nil {
 			return fmt.Errorf("owner %s: %w", r.plan.Owner.Name, err)
 		}
 	}
+	return nil
+}
+
+func (r *run) applyAccessList(ctx context.Context) error {
 	doc, err := r.docs.Tree("vcd/controlAccess.xml")
 	if err != nil || doc == nil {
 		return err
@@ -53,7 +64,8 @@ func (r *run) mapSubjects(ctx context.Context, root *etree.Element) error {
 			continue
 		}
 		if !strings.Contains(document.Attribute(subject, "href"), "/user/") {
-			continue // a group or an org: vCD knows it by its id
+			r.mapGroup(subject)
+			continue
 		}
 		name := document.Attribute(subject, "name")
 		user, err := r.VCD.UserByName(ctx, r.plan.Org.ID, name)
@@ -72,4 +84,14 @@ func (r *run) mapSubjects(ctx context.Context, root *etree.Element) error {
 		root.RemoveChild(settings)
 	}
 	return nil
+}
+
+// mapGroup points an entry to the group that the plan found for it.
+func (r *run) mapGroup(subject *etree.Element) {
+	for _, s := range r.plan.Access {
+		if s.To != nil && s.Kind == "group" && s.To.Name == document.Attribute(subject, "name") {
+			document.SetAttribute(subject, "href", s.To.Href)
+			document.RemoveAttribute(subject, "id")
+		}
+	}
 }

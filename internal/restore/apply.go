@@ -122,22 +122,27 @@ func (r *run) applyVM(ctx context.Context, vm *restorepoint.VM, res *VMResult) e
 	if err := r.applyNICs(ctx, vm, href); err != nil {
 		return err
 	}
-	guest, err := r.docs.Tree(vmPath(vm.ID, "guestCustomizationSection.xml"))
-	if err != nil {
+	if err := r.applyGuest(ctx, vm, href); err != nil {
 		return err
-	}
-	if guest != nil {
-		document.Strip(guest.Root(), "VirtualMachineId")
-		if err := r.put(ctx, href+"/guestCustomizationSection/", vcd.TypeGuestCustomization, guest); err != nil {
-			return fmt.Errorf("guest customization: %w", err)
-		}
 	}
 	return r.putProducts(ctx, vmPath(vm.ID, "productSections.xml"), href)
 }
 
+func (r *run) applyGuest(ctx context.Context, vm *restorepoint.VM, href string) error {
+	guest, err := r.docs.Tree(vmPath(vm.ID, "guestCustomizationSection.xml"))
+	if err != nil || guest == nil {
+		return err
+	}
+	document.Strip(guest.Root(), "VirtualMachineId")
+	if err := r.put(ctx, href+"/guestCustomizationSection/", vcd.TypeGuestCustomization, guest); err != nil {
+		return fmt.Errorf("guest customization: %w", err)
+	}
+	return nil
+}
+
 // reconfigured lists the parts of a Vm document that reconfigureVm sets here,
 // beside its name and description.
-var reconfigured = []string{"Description", "VmCapabilities", "BootOptions", "StorageProfile"}
+var reconfigured = []string{"Description", "VmCapabilities", "BootOptions", "StorageProfile", "ComputePolicy"}
 
 // reconfigure sends name, description, capabilities and storage profiles.
 // Hardware came with the VM itself.
@@ -271,7 +276,7 @@ func (r *run) putProducts(ctx context.Context, path, href string) error {
 	if err != nil || doc == nil {
 		return err
 	}
-	if len(document.FindAll(doc.Root(), "ProductSection")) == 0 && r.plan.Mode != plan.ModeOverwrite {
+	if len(document.FindAll(doc.Root(), "ProductSection")) == 0 && !r.plan.InPlace() {
 		return nil
 	}
 	if err := r.put(ctx, href+"/productSections/", vcd.TypeProductSections, doc); err != nil {
@@ -287,24 +292,34 @@ func (r *run) applyVApp(ctx context.Context) error {
 			return fmt.Errorf("name and description: %w", err)
 		}
 	}
-	for _, s := range []struct{ name, mediaType string }{
-		{"startupSection", vcd.TypeStartup},
-		{"leaseSettingsSection", vcd.TypeLeaseSettings},
-	} {
-		doc, err := r.docs.Tree("vcd/" + s.name + ".xml")
-		if err != nil {
-			return err
-		}
-		if doc == nil {
-			continue
-		}
-		document.Strip(doc.Root(), "DeploymentLeaseExpiration", "StorageLeaseExpiration")
-		r.dropStartup(doc.Root())
-		if err := r.put(ctx, r.vapp.Href+"/"+s.name+"/", s.mediaType, doc); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
+	if err := r.applyStartup(ctx); err != nil {
+		return err
+	}
+	if err := r.applyLease(ctx); err != nil {
+		return err
 	}
 	return r.putProducts(ctx, "vcd/productSections.xml", r.vapp.Href)
+}
+
+func (r *run) applyStartup(ctx context.Context) error {
+	return r.applySection(ctx, "startupSection", vcd.TypeStartup)
+}
+
+func (r *run) applyLease(ctx context.Context) error {
+	return r.applySection(ctx, "leaseSettingsSection", vcd.TypeLeaseSettings)
+}
+
+func (r *run) applySection(ctx context.Context, name, mediaType string) error {
+	doc, err := r.docs.Tree("vcd/" + name + ".xml")
+	if err != nil || doc == nil {
+		return err
+	}
+	document.Strip(doc.Root(), "DeploymentLeaseExpiration", "StorageLeaseExpiration")
+	r.dropStartup(doc.Root())
+	if err := r.put(ctx, r.vapp.Href+"/"+name+"/", mediaType, doc); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
 }
 
 // applyMetadata makes the metadata of the vApp and its VMs what it was. Our

@@ -104,8 +104,10 @@ func (r *Result) Unexplained() []document.Difference {
 }
 
 // Incomplete tells whether something of the restore point is not there, or
-// differs without a reason.
-func (r *Result) Incomplete() bool { return r.Missing > 0 || len(r.Unexplained()) > 0 }
+// differs without a reason, or had to be left out.
+func (r *Result) Incomplete() bool {
+	return r.Missing > 0 || len(r.Unexplained()) > 0 || r.Plan != nil && r.Plan.Lossy()
+}
 
 // A VMResult is the identity of a VM before and after.
 type VMResult struct {
@@ -133,8 +135,17 @@ type run struct {
 	undo []undoStep
 	// halfSwapped is true when a swap could not be taken back.
 	halfSwapped bool
+	// switchedOff are the VMs that a restore of documents switched off.
+	switchedOff []vcd.VM
+	// added are the networks that were added since and stay.
+	added []string
 	// made is the claim of a vApp that this restore made.
 	made *journal.Claim
+
+	// was are the documents of the restore point; those to apply are docs,
+	// as the plan rewrote them, and changes says where and why they differ.
+	was     document.Set
+	changes plan.Reasons
 }
 
 type undoStep struct {
@@ -171,6 +182,10 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o plan.Options)
 		r.warn("", fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
 	}
 	r.result.Missing = p.Missing
+	r.was = r.docs
+	if r.docs, r.changes, err = p.Rewrite(r.docs); err != nil {
+		return r.result, fmt.Errorf("plan: %w", err)
+	}
 	if err := r.do(ctx); err != nil {
 		return r.result, fmt.Errorf("vApp %s: %w", p.VAppName, err)
 	}
@@ -188,11 +203,15 @@ func (r *run) do(ctx context.Context) (err error) {
 				r.warn("", "the vApp stays in maintenance mode until `reconcile`, or the next run, has given its VMs their disks back")
 				return
 			}
-			if way.stopped != "" {
-				r.warn("", "the restore was taken back; "+way.stopped)
+			if way.failed != "" {
+				r.warn("", way.failed)
 			}
 		}
-		err = errors.Join(err, r.exit(ctx), r.unclaim(ctx))
+		err = errors.Join(err, r.exit(ctx))
+		if way.after != nil {
+			err = errors.Join(err, way.after(ctx))
+		}
+		err = errors.Join(err, r.unclaim(ctx))
 	}()
 	if err := way.make(ctx); err != nil {
 		return err

@@ -12,17 +12,23 @@ type way struct {
 	apply    func(context.Context) error // what the documents say
 	readBack func(context.Context) error
 	power    func(context.Context) error
-	// stopped says what of the vApp is off once it was taken back.
-	stopped string
+	// failed says how a restore that fails leaves the vApp.
+	failed string
+	// after, where set, runs at the very end, whatever came of it.
+	after func(context.Context) error
 }
 
 func (r *run) way() way {
 	whole := way{make: r.missing, apply: r.apply, readBack: r.readBack, power: r.powerOn}
 	switch r.plan.Mode {
 	case plan.ModeOverwrite:
-		whole.make, whole.stopped = r.overwrite, "the vApp is powered off"
+		whole.make, whole.failed = r.overwrite, "the restore was taken back; the vApp is powered off"
 	case plan.ModeVMs:
-		return way{make: r.selected, apply: r.applySelected, readBack: r.readBackSelected, power: r.powerOnSelected, stopped: "the VMs are powered off"}
+		return way{make: r.selected, apply: r.applySelected, readBack: r.readBackSelected, power: r.powerOnSelected,
+			failed: "the restore was taken back; the VMs that it was to overwrite are powered off"}
+	case plan.ModeConfig:
+		return way{make: r.prepareConfig, apply: r.applyChanges, readBack: r.readBackChanges, power: nothing, after: r.switchOnAgain,
+			failed: "sections that were applied already stay so; the same restore again does the rest"}
 	}
 	return whole
 }
@@ -34,3 +40,5 @@ func (r *run) powerOn(ctx context.Context) error {
 	}
 	return r.step(ctx, "power on", func(ctx context.Context) error { return r.VCD.PowerOn(ctx, r.vapp.Href) })
 }
+
+func nothing(context.Context) error { return nil }

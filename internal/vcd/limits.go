@@ -169,7 +169,9 @@ type Quota struct {
 }
 
 // Running tells whether a quota counts what runs only.
-func (q Quota) Running() bool { return len(q.Qualifiers) > 0 || q.Resource == "memory" || q.Resource == "cpu" }
+func (q Quota) Running() bool {
+	return len(q.Qualifiers) > 0 || q.Resource == "memory" || q.Resource == "cpu"
+}
 
 // Quotas lists the quotas of an entity, kind "orgs", "users" or "vapps" and
 // URN; none where the server does not tell (API 35.0).

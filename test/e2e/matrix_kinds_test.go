@@ -199,18 +199,24 @@ func linkedClone(e *env, k kind) {
 
 // discover makes a VM in vCenter, in the resource pool of a VDC.
 func discover(e *env, k kind) {
-	_, err := e.cloud.VCenter("vc1").AddVM(vcenter.VMSpec{
-		Name: strings.TrimPrefix(k.name, "Discovered - "), ResourcePool: "acme-main", NumCPU: 1, MemoryMB: 256, Datastore: "ds-gold",
-		GuestID: "debian12_64Guest", Disks: []vcenter.DiskSpec{{Size: 8 * mib, Thin: true, Fill: mib, Seed: "stray"}},
-	})
-	if err != nil {
-		e.t.Fatal(err)
-	}
+	e.strayIn("acme-main")
 	if err := e.cloud.Director().Discover(e.t.Context()); err != nil {
 		e.t.Fatal(err)
 	}
 	if v := e.vapp(k.name); !v.AutoNature || len(v.VMs) != 1 {
 		e.t.Fatalf("%+v", v)
+	}
+}
+
+// strayIn makes a VM that vCD does not know, in a resource pool of vCenter vc1.
+func (e *env) strayIn(pool string) {
+	e.t.Helper()
+	_, err := e.cloud.VCenter("vc1").AddVM(vcenter.VMSpec{
+		Name: "stray", ResourcePool: pool, NumCPU: 1, MemoryMB: 256,
+		GuestID: "debian12_64Guest", Disks: []vcenter.DiskSpec{{Size: 8 * mib, Thin: true, Fill: mib, Seed: "stray"}},
+	})
+	if err != nil {
+		e.t.Fatal(err)
 	}
 }
 
