@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -63,6 +64,12 @@ var exempt = map[string]string{
 	"NetworkConnectionSectionUri": "names the object",
 }
 
+// exemptAt is exempt for an element in one place. An external address that a
+// rule chooses by itself is compared.
+var exemptAt = map[*regexp.Regexp]string{
+	regexp.MustCompile(`/(OneToOneVmRule\[automatic\]|NetworkConnection(\[[^/]*\])?)/ExternalIpAddress$`): "vCD hands it out when the vApp is deployed",
+}
+
 // Compare lists the fields in which got differs from want, ids and hrefs
 // aside. Fields are found by the names of elements and by what tells
 // repeated elements apart (a network's name, a metadata key), so that order
@@ -102,6 +109,11 @@ func reasonFor(field string) string {
 	for part := range strings.SplitSeq(field, "/") {
 		part, _, _ = strings.Cut(part, "[")
 		if why := exempt[strings.TrimPrefix(part, "@")]; why != "" {
+			return why
+		}
+	}
+	for at, why := range exemptAt {
+		if at.MatchString(field) {
 			return why
 		}
 	}
@@ -199,6 +211,7 @@ var keys = map[string][]string{
 	"Property":          {"@key"},
 	"DiskSettings":      {"DiskId"},
 	"FirewallRule":      {"Description", "Id"},
+	"OneToOneVmRule":    {"MappingMode"},
 	"VApp":              {},
 }
 

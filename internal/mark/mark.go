@@ -24,8 +24,20 @@ const (
 	NewVApp = "new-vapp"
 	// Swap: the disks of a VM are swapped. Object: moref; Detail has old and new files.
 	Swap = "swap"
-	// OldDisk: a disk file that a restore put aside is kept until the result is proven.
+	// OldDisk: disks that a proven restore replaced are deleted. Object: the
+	// VM's moref; Detail has the files.
 	OldDisk = "old-disk"
+	// RemoveVM: a VM that was added since is deleted after a proven restore.
+	// Object: the VM's URN.
+	RemoveVM = "remove-vm"
+	// KeptDisk: disks that a restore replaced are kept for an undo. It is a
+	// record, not a change: nothing settles it but an undo, the next overwrite
+	// or somebody who says that they are not needed. Object: the VM's moref;
+	// Detail has the files.
+	KeptDisk = "kept-disk"
+	// Safety: what a vApp was before an overwrite that can be undone; a record
+	// too. Object: the vApp's URN; Detail has the documents, sealed.
+	Safety = "safety"
 )
 
 // Detail keys of intents.
@@ -33,6 +45,7 @@ const (
 	VCenter = "vcenter" // instance UUID of the vCenter that Object lives in
 	Name    = "name"
 	VM      = "vm"      // name of the VM, for messages
+	Files   = "files"   // disks of a swap, as JSON
 	Entered = "entered" // "true" once maintenance mode was entered, until it is left
 )
 
@@ -64,3 +77,7 @@ func Ours(snapshot string) (run string, ok bool) {
 	run, ok = strings.CutPrefix(snapshot, prefix)
 	return run, ok && run != ""
 }
+
+// Record tells whether an intent only records what is kept on purpose.
+// Whoever settles what dead runs left leaves it alone.
+func Record(kind string) bool { return kind == KeptDisk || kind == Safety }

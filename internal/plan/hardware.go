@@ -30,7 +30,7 @@ func planHardware(_ context.Context, d *Deps, p *Plan, _ *restorepoint.Point) er
 		object := "vm " + vm.Name
 		version := document.Text(root, "VirtualHardwareSection", "System", "VirtualSystemType")
 		if known := p.vdc.HardwareVersions; len(known) > 0 && version != "" && !slices.Contains(known, version) {
-			p.add(Conflict{Kind: KindHardware, Object: object, Override: "--vdc NAME"},
+			p.add(Conflict{Kind: KindVersion, Object: object, Override: "--vdc NAME"},
 				"has hardware version %s, and VDC %s takes %s at most", version, p.VDC.Name, slices.Max(known))
 		}
 		if document.Text(root, "TrustedPlatformModule", "TpmPresent") == "true" {

@@ -16,7 +16,7 @@ func planNames(_ context.Context, _ *Deps, p *Plan, _ *restorepoint.Point) error
 	}
 	for i := range p.VMs {
 		vm := &p.VMs[i]
-		if vm.Action == Leave {
+		if vm.VM == nil || vm.Action == Leave {
 			continue
 		}
 		object, override := "vm "+vm.VM.Name, "--vm-name "+flagName(vm.VM.Name)+"=NEW"
@@ -25,7 +25,7 @@ func planNames(_ context.Context, _ *Deps, p *Plan, _ *restorepoint.Point) error
 		}
 		for j, other := range p.VMs {
 			there := other.Action != Leave || other.Live != nil
-			if i != j && there && other.Name == vm.Name && (j < i || other.Action == Leave) {
+			if i != j && there && other.Name == vm.Name && (j < i || other.VM == nil || other.Action == Leave) {
 				p.add(Conflict{Kind: KindNameTaken, Object: object, Override: override}, "another VM of the vApp is called %s", vm.Name)
 			}
 		}

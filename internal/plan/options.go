@@ -26,6 +26,8 @@ type Options struct {
 	// ExtraVMs says what becomes of VMs that the restore point does not
 	// have: keep or remove; "" is keep.
 	ExtraVMs string `json:"extraVMs,omitempty"`
+	// ExtraDisks says the same of disks of the VMs that are overwritten.
+	ExtraDisks string `json:"extraDisks,omitempty"`
 	// DiscardSnapshots removes the tenant's snapshots from the VMs that are
 	// overwritten.
 	DiscardSnapshots bool `json:"discardSnapshots,omitempty"`
@@ -41,7 +43,7 @@ type Options struct {
 	Many bool `json:"many,omitempty"`
 }
 
-// What becomes of VMs that are not in the restore point.
+// What becomes of VMs and disks that are not in the restore point.
 const (
 	ExtraKeep   = "keep"
 	ExtraRemove = "remove"

@@ -40,7 +40,8 @@ const (
 const (
 	Rebuild   = "rebuild"
 	Overwrite = "overwrite"
-	Leave     = "leave" // not in the point, or its disks are not
+	Leave     = "leave"  // not in the point, or its disks are not
+	Remove    = "remove" // added since, and not wanted
 )
 
 // What becomes of the address of a NIC whose network has a pool.
@@ -85,7 +86,12 @@ type Plan struct {
 	IP              string            `json:"ip"`
 	MAC             string            `json:"mac"`
 	KeepOld         bool              `json:"keepOld,omitempty"`
-	Beside          bool              `json:"beside,omitempty"` // selected VMs stand beside those that are there
+	// These are as in Options.
+	ExtraVMs         string `json:"extraVMs,omitempty"`
+	ExtraDisks       string `json:"extraDisks,omitempty"`
+	DiscardSnapshots bool   `json:"discardSnapshots,omitempty"`
+
+	Beside bool `json:"beside,omitempty"` // selected VMs stand beside those that are there
 	// AddNetworks are networks that the vApp lost since and that the
 	// selected VMs need.
 	AddNetworks []string `json:"addNetworks,omitempty"`
@@ -128,6 +134,10 @@ type VM struct {
 	Media          restorepoint.Ref           `json:"media,omitzero"` // that is inserted again
 	Live           *vcd.VM                    `json:"-"`              // the VM that is overwritten
 	LiveMoRef      string                     `json:"moref,omitempty"`
+	// Out are the device keys of the disks that are taken out of the VM that
+	// is overwritten; Snapshots counts those of the tenant's that are removed.
+	Out       []int32 `json:"out,omitempty"`
+	Snapshots int     `json:"snapshots,omitempty"`
 	// SwitchOff says that the VM must be off for what is to be changed.
 	SwitchOff bool `json:"switchOff,omitempty"`
 
@@ -207,6 +217,7 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 	p := &Plan{
 		Mode: o.mode(), Point: point.Summary(), VAppName: cmp.Or(o.As, o.Overrides.Name, point.VApp.Name),
 		IP: o.Overrides.IP, MAC: o.Overrides.MAC, KeepOld: o.KeepOld, Power: cmp.Or(o.Power, PowerOff),
+		ExtraVMs: o.ExtraVMs, ExtraDisks: o.ExtraDisks, DiscardSnapshots: o.DiscardSnapshots,
 		Beside: o.Beside, options: o,
 	}
 	for _, step := range p.parts(o) {
@@ -249,6 +260,9 @@ func (p *Plan) steps() []string {
 		add("put it in maintenance mode")
 	}
 	for _, vm := range p.VMs {
+		if vm.Snapshots > 0 {
+			add("remove %s of vm %s", wording.Count(vm.Snapshots, "snapshot"), vm.Name)
+		}
 		switch vm.Action {
 		case Rebuild:
 			add("rebuild vm %s on datastore %s, %s, %s", vm.Name, vm.Datastore.Name, wording.Count(len(vm.VM.Disks), "disk"), wording.Size(vm.Bytes))
@@ -264,6 +278,11 @@ func (p *Plan) steps() []string {
 	}
 	add("apply networks, NICs, rules and every other section")
 	add("read it back and compare")
+	for _, vm := range p.VMs {
+		if vm.Action == Remove {
+			add("delete vm %s", vm.Name)
+		}
+	}
 	if p.Mode == ModeOverwrite && !p.KeepOld {
 		add("delete the disks that were replaced")
 	}

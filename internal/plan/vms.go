@@ -64,8 +64,7 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 	if p.Live != nil {
 		for j, l := range p.Live.VMs {
 			if !inPoint[l.ID] {
-				p.conflict(KindAdded, "vm "+l.Name, "keep it as it is", "was added since the backup")
-				p.VMs = append(p.VMs, VM{Name: l.Name, Action: Leave, Live: &p.Live.VMs[j]})
+				p.planExtra(&p.Live.VMs[j])
 			}
 		}
 	}
@@ -99,7 +98,7 @@ func planVM(ctx context.Context, d *Deps, p *Plan, plan *VM) error {
 		return err
 	}
 	if plan.Action == Overwrite {
-		err := planOverwrite(ctx, client, p, plan)
+		err := planOverwrite(ctx, d, client, p, plan)
 		if errors.Is(err, vsphere.ErrNotFound) {
 			p.conflict(KindVMGone, "vm "+plan.Name, "", "vCD has it, but its vCenter does not: delete it in vCD, then it is rebuilt")
 			return nil

@@ -75,6 +75,9 @@ func fromJournal(ctx context.Context, d Deps, site, vappID string) ([]Settled, e
 	var errs []error
 	halfSwapped := map[string]bool{} // runs whose swaps could not be taken back
 	for _, i := range slices.Backward(intents) {
+		if mark.Record(i.Kind) {
+			continue // kept on purpose
+		}
 		if i.Kind == mark.Maintenance && halfSwapped[i.Run] {
 			// Nobody must write to disks that will be taken away.
 			out = append(out, Settled{VApp: i.VApp, Kind: i.Kind, Object: i.Object, Name: i.Detail[mark.VM], Action: "stays in maintenance mode"})
@@ -118,6 +121,8 @@ func (d Deps) settle(ctx context.Context, i journal.Intent) (string, error) {
 		return d.settleVApp(ctx, i)
 	case mark.Import:
 		return "take back the import", restore.RemoveImported(ctx, d.VCD, i.Object, i.Detail[mark.VCenter], i.Detail["whole"] == "true")
+	case mark.RemoveVM:
+		return "delete the VM that was added since", d.VCD.DeleteVM(ctx, d.VCD.Href(i.Object))
 	}
 	client, err := d.VCenter(ctx, i.Detail[mark.VCenter])
 	if err != nil {

@@ -37,7 +37,9 @@ type Deps struct {
 	VCD *vcd.Client
 	// VSphere returns the client of the vCenter that vCD knows by the given
 	// reference (the href of its vimServer).
-	VSphere    func(ctx context.Context, vimServerHref string) (*vsphere.Client, error)
+	VSphere func(ctx context.Context, vimServerHref string) (*vsphere.Client, error)
+	// VCenter returns the client of the vCenter with an instance UUID.
+	VCenter    func(ctx context.Context, instanceUUID string) (*vsphere.Client, error)
 	Repository *repository.Repository // of the restore point's org
 	Journal    *journal.Journal
 	Claim      *journal.Claim
@@ -135,6 +137,12 @@ type run struct {
 	undo []undoStep
 	// halfSwapped is true when a swap could not be taken back.
 	halfSwapped bool
+	// committed is true from the step on from which there is no way back.
+	committed bool
+	// before is what an overwritten vApp was.
+	before *safety
+	// undoes is the overwrite that this run undoes.
+	undoes *Kept
 	// switchedOff are the VMs that a restore of documents switched off.
 	switchedOff []vcd.VM
 	// added are the networks that were added since and stay.
@@ -153,11 +161,14 @@ type undoStep struct {
 	intent int64
 	do     func(context.Context) error
 
-	// Of a swap: the VM whose disks were swapped, and the files.
-	swapOf string // moref
-	vm     string
-	client *vsphere.Client
-	files  Files
+	swap *swap // where it is one
+}
+
+// A swap is the exchange of the disks of a VM.
+type swap struct {
+	moref, vm string
+	client    *vsphere.Client
+	files     Files
 }
 
 // Run computes the plan and applies it. A plan with open conflicts is
@@ -195,7 +206,7 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o plan.Options)
 func (r *run) do(ctx context.Context) (err error) {
 	way := r.way()
 	defer func() {
-		if err != nil {
+		if err != nil && !r.committed {
 			back := r.takeBack(ctx)
 			err = errors.Join(err, back)
 			if r.halfSwapped {
@@ -243,7 +254,7 @@ func (r *run) takeBack(ctx context.Context) error {
 		var errs []error
 		for _, u := range slices.Backward(r.undo) {
 			if err := u.do(ctx); err != nil {
-				r.halfSwapped = r.halfSwapped || u.swapOf != ""
+				r.halfSwapped = r.halfSwapped || u.swap != nil
 				errs = append(errs, fmt.Errorf("%s: %w", u.what, err))
 				continue
 			}

@@ -29,6 +29,9 @@ func (r *run) selected(ctx context.Context) error {
 	if err := r.enter(ctx); err != nil {
 		return err
 	}
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
 	href := r.vapp.Href
 	for i := range r.plan.VMs {
 		vp := &r.plan.VMs[i]

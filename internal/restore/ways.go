@@ -33,12 +33,4 @@ func (r *run) way() way {
 	return whole
 }
 
-// powerOn switches the vApp on, as asked.
-func (r *run) powerOn(ctx context.Context) error {
-	if r.plan.Power == plan.PowerOff {
-		return nil
-	}
-	return r.step(ctx, "power on", func(ctx context.Context) error { return r.VCD.PowerOn(ctx, r.vapp.Href) })
-}
-
 func nothing(context.Context) error { return nil }

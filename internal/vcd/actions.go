@@ -96,6 +96,12 @@ func (c *Client) DiscardSuspendedState(ctx context.Context, href string) error {
 	return c.act(ctx, href, "action/discardSuspendedState", "", nil)
 }
 
+// RemoveSnapshots removes all snapshots of a vApp or VM, whoever made them,
+// and waits. Without any there is nothing to do.
+func (c *Client) RemoveSnapshots(ctx context.Context, href string) error {
+	return c.act(ctx, href, "action/removeAllSnapshots", "", nil)
+}
+
 // Undeploy stops a vApp or VM and gives its resources back. action is
 // powerOff, shutdown, suspend, force or default (by the startup section).
 func (c *Client) Undeploy(ctx context.Context, href, action string) error {

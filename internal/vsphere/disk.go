@@ -39,6 +39,7 @@ type Disk struct {
 	Encrypted      bool
 	Sharing        string // sharingMultiWriter, or the controller's virtualSharing, physicalSharing
 	IndependentID  string // id of a first class (named) disk
+	IOLimit        int64  // operations per second; 0 for none
 }
 
 // Snapshottable reports whether a snapshot of the VM freezes the disk, and if
@@ -99,6 +100,9 @@ func disk(vd *types.VirtualDisk, c types.BaseVirtualController) Disk {
 	}
 	if vd.VDiskId != nil {
 		d.IndependentID = vd.VDiskId.Id
+	}
+	if io := vd.StorageIOAllocation; io != nil && io.Limit != nil && *io.Limit > 0 {
+		d.IOLimit = *io.Limit
 	}
 	d.backing(vd.Backing)
 	if c != nil {

@@ -316,7 +316,7 @@ func TestScratchDisksAreSwappedIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var swaps []vsphere.Swap
+	var swaps []vsphere.Attach
 	for i, d := range fresh.Disks {
 		file, err := scratch.DetachDisk(t.Context(), d.Key)
 		if err != nil {
@@ -326,7 +326,9 @@ func TestScratchDisksAreSwappedIn(t *testing.T) {
 		if err := c.MoveDisk(t.Context(), was.Datacenter, file, to); err != nil {
 			t.Fatal(err)
 		}
-		swaps = append(swaps, vsphere.Swap{Key: was.Disks[i].Key, NewFile: to})
+		swap := was.Disks[i].Attach()
+		swap.File = to
+		swaps = append(swaps, swap)
 	}
 	if err := scratch.Destroy(t.Context()); err != nil {
 		t.Fatal(err)
@@ -334,38 +336,38 @@ func TestScratchDisksAreSwappedIn(t *testing.T) {
 	checkSwap(t, s, c, vm, was, swaps)
 }
 
-func checkSwap(t *testing.T, s *vcenter.Server, c *vsphere.Client, vm *vsphere.VM, was *vsphere.VMConfig, swaps []vsphere.Swap) {
+func checkSwap(t *testing.T, s *vcenter.Server, c *vsphere.Client, vm *vsphere.VM, was *vsphere.VMConfig, swaps []vsphere.Attach) {
 	t.Helper()
-	old, err := vm.SwapDisks(t.Context(), swaps)
-	if err != nil {
+	var old []string
+	for _, d := range was.Disks {
+		old = append(old, d.FileName)
+	}
+	if err := vm.ExchangeDisks(t.Context(), old, swaps); err != nil {
 		t.Fatal(err)
 	}
 	now, err := vm.Config(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(now.Disks) != len(was.Disks) || len(old) != len(swaps) {
-		t.Fatalf("%d disks, %d taken out", len(now.Disks), len(old))
+	if len(now.Disks) != len(was.Disks) {
+		t.Fatalf("%d disks", len(now.Disks))
 	}
 	for i, d := range now.Disks {
 		w := was.Disks[i]
-		if d.Key != w.Key || d.ControllerKey != w.ControllerKey || d.Unit != w.Unit || d.Capacity != w.Capacity || d.FileName != swaps[i].NewFile {
+		if d.Key != w.Key || d.ControllerKey != w.ControllerKey || d.Unit != w.Unit || d.Capacity != w.Capacity || d.FileName != swaps[i].File {
 			t.Errorf("got %+v, was %+v", d, w)
-		}
-		if old[i].File != w.FileName || old[i].NewKey != d.Key {
-			t.Errorf("taken out %+v", old[i])
 		}
 	}
 	b := make([]byte, 1)
 	if _, err := guest(t, s, vm, 0).ReadAt(b, 7*mib); err != nil || b[0] != 0xa5 {
 		t.Errorf("the guest reads %x, %v", b, err)
 	}
-	if again, err := vm.SwapDisks(t.Context(), swaps); err != nil || len(again) != 0 {
-		t.Errorf("again: %v, %v", again, err)
+	if err := vm.ExchangeDisks(t.Context(), old, swaps); err != nil {
+		t.Errorf("again: %v", err)
 	}
 	for range 2 {
 		for _, o := range old {
-			if err := c.DeleteDisk(t.Context(), was.Datacenter, o.File); err != nil {
+			if err := c.DeleteDisk(t.Context(), was.Datacenter, o); err != nil {
 				t.Error(err)
 			}
 		}
@@ -377,7 +379,13 @@ func TestSwapIsRefusedUnderSnapshots(t *testing.T) {
 	vm := webVM(t, s, c)
 	snap := snapshot(t, vm, "before the upgrade")
 	defer remove(t, vm, snap)
-	_, err := vm.SwapDisks(t.Context(), []vsphere.Swap{{Key: snap.Disks[0].Key, NewFile: "[ds 1] x/x.vmdk"}})
+	swap := snap.Disks[0].Attach()
+	swap.File = "[ds 1] x/x.vmdk"
+	now, err := vm.Config(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = vm.ExchangeDisks(t.Context(), []string{now.Disks[0].FileName}, []vsphere.Attach{swap})
 	if !errors.Is(err, vsphere.ErrSnapshotsPresent) {
 		t.Errorf("got %v, want ErrSnapshotsPresent", err)
 	}

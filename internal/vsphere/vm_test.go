@@ -225,7 +225,7 @@ func TestRebuiltVMIsLikeTheFirst(t *testing.T) {
 	}
 }
 
-func TestSwapDisks(t *testing.T) {
+func TestExchangeDisks(t *testing.T) {
 	c := startVCSim(t).connect(t)
 	vm := anyVM(t, c)
 	target, was := rebuilt(t, c, vm, "target")
@@ -242,13 +242,10 @@ func TestSwapDisks(t *testing.T) {
 	if err := c.MoveDisk(t.Context(), was.Datacenter, file, moved); err != nil {
 		t.Fatal(err)
 	}
-	swap := []vsphere.Swap{{Key: was.Disks[0].Key, NewFile: moved}}
-	out, err := target.SwapDisks(t.Context(), swap)
-	if err != nil {
+	swap, out := was.Disks[0].Attach(), []string{was.Disks[0].FileName}
+	swap.File = moved
+	if err := target.ExchangeDisks(t.Context(), out, []vsphere.Attach{swap}); err != nil {
 		t.Fatal(err)
-	}
-	if len(out) != 1 || out[0].File != was.Disks[0].FileName {
-		t.Errorf("detached %+v", out)
 	}
 	now, err := target.Config(t.Context())
 	if err != nil {
@@ -258,15 +255,15 @@ func TestSwapDisks(t *testing.T) {
 	if len(now.Disks) != 1 || d.FileName != moved || d.Unit != w.Unit || d.ControllerKey != w.ControllerKey || d.Capacity != w.Capacity || d.Key != w.Key {
 		t.Errorf("disks %+v, before %+v", now.Disks, was.Disks)
 	}
-	if again, err := target.SwapDisks(t.Context(), []vsphere.Swap{{Key: d.Key, NewFile: moved}}); err != nil || len(again) != 0 {
-		t.Errorf("again: %v, %v", again, err)
+	if err := target.ExchangeDisks(t.Context(), out, []vsphere.Attach{swap}); err != nil {
+		t.Errorf("again: %v", err)
 	}
 	for range 2 {
-		if err := c.DeleteDisk(t.Context(), was.Datacenter, out[0].File); err != nil {
+		if err := c.DeleteDisk(t.Context(), was.Datacenter, out[0]); err != nil {
 			t.Error(err)
 		}
 	}
-	if err := c.DeleteDisk(t.Context(), "DC404", out[0].File); !errors.Is(err, vsphere.ErrNotFound) {
+	if err := c.DeleteDisk(t.Context(), "DC404", out[0]); !errors.Is(err, vsphere.ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
 	}
 }

@@ -195,7 +195,7 @@ func TestSelectedVMsAreRefusedWithAReason(t *testing.T) {
 	if _, err := e.vsphere(vmOf(t, shop, "db01")).CreateSnapshot(t.Context(), tenantSnapshot); err != nil {
 		t.Fatal(err)
 	}
-	refuse("snapshots", plan.Options{VMs: []string{"db01"}})
+	refuse("snapshot", plan.Options{VMs: []string{"db01"}})
 	if err := e.vcd.EnterMaintenance(t.Context(), shop.ID); err != nil {
 		t.Fatal(err)
 	}

@@ -109,6 +109,7 @@ func sectionRoutes() []route {
 		section("GET", "vmCapabilities", vmPart((*call).capabilities)),
 		{pattern: "PUT /api/vApp/{id}/vmCapabilities", handle: (*call).putCapabilities, takes: mediaVCloud + "vmCapabilitiesSection"},
 		{pattern: "GET /api/vApp/{id}/bootOptions", handle: vmPart((*call).bootOptions)},
+		section("GET", "trustedPlatformModule", (*call).getTPM),
 		section("GET", "guestcustomizationstatus", vmPart((*call).customizationStatus)),
 		{pattern: "GET /api/vApp/{id}/virtualHardwareSection/{part}", handle: (*call).hardwareItems},
 		{pattern: "GET /api/vApp/{id}/complianceResult", handle: vmPart((*call).compliance)},

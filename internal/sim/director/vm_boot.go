@@ -144,6 +144,19 @@ func (c *call) planTPM(m *vm, d *node, p *vmPlan) error {
 	return nil
 }
 
+// tpmNode is a VM's TrustedPlatformModule.
+func (c *call) tpmNode(m *vm) *node {
+	return add(el("TrustedPlatformModule", "href", c.s.vmHref(m)+"/trustedPlatformModule", "type", mediaVCloud+"TpmSection+xml"), boolean("TpmPresent", m.hasTPM()))
+}
+
+// getTPM is the module alone, which versions before 37.2 do not have.
+func (c *call) getTPM() (*answer, error) {
+	if !c.newer("37.2") {
+		return nil, missing("trustedPlatformModule", c.path("id"))
+	}
+	return vmPart(func(c *call, m *vm) (string, *node) { return mediaVCloud + "TpmSection", c.tpmNode(m) })(c)
+}
+
 func (m *vm) hasTPM() bool {
 	if m.facts == nil {
 		return false

@@ -55,7 +55,7 @@ func (c *call) vmNode(m *vm) *node {
 	}
 	_, caps := c.capabilities(m)
 	add(d, caps, s.profileRef("StorageProfile", m.profile), c.bootNode(m))
-	return add(d, c.policyNode(m))
+	return add(d, c.policyNode(m), c.tpmNode(m))
 }
 
 // policyNode is a VM's ComputePolicy. A VM without policies of its own has the
