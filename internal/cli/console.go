@@ -157,16 +157,41 @@ func (c *console) bytes(e progress.Event) {
 
 func percent(done, total int64) int { return int(float64(done) / float64(total) * 100) }
 
-// bar makes the bar of a disk: name, how much of how much, rate, time left.
+// wide is the width of a terminal from which on bars say how much of how
+// much is done; in a narrower one they say a percentage.
+const wide = 110
+
+// bar makes the bar of a disk: name, how much, rate, time left. In 80 columns
+// there is room for all of it, and for a bar.
 func (c *console) bar(e progress.Event) *mpb.Bar {
+	name, columns := where(e), 0
 	return c.bars.AddBar(e.Total,
-		mpb.PrependDecorators(decor.Name(where(e), decor.WCSyncSpaceR)),
+		mpb.PrependDecorators(decor.Any(func(s decor.Statistics) string {
+			columns = s.AvailableWidth
+			return fit(name, columns*2/5)
+		}, decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(
-			decor.Counters(decor.SizeB1024(0), "% .1f / % .1f", decor.WCSyncSpace),
+			decor.Any(func(s decor.Statistics) string {
+				if columns < wide {
+					return fmt.Sprintf("%d%%", percent(s.Current, s.Total))
+				}
+				return fmt.Sprintf("% .1f / % .1f", decor.SizeB1024(s.Current), decor.SizeB1024(s.Total))
+			}, decor.WCSyncSpace),
 			decor.AverageSpeed(decor.SizeB1024(0), "% .1f", decor.WCSyncSpace),
 			decor.AverageETA(decor.ET_STYLE_GO, decor.WCSyncSpace),
 		),
 	)
+}
+
+// fit makes a name no longer than so many runes. Its middle goes: the vApp
+// stands at the front, the disk at the end.
+func fit(name string, runes int) string {
+	r := []rune(name)
+	if len(r) <= runes || runes < 3 {
+		return name
+	}
+	front := (runes - 1) / 4
+	return string(r[:front]) + "…" + string(r[len(r)-(runes-1-front):])
 }
 
 // say prints a line about what the event is about.

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -89,7 +90,41 @@ func TestConsoleBars(t *testing.T) {
 	if n := strings.Count(text, "vm vm: line\n"); n != 3*9+5 {
 		t.Errorf("got %d lines, want %d", n, 3*9+5)
 	}
-	if !strings.Contains(text, "MiB / 8.0 MiB") {
+	if !strings.Contains(text, "50%") {
 		t.Errorf("no bar in %q", text)
+	}
+}
+
+func TestBarsFitTheTerminal(t *testing.T) {
+	for columns, want := range map[int][]string{
+		80:  {"acme/we", "db01: disk Hard disk 2", "=>", " 50%", "MiB/s"},
+		160: {"acme/web-shop-of-the-year: vm db01: disk Hard disk 2", "=>", "4.0 MiB / 8.0 MiB"},
+	} {
+		var out bytes.Buffer
+		c := newConsole(&out)
+		c.draw(&out, mpb.WithAutoRefresh(), mpb.WithWidth(columns))
+		e := progress.Event{Kind: progress.Bytes, Org: "acme", VApp: "web-shop-of-the-year", VM: "db01", Disk: "Hard disk 2", Total: 8 << 20}
+		c.Event(e)
+		time.Sleep(250 * time.Millisecond)
+		e.Done = 4 << 20
+		c.Event(e)
+		time.Sleep(450 * time.Millisecond)
+		c.Close()
+		lines := strings.FieldsFunc(out.String(), func(r rune) bool { return r == '\n' || r == '\r' })
+		drawn := false
+		for _, line := range lines {
+			line = regexp.MustCompile(`\x1b\[[0-9]*[A-Za-z]`).ReplaceAllString(line, "")
+			if n := len([]rune(line)); n > columns {
+				t.Errorf("%d columns: %d in %q", columns, n, line)
+			}
+			all := true
+			for _, part := range want {
+				all = all && strings.Contains(line, part)
+			}
+			drawn = drawn || all
+		}
+		if !drawn {
+			t.Errorf("%d columns: no bar with %q in %q", columns, want, lines)
+		}
 	}
 }

@@ -44,4 +44,5 @@ const (
 	KindVCenter        = "vcenter"
 	KindOverride       = "override" // one that names nothing
 	KindRuns           = "runs"
+	KindNature         = "nature"
 )

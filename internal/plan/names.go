@@ -10,8 +10,11 @@ import (
 func planNames(_ context.Context, _ *Deps, p *Plan, _ *restorepoint.Point) error {
 	for i := range p.VMs {
 		vm := &p.VMs[i]
-		if asked := p.options.Overrides.VMs[vm.Name].Name; asked != "" && asked != vm.Name && vm.VM != nil && vm.Action != Leave {
-			vm.Name, vm.Was = asked, vm.Name
+		if vm.VM == nil || vm.Action == Leave {
+			continue
+		}
+		if asked := p.options.Overrides.VMs[vm.VM.Name].Name; asked != "" && asked != vm.Name {
+			vm.Name, vm.Was = asked, vm.VM.Name
 		}
 	}
 	for i := range p.VMs {

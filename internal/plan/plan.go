@@ -92,6 +92,9 @@ type Plan struct {
 	DiscardSnapshots bool   `json:"discardSnapshots,omitempty"`
 
 	Beside bool `json:"beside,omitempty"` // selected VMs stand beside those that are there
+	// Standalone says that the VM comes back as a standalone one, in a shell
+	// that vCD makes and names.
+	Standalone bool `json:"standalone,omitempty"`
 	// AddNetworks are networks that the vApp lost since and that the
 	// selected VMs need.
 	AddNetworks []string `json:"addNetworks,omitempty"`
@@ -272,8 +275,13 @@ func (p *Plan) steps() []string {
 			add("leave vm %s", vm.Name)
 		}
 	}
-	if p.Mode != ModeOverwrite {
+	switch {
+	case p.Standalone:
+		add("import it into VDC %s as a standalone VM", p.VDC.Name)
+	case p.Mode != ModeOverwrite:
 		add("import the VMs into VDC %s as vApp %s", p.VDC.Name, p.VAppName)
+	}
+	if p.Mode != ModeOverwrite {
 		add("put it in maintenance mode")
 	}
 	add("apply networks, NICs, rules and every other section")

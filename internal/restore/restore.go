@@ -236,6 +236,9 @@ func (r *run) do(ctx context.Context) (err error) {
 	if err := r.step(ctx, "settle", r.commitPoint); err != nil {
 		return err
 	}
+	if err := r.step(ctx, "apply affinity rules", r.affinity); err != nil {
+		return err
+	}
 	if err := r.exit(ctx); err != nil {
 		return err
 	}

@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/progress"
+	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
 )
@@ -246,5 +248,83 @@ func TestPain2OneFailedVMDoesNotSinkThePoint(t *testing.T) {
 	// The next backup takes the VM along again.
 	if point := e.backup(webShop); point.State != restorepoint.Complete {
 		t.Errorf("afterwards: %s: %v", point.State, point.Problems)
+	}
+}
+
+// Pain 13: deleted VMs never age out while their vApp lives.
+func TestPain13ADeletedVMAgesOutWithItsPoints(t *testing.T) {
+	e := newEnv(t, nil)
+	e.write("db01", 1, 64*mib, random(9, 64*mib)) // several of Kopia's packs
+	first := e.backup(webShop)
+	vapp := e.vapp("web-shop")
+	db := vmOf(t, vapp, "db01")
+	if err := e.vcd.Undeploy(t.Context(), vapp.Href, "powerOff"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.vcd.DeleteVM(t.Context(), db.Href); err != nil {
+		t.Fatal(err)
+	}
+	second := e.backup(webShop)
+	if held(second) != "web01:1" {
+		t.Fatalf("the second point holds %s", held(second))
+	}
+	a := e.app(nil)
+	points, err := a.Points(t.Context(), []string{webShop + "/db01"})
+	if err != nil || len(points) != 1 || points[0].ID != first.ID {
+		t.Fatalf("points with db01: %+v, %v", points, err)
+	}
+	if gone, err := a.Forget(t.Context(), []string{webShop + "/web01@latest"}); err == nil {
+		t.Errorf("forgot %v for one VM", gone)
+	}
+	if _, err := a.Forget(t.Context(), []string{first.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Points(t.Context(), []string{webShop + "/db01"}); !errors.Is(err, selection.ErrNoMatch) {
+		t.Errorf("db01 is still found: %v", err)
+	}
+	if points, err := a.Points(t.Context(), []string{webShop}); err != nil || len(points) != 1 || points[0].ID != second.ID {
+		t.Errorf("the vApp's points: %+v, %v", points, err)
+	}
+	if verified, err := a.Verify(t.Context(), []string{second.ID}, 100); err != nil || len(verified.Damage) > 0 {
+		t.Errorf("verify: %+v, %v", verified, err)
+	}
+	info, err := a.RepositoryShow(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := info.Orgs[0].Stored
+	e.collect(first.Org.ID)
+	if info, err = e.app(nil).RepositoryShow(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if freed := before - info.Orgs[0].Stored; freed < 32*mib {
+		t.Errorf("%d bytes were freed of %d", freed, before)
+	}
+}
+
+// collect drops an org's garbage at once.
+func (e *env) collect(org string) {
+	e.t.Helper()
+	ctx := e.t.Context()
+	password, err := e.conf.Repository.Password.Read(ctx)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	root, err := repository.Open(ctx, repository.Location{Path: e.conf.Repository.Path()}, password, repository.Options{StateDir: e.t.TempDir()})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer root.Close(ctx) //nolint:errcheck // read only by now
+	repo, err := root.Existing(ctx, org)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	// Kopia marks contents in one run, drops them in that or the next one, and
+	// reckons in whole seconds.
+	for range 2 {
+		time.Sleep(1100 * time.Millisecond)
+		if err := repo.Maintain(ctx, repository.MaintainOptions{Immediate: true}); err != nil {
+			e.t.Fatal(err)
+		}
 	}
 }
