@@ -66,10 +66,8 @@ func (d *Deps) documents(ctx context.Context, point *restorepoint.Point) (docume
 	if err != nil {
 		return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
 	}
-	for path := range secrets {
-		if docs[path], err = secrets.Restore(path, docs[path]); err != nil {
-			return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
-		}
+	if err := secrets.RestoreAll(docs); err != nil {
+		return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
 	}
 	return docs, nil
 }
