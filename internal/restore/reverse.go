@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/mark"
 	"github.com/vappvault/vappvault/internal/plan"
-	"github.com/vappvault/vappvault/internal/restorepoint"
 )
 
 // ErrNothingKept says that an overwrite kept no disks, so that it cannot be
@@ -119,7 +117,7 @@ func (r *run) reapply(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
-	back, err := r.backward()
+	back, err := r.backward(ctx)
 	if err == nil {
 		err = back.way().apply(ctx)
 	}
@@ -130,39 +128,22 @@ func (r *run) reapply(ctx context.Context) error {
 }
 
 // backward is a run that applies what a vApp was before this one.
-func (r *run) backward() (*run, error) {
-	p := *r.plan
-	p.VAppName, p.IP, p.MAC, p.VMs, p.AddNetworks, p.Networks = r.before.Point.VApp.Name, plan.IPKeep, plan.MACKeep, nil, nil, map[string]string{}
-	b := &run{Deps: r.Deps, id: r.id, plan: &p, point: &r.before.Point, vapp: r.vapp, result: &Result{Plan: &p}}
-	b.docs, b.Progress = r.before.Docs, nil
-	for i := range r.before.Point.VMs {
-		vm := &r.before.Point.VMs[i]
-		vp := r.planned(vm.ID)
-		if vp == nil || vp.Action != plan.Overwrite {
-			continue
-		}
-		was := *vp
-		was.VM = vm
-		p.VMs = append(p.VMs, was)
-		b.result.VMs = append(b.result.VMs, VMResult{Name: vm.Name, Action: plan.Overwrite, OldID: vm.ID, NewID: vm.ID, OldMoRef: vm.MoRef, NewMoRef: vm.MoRef})
-	}
-	config, err := b.docs.Tree("vcd/networkConfigSection.xml")
+func (r *run) backward(ctx context.Context) (*run, error) {
+	d, o := r.Deps, plan.Options{VMs: r.before.Only, Overwrite: len(r.before.Only) == 0}
+	d.docs, d.made, d.Progress = r.before.Docs, []string{}, nil
+	p, err := Compute(ctx, &d, &r.before.Point, o)
 	if err != nil {
 		return nil, err
 	}
-	if config != nil {
-		for _, c := range document.FindAll(config.Root(), "NetworkConfig") {
-			if parent := document.Descend(c, "Configuration", "ParentNetwork"); parent != nil {
-				p.Networks[document.Attribute(parent, "name")] = document.Attribute(parent, "href")
-			}
-		}
-	}
-	owner, err := b.docs.Tree("vcd/owner.xml")
-	if err != nil {
+	b := newRun(d, p, &r.before.Point)
+	b.vapp, b.was = r.vapp, d.docs
+	if b.docs, b.changes, err = p.Rewrite(d.docs); err != nil {
 		return nil, err
 	}
-	if owner != nil {
-		p.Owner = restorepoint.Ref{Name: document.AttributeOf(owner.Root(), "name", "User"), Href: document.AttributeOf(owner.Root(), "href", "User")}
+	for _, vm := range r.before.Point.VMs {
+		if vp := b.planned(vm.ID); vp != nil && vp.Action == plan.Overwrite {
+			b.result.VMs = append(b.result.VMs, VMResult{Name: vm.Name, Action: plan.Overwrite, OldID: vm.ID, NewID: vm.ID, OldMoRef: vm.MoRef, NewMoRef: vm.MoRef})
+		}
 	}
 	return b, nil
 }
