@@ -155,7 +155,7 @@ func (r *run) sameNetwork(name string, live map[string][]byte) ([]byte, bool, er
 // extra tells of a startup item that it belongs to a VM which was added since.
 func (r *run) extra(d *document.Difference) string {
 	for _, vp := range r.plan.VMs {
-		if vp.VM != nil || vp.Live == nil || d.Want != "" || !strings.Contains(d.Field, "StartupSection/Item["+strings.ReplaceAll(vp.Live.Name, "/", "∕")+"]") {
+		if vp.VM != nil || vp.Live == nil || d.Want != "" || !document.InEntry(d.Field, "Item", vp.Live.Name) {
 			continue
 		}
 		if vp.Action == plan.Remove {
