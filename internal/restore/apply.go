@@ -122,6 +122,9 @@ func (r *run) applyVM(ctx context.Context, vm *restorepoint.VM, res *VMResult) e
 	if err := r.reconfigure(ctx, vm, href); err != nil {
 		return fmt.Errorf("reconfigure: %w", err)
 	}
+	if err := r.applyTPM(ctx, vm, href); err != nil {
+		return fmt.Errorf("virtual TPM: %w", err)
+	}
 	if err := r.applyNICs(ctx, vm, href); err != nil {
 		return err
 	}
