@@ -64,6 +64,12 @@ func orElse(s, other string) string {
 type RestoreRequest struct {
 	Point  string // reference: ULID, SELECTOR@latest, SELECTOR@TIME
 	DryRun bool
+	// Best takes VMs that the point lacks from the newest earlier point of
+	// the vApp that has them.
+	Best bool
+	// Parallel is how many of many vApps are restored at once; 0 means what
+	// the configuration says.
+	Parallel int
 	plan.Options
 	// Planned, where set, is handed the plan before it is applied.
 	Planned func(*plan.Plan) `json:"-"`
@@ -82,9 +88,14 @@ func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, e
 		}
 		return &restore.Result{Plan: p, VAppName: p.VAppName}, p.Refused()
 	}
+	return a.carryOut(ctx, w, q.Planned)
+}
+
+// carryOut restores one point.
+func (a *App) carryOut(ctx context.Context, w *restoreWork, planned func(*plan.Plan)) (*restore.Result, error) {
 	var result *restore.Result
-	err = a.under(ctx, w.site, w.point.VApp.ID, "restore", func(ctx context.Context, claim *journal.Claim) (err error) {
-		w.deps.Claim, w.deps.Planned = claim, q.Planned
+	err := a.under(ctx, w.site, w.point.VApp.ID, "restore", func(ctx context.Context, claim *journal.Claim) (err error) {
+		w.deps.Claim, w.deps.Planned = claim, planned
 		result, err = restore.Run(ctx, w.deps, w.point, w.options)
 		return err
 	})
@@ -122,6 +133,11 @@ func (a *App) work(ctx context.Context, q RestoreRequest) (*restoreWork, error) 
 	}
 	if q.VMs, err = withVMs(q.VMs, vm, point); err != nil {
 		return nil, err
+	}
+	if q.Best {
+		if err := best(ctx, repo, point); err != nil {
+			return nil, err
+		}
 	}
 	s, err := a.site(ctx, point.Site.ID)
 	if err != nil {

@@ -29,4 +29,5 @@ const (
 	KindDatastore      = "datastore"
 	KindRuns           = "runs"
 	KindNature         = "nature"
+	KindOtherPoint     = "other-point"
 )

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -83,6 +84,9 @@ type Plan struct {
 	// Standalone says that the VM comes back as a standalone one, in a shell
 	// that vCD makes and names.
 	Standalone bool `json:"standalone,omitempty"`
+	// Skew is the time between the VMs' snapshots, where they come from
+	// several restore points. Nanoseconds.
+	Skew time.Duration `json:"skew,omitempty"`
 	// AddNetworks are networks that the vApp lost since and that the
 	// selected VMs need.
 	AddNetworks []string `json:"addNetworks,omitempty"`
@@ -166,6 +170,8 @@ type Deps struct {
 	// reference (the href of its vimServer).
 	VSphere func(ctx context.Context, vimServerHref string) (*vsphere.Client, error)
 	Docs    document.Set // of the restore point, secrets put back
+	// Batch, where set, is what the plans of one go take together.
+	Batch *Batch
 }
 
 // Compute plans a restore without changing anything.
