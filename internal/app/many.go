@@ -39,6 +39,7 @@ func ManyPoints(refs []string) bool {
 // where nothing was done. With Overwrite vApps that are gone are rebuilt.
 // With DryRun nothing is changed.
 func (a *App) RestoreMany(ctx context.Context, refs []string, q RestoreRequest) ([]RestoreOutcome, error) {
+	q.Many = true
 	works, err := a.works(ctx, refs, q)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ import (
 func (e *env) restoreCommand() *cobra.Command {
 	var req app.RestoreRequest
 	cmd := &cobra.Command{
-		Use:   "restore POINT",
+		Use:   "restore POINT…",
 		Short: "Restore a vApp from a restore point",
 		Long: `Restores the vApp of a restore point. What will be done is planned first and
 printed; a plan with a conflict that needs a decision changes nothing and ends
@@ -31,18 +32,36 @@ networks, owner, rights, leases, metadata and addresses. With --overwrite the
 vApp that is there is brought back and keeps its identity; with --as a copy of
 another name is made beside it.
 
+With --vm only that VM comes back, into the vApp that is there, whose other VMs
+run on: in place of the present one, or with --beside as a further one. The VM
+can stand in the reference as well: acme/vdc1/web-shop/db01@latest. With
+--config-only no disk is touched: the documents come back, or those sections of
+them that are named, and a VM is switched off only where vCD wants it so.
+
+Several references, or one with a glob, restore many vApps: each from its newest
+restore point at that time, all of them planned before the first is touched. One
+that is refused or fails does not stop the others. With --overwrite those that
+are gone are rebuilt.
+
 Afterwards the vApp is read back and compared with the restore point. What
 differs is listed, with the reason where there is one.`,
 		Example: `  vappvault restore web-shop@latest --dry-run
   vappvault restore acme/vdc1/web-shop@2026-11-22T08:00
   vappvault restore web-shop@latest --overwrite --power-on
+  vappvault restore acme/vdc1/web-shop/db01@latest --power on
+  vappvault restore web-shop@latest --vm db01 --beside
+  vappvault restore web-shop@latest --config-only=networks,access,metadata
+  vappvault restore 'acme/*@latest' 'bolt/vdc1/web-*@2026-11-22T08:00' --dry-run
   vappvault restore 01KAZ8M5H2W4Q6T8V0X2Z4B6D8 --as web-shop-copy`,
-		Args:              arguments(1, 1, "name a restore point"),
+		Args:              arguments(1, math.MaxInt, "name a restore point"),
 		ValidArgsFunction: e.completePoints,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
 			req.Point = args[0]
 			if req.As == "" && cmd.Flags().Changed("as") {
 				return usagef("--as wants a name")
+			}
+			if app.ManyPoints(args) {
+				return e.restoreMany(cmd.Context(), args, req)
 			}
 			if err := checkRestore(req); err != nil {
 				return err

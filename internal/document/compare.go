@@ -96,12 +96,32 @@ func Compare(document string, want, got []byte) ([]Difference, error) {
 			continue
 		}
 		d := Difference{Document: document, Field: f, Want: w[f], Got: g[f], Reason: reasonFor(f)}
-		if restorepoint.IsSecret(f[strings.LastIndexByte(f, '/')+1:]) {
+		if isSecret(f, w, g) {
 			d.Want, d.Got = "[secret]", "[another secret]"
 		}
 		out = append(out, d)
 	}
 	return out, nil
+}
+
+// isSecret tells whether nobody may read a field: passwords, values of OVF
+// properties and of options that are some, and those of an environment, which
+// does not tell.
+func isSecret(field string, docs ...map[string]string) bool {
+	if restorepoint.IsSecret(field[strings.LastIndexByte(field, '/')+1:]) {
+		return true
+	}
+	property, isValue := strings.CutSuffix(field, "/@value")
+	if !isValue {
+		return false
+	}
+	property = strings.TrimSuffix(property, "/Value")
+	for _, doc := range docs {
+		if doc[property+"/@password"] == "true" || doc[property+"/@password"] == "1" || restorepoint.IsSecretOption(doc[property+"/@key"]) {
+			return true
+		}
+	}
+	return strings.Contains(field, "/PropertySection")
 }
 
 // reasonFor finds the exemption of a field by any element on its path.

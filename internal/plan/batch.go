@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/vappvault/vappvault/internal/restorepoint"
@@ -12,8 +13,7 @@ import (
 // is ready; it is not for use from several goroutines.
 type Batch struct {
 	bytes map[string]int64 // by datastore
-	orgs  map[string]int   // VMs, by org
-	vdcs  map[string]int   // VMs, by VDC
+	needs map[string]need  // by the ids of orgs, VDCs and users
 	names map[string]string
 }
 
@@ -31,19 +31,24 @@ func (b *Batch) on(s vsphere.DatastoreInfo) int64 {
 	return b.bytes[storeKey(s)]
 }
 
-// inOrg and inVDC are the VMs that other plans bring.
-func (b *Batch) inOrg(id string) int {
+// with is a need together with what other plans take of an org, a VDC or a user.
+func (b *Batch) with(n *need, id string) *need {
 	if b == nil {
-		return 0
+		return n
 	}
-	return b.orgs[id]
+	return n.plus(b.needs[id])
 }
 
-func (b *Batch) inVDC(id string) int {
-	if b == nil {
-		return 0
+func (n *need) plus(m need) *need {
+	sum := *n
+	sum.vms, sum.nics = n.vms+m.vms, n.nics+m.nics
+	sum.cpus, sum.memoryMB, sum.storageMB = n.cpus+m.cpus, n.memoryMB+m.memoryMB, n.storageMB+m.storageMB
+	sum.allCPU, sum.allMB = n.allCPU+m.allCPU, n.allMB+m.allMB
+	sum.profiles = maps.Clone(n.profiles)
+	for name, mb := range m.profiles {
+		sum.profiles[name] += mb
 	}
-	return b.vdcs[id]
+	return &sum
 }
 
 // add notes what a plan takes. A plan that is refused takes nothing.
@@ -52,7 +57,7 @@ func (b *Batch) add(p *Plan) {
 		return
 	}
 	if b.bytes == nil {
-		b.bytes, b.orgs, b.vdcs, b.names = map[string]int64{}, map[string]int{}, map[string]int{}, map[string]string{}
+		b.bytes, b.needs, b.names = map[string]int64{}, map[string]need{}, map[string]string{}
 	}
 	for _, vm := range p.VMs {
 		if vm.VM == nil || vm.Action != Rebuild && vm.Action != Overwrite {
@@ -63,9 +68,10 @@ func (b *Batch) add(p *Plan) {
 				b.bytes[refKey(at)] += d.Content.DataBytes
 			}
 		}
-		if vm.Action == Rebuild {
-			b.orgs[p.Org.ID]++
-			b.vdcs[p.VDC.ID]++
+	}
+	if p.need != nil {
+		for _, id := range []string{p.Org.ID, p.VDC.ID, p.Owner.ID} {
+			b.needs[id] = *p.need.plus(b.needs[id])
 		}
 	}
 	if !p.InPlace() {

@@ -145,7 +145,7 @@ func (r *run) applyGuest(ctx context.Context, vm *restorepoint.VM, href string) 
 
 // reconfigured lists the parts of a Vm document that reconfigureVm sets here,
 // beside its name and description.
-var reconfigured = []string{"Description", "VmCapabilities", "BootOptions", "StorageProfile"}
+var reconfigured = []string{"Description", "VmCapabilities", "BootOptions", "StorageProfile", "ComputePolicy"}
 
 // reconfigure sends name, description, capabilities and storage profiles.
 // Hardware came with the VM itself.
@@ -161,7 +161,6 @@ func (r *run) reconfigure(ctx context.Context, vm *restorepoint.VM, href string)
 		}
 	}
 	bareVM(root)
-	document.SetAttribute(root, "name", r.nameOf(vm))
 	document.Strip(root, "Link")
 	for _, c := range root.ChildElements() {
 		if c.Tag != "StorageProfile" {
@@ -326,7 +325,6 @@ func (r *run) applySection(ctx context.Context, name, mediaType string) error {
 	}
 	document.Strip(doc.Root(), "DeploymentLeaseExpiration", "StorageLeaseExpiration")
 	r.dropStartup(doc.Root())
-	r.renameStartup(doc.Root())
 	if err := r.put(ctx, r.vapp.Href+"/"+name+"/", mediaType, doc); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
