@@ -56,7 +56,7 @@ func (a *App) RestoreMany(ctx context.Context, refs []string, q RestoreRequest) 
 		}
 	}
 	if !q.DryRun {
-		a.restoreEach(ctx, works, out, q.Parallel)
+		a.restoreEach(ctx, works, out, q)
 	}
 	return out, together(ctx, out)
 }
@@ -112,7 +112,9 @@ func gone(p *plan.Plan) bool {
 }
 
 // restoreEach carries out the plans that were not refused.
-func (a *App) restoreEach(ctx context.Context, works []*restoreWork, out []RestoreOutcome, parallel int) {
+func (a *App) restoreEach(ctx context.Context, works []*restoreWork, out []RestoreOutcome, q RestoreRequest) {
+	parallel := q.Parallel
+	q.Planned = nil // they were shown
 	if parallel == 0 {
 		parallel = a.Config.Limits.VApps
 	}
@@ -125,7 +127,7 @@ func (a *App) restoreEach(ctx context.Context, works []*restoreWork, out []Resto
 		group.Go(func() error {
 			began := time.Now()
 			if out[i].Err = ctx.Err(); out[i].Err == nil {
-				out[i].Result, out[i].Err = a.carryOut(ctx, w, nil)
+				out[i].Result, out[i].Err = a.carryOut(ctx, w, q)
 			}
 			out[i].Duration = time.Since(began)
 			return nil

@@ -64,15 +64,14 @@ func orElse(s, other string) string {
 type RestoreRequest struct {
 	Point  string // reference: ULID, SELECTOR@latest, SELECTOR@TIME
 	DryRun bool
-	// Best takes VMs that the point lacks from the newest earlier point of
-	// the vApp that has them.
-	Best bool
 	// Parallel is how many of many vApps are restored at once; 0 means what
 	// the configuration says.
 	Parallel int
 	plan.Options
 	// Planned, where set, is handed the plan before it is applied.
 	Planned func(*plan.Plan) `json:"-"`
+	// Saved, where set, is the plan that must come out again.
+	Saved *plan.File `json:"-"`
 }
 
 // Restore brings a restore point back, or with DryRun only plans it.
@@ -86,16 +85,23 @@ func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, e
 		if err != nil {
 			return nil, fmt.Errorf("plan: %w", err)
 		}
-		return &restore.Result{Plan: p, VAppName: p.VAppName}, p.Refused()
+		err = p.Refused()
+		if err == nil && q.Saved != nil {
+			err = q.Saved.Check(p)
+		}
+		return &restore.Result{Plan: p, VAppName: p.VAppName}, err
 	}
-	return a.carryOut(ctx, w, q.Planned)
+	return a.carryOut(ctx, w, q)
 }
 
 // carryOut restores one point.
-func (a *App) carryOut(ctx context.Context, w *restoreWork, planned func(*plan.Plan)) (*restore.Result, error) {
+func (a *App) carryOut(ctx context.Context, w *restoreWork, q RestoreRequest) (*restore.Result, error) {
 	var result *restore.Result
 	err := a.under(ctx, w.site, w.point.VApp.ID, "restore", func(ctx context.Context, claim *journal.Claim) (err error) {
-		w.deps.Claim, w.deps.Planned = claim, planned
+		w.deps.Claim, w.deps.Planned = claim, q.Planned
+		if q.Saved != nil {
+			w.deps.Check = q.Saved.Check
+		}
 		result, err = restore.Run(ctx, w.deps, w.point, w.options)
 		return err
 	})
@@ -103,10 +109,21 @@ func (a *App) carryOut(ctx context.Context, w *restoreWork, planned func(*plan.P
 		return result, fmt.Errorf("%s: restore point %s: %w", pointPath(w.point.Summary()), w.point.ID, err)
 	}
 	if result.Incomplete() {
-		return result, fmt.Errorf("%w: %d VMs or disks are not in the restore point, %d fields differ from it",
-			ErrPartial, result.Missing, len(result.Unexplained()))
+		return result, fmt.Errorf("%w: %d VMs or disks are not in the restore point, %d fields differ from it%s",
+			ErrPartial, result.Missing, len(result.Unexplained()), losses(result.Plan))
 	}
 	return result, nil
+}
+
+// losses words what a plan could not give back.
+func losses(p *plan.Plan) string {
+	text := ""
+	for _, c := range p.Conflicts {
+		if c.Loss {
+			text += "; " + c.Object + ": " + c.Message + ": " + c.Resolution
+		}
+	}
+	return text
 }
 
 // A restoreWork is one restore point and what is needed to restore it.

@@ -50,6 +50,8 @@ type Deps struct {
 	Batch *plan.Batch
 	// Planned, where set, is handed the plan before it is applied.
 	Planned func(*plan.Plan)
+	// Check, where set, refuses a plan that is not what it should be.
+	Check func(*plan.Plan) error
 	// MaintenanceTimeout bounds the wait for tasks that were already running.
 	MaintenanceTimeout time.Duration
 	// Hook, where set, is called after each journalled or outside step.
@@ -196,6 +198,11 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o plan.Options)
 	}
 	if err := p.Refused(); err != nil {
 		return r.result, err
+	}
+	if d.Check != nil {
+		if err := d.Check(p); err != nil {
+			return r.result, err
+		}
 	}
 	for _, c := range p.Conflicts {
 		r.warn("", fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))

@@ -142,7 +142,7 @@ func TestPain2OneFailedVMMakesAPointUnusable(t *testing.T) {
 	partial, lacks := e.partial()
 	e.destroy(e.vapp("web-shop"))
 
-	dry, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: partial.ID, Best: true, DryRun: true})
+	dry, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: partial.ID, DryRun: true, Options: plan.Options{Best: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestPain2OneFailedVMMakesAPointUnusable(t *testing.T) {
 		t.Fatalf("the plan does not tell the skew %s: %+v", dry.Plan.Skew, dry.Plan.Conflicts)
 	}
 
-	result := e.restore(app.RestoreRequest{Point: webShop + "@latest", Best: true})
+	result := e.restore(app.RestoreRequest{Point: webShop + "@latest", Options: plan.Options{Best: true}})
 
 	got := e.sums(e.vapp("web-shop"))
 	for _, vm := range []string{"web01", "db01"} {
