@@ -55,7 +55,7 @@ func (p *Plan) room(stores []vsphere.DatastoreInfo, object, was string, size int
 	if p.taken == nil {
 		p.taken = map[string]int64{}
 	}
-	free := func(s vsphere.DatastoreInfo) int64 { return s.Free - p.taken[s.Ref] }
+	free := func(s vsphere.DatastoreInfo) int64 { return s.Free - p.taken[s.Ref] - p.batch.on(s) }
 	var most *vsphere.DatastoreInfo
 	for i, s := range stores {
 		if s.Name == was && free(s) >= size {
