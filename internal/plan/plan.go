@@ -130,13 +130,15 @@ type VM struct {
 	VM        *restorepoint.VM `json:"-"`
 	Datastore restorepoint.Ref `json:"datastore"` // of the VM's own files; ID: moref
 	// Disks are the datastores of the disks, by device key.
-	Disks          map[int32]restorepoint.Ref `json:"disks,omitempty"`
-	StorageProfile restorepoint.Ref           `json:"storageProfile"`
-	Bytes          int64                      `json:"bytes"` // of disk data to write
-	NICs           []NIC                      `json:"nics,omitempty"`
-	Media          restorepoint.Ref           `json:"media,omitzero"` // that is inserted again
-	Live           *vcd.VM                    `json:"-"`              // the VM that is overwritten
-	LiveMoRef      string                     `json:"moref,omitempty"`
+	Disks map[int32]restorepoint.Ref `json:"disks,omitempty"`
+	// Thick are the device keys of the disks that take all of their room.
+	Thick          []int32            `json:"thick,omitempty"`
+	StorageProfile restorepoint.Ref   `json:"storageProfile"`
+	Bytes          int64              `json:"bytes"` // of disk data to write
+	NICs           []NIC              `json:"nics,omitempty"`
+	Media          []restorepoint.Ref `json:"media,omitempty"` // that is inserted again
+	Live           *vcd.VM            `json:"-"`               // the VM that is overwritten
+	LiveMoRef      string             `json:"moref,omitempty"`
 	// Out are the device keys of the disks that are taken out of the VM that
 	// is overwritten; Snapshots counts those of the tenant's that are removed.
 	Out       []int32 `json:"out,omitempty"`
