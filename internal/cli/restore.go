@@ -74,6 +74,7 @@ differs is listed, with the reason where there is one.`,
 	flags.BoolVar(&req.DryRun, "dry-run", false, "print the plan, change nothing")
 	flags.StringVar(&req.Power, "power", plan.PowerOff, "what runs afterwards, `off|on|as-was`: nothing, all, what ran when the point was made")
 	flags.BoolFunc("power-on", "short for --power on", func(string) error { req.Power = plan.PowerOn; return nil })
+	e.withOverwrite(cmd, &req)
 	return cmd
 }
 
