@@ -57,7 +57,7 @@ func (p *Plan) room(stores []vsphere.DatastoreInfo, object, was string, size int
 	if p.taken == nil {
 		p.taken = map[string]int64{}
 	}
-	free := func(s vsphere.DatastoreInfo) int64 { return s.Free - p.taken[s.Ref] }
+	free := func(s vsphere.DatastoreInfo) int64 { return s.Free - p.taken[s.Ref] - p.batch.on(s) }
 	take := func(s vsphere.DatastoreInfo) restorepoint.Ref {
 		p.taken[s.Ref] += size
 		return restorepoint.Ref{ID: s.Ref, Name: s.Name}
