@@ -104,6 +104,14 @@ func Compare(document string, want, got []byte) ([]Difference, error) {
 	return out, nil
 }
 
+// Flatten turns a document, XML or JSON, into its fields: path -> text. Ids
+// and hrefs are left out, and what a caller may do next.
+func Flatten(doc []byte) (map[string]string, error) { return flatten(doc) }
+
+// Reason says why a field cannot be made equal to another document's, "" where
+// it can.
+func Reason(field string) string { return reasonFor(field) }
+
 // reasonFor finds the exemption of a field by any element on its path.
 func reasonFor(field string) string {
 	for part := range strings.SplitSeq(field, "/") {
