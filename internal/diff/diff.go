@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,9 +23,11 @@ type Side struct {
 	// Point is the manifest. That of a vApp as it is now has an empty ID, and
 	// no contents but sizes.
 	Point *restorepoint.Point
-	// Docs are the documents with their secrets.
+	// Docs are the documents without their secrets: what is shown is taken
+	// from these.
 	Docs map[string][]byte
 
+	whole   map[string][]byte // with them: what tells that one changed
 	changed map[diskID]since
 }
 
@@ -43,16 +46,17 @@ func Stored(p *restorepoint.Point, docs map[string][]byte) (Side, error) {
 	if err != nil {
 		return Side{}, err
 	}
-	s := Side{Point: p, Docs: map[string][]byte{}}
-	for name, raw := range docs {
-		if name == restorepoint.SecretsPath {
-			continue
-		}
-		if s.Docs[name], err = secrets.Restore(name, raw); err != nil {
-			return Side{}, err
-		}
-	}
-	return s, nil
+	s := Side{Point: p, Docs: maps.Clone(docs)}
+	delete(s.Docs, restorepoint.SecretsPath)
+	s.whole = maps.Clone(s.Docs)
+	return s, secrets.RestoreAll(s.whole)
+}
+
+// captured makes a Side of documents as they came.
+func captured(p *restorepoint.Point, docs map[string][]byte) (Side, error) {
+	s := Side{Point: p, Docs: maps.Clone(docs), whole: docs}
+	_, err := restorepoint.CutAll(s.Docs)
+	return s, err
 }
 
 // Options say how to compare.

@@ -14,13 +14,18 @@ import (
 
 // side makes a Side of VMs, each "name=id", and documents.
 func side(id string, docs map[string]string, vms ...string) Side {
-	s := Side{Docs: map[string][]byte{}, Point: &restorepoint.Point{ID: id, VApp: restorepoint.Ref{Name: "shop"}}}
+	point := &restorepoint.Point{ID: id, VApp: restorepoint.Ref{Name: "shop"}}
 	for _, vm := range vms {
 		name, id, _ := strings.Cut(vm, "=")
-		s.Point.VMs = append(s.Point.VMs, restorepoint.VM{Ref: restorepoint.Ref{ID: "urn:vcloud:vm:" + id, Name: name}})
+		point.VMs = append(point.VMs, restorepoint.VM{Ref: restorepoint.Ref{ID: "urn:vcloud:vm:" + id, Name: name}})
 	}
+	raw := map[string][]byte{}
 	for name, text := range docs {
-		s.Docs[name] = []byte(text)
+		raw[name] = []byte(text)
+	}
+	s, err := captured(point, raw)
+	if err != nil {
+		s.Docs = map[string][]byte{} // no documents at all
 	}
 	return s
 }
@@ -77,6 +82,10 @@ func TestFieldsInWords(t *testing.T) {
 			[]string{"vApp: storage lease: changed: never -> 1h0m0s"}},
 		{"a password", "vcd/vms/1/guestCustomizationSection.xml", `<G><AdminPassword>a</AdminPassword></G>`, `<G><AdminPassword>b</AdminPassword></G>`,
 			[]string{"vm web: admin password: changed:  -> "}},
+		{"a password that comes", "vcd/vms/1/guestCustomizationSection.xml", `<G><AdminPassword/></G>`, `<G><AdminPassword>b</AdminPassword></G>`,
+			[]string{"vm web: admin password: added:  -> "}},
+		{"a property that nobody may read", "vcd/productSections.xml", `<P><ProductSection><Property key="pin" password="true" value="4711"/></ProductSection></P>`,
+			`<P><ProductSection><Property key="pin" password="true" value="4712"/></ProductSection></P>`, []string{"vApp: product section: property pin: value: changed:  -> "}},
 		{"what an org network is called", "vcd/context/networks/7.xml", `<OrgNetwork name="dmz"><Description>a</Description></OrgNetwork>`, `<OrgNetwork name="dmz"><Description>b</Description></OrgNetwork>`,
 			[]string{"org network dmz: description: changed: a -> b"}},
 		{"a list", "vcd/vms/1/securityTags.json", `{"tags":["a","b"]}`, `{"tags":["b","c"]}`, []string{"vm web: tags a: removed: a -> ", "vm web: tags c: added:  -> c"}},

@@ -108,24 +108,31 @@ func (c *comparison) document(was, is string) error {
 		c.oneSided(name, object, was == "")
 		return nil
 	}
-	if bytes.Equal(c.a.Docs[was], c.b.Docs[is]) {
+	if bytes.Equal(c.a.whole[was], c.b.whole[is]) {
 		return nil
 	}
 	if !strings.HasSuffix(name, ".xml") && !strings.HasSuffix(name, ".json") {
 		c.result.Fields = append(c.result.Fields, Field{Object: object, What: path.Base(name), Change: Changed, Document: name, Path: "/", Volatile: "the host writes it"})
 		return nil
 	}
-	x, err := document.Flatten(c.a.Docs[was])
-	if err != nil {
-		return fmt.Errorf("document %s: %w", was, err)
+	w := words{doc: name, object: object}
+	for _, doc := range []struct {
+		into *map[string]string
+		name string
+		raw  []byte
+	}{{&w.was, was, c.a.Docs[was]}, {&w.is, is, c.b.Docs[is]}, {&w.wasWhole, was, c.a.whole[was]}, {&w.isWhole, is, c.b.whole[is]}} {
+		fields, err := document.Flatten(doc.raw)
+		if err != nil {
+			return fmt.Errorf("document %s: %w", doc.name, err)
+		}
+		*doc.into = fields
 	}
-	y, err := document.Flatten(c.b.Docs[is])
-	if err != nil {
-		return fmt.Errorf("document %s: %w", is, err)
-	}
-	w := words{doc: name, object: object, was: x, is: y}
 	w.repeats = func(section string) bool { return c.repeats(was, is, section) }
-	for _, f := range w.fields() {
+	fields := w.fields()
+	if len(fields) == 0 && bytes.Equal(c.a.Docs[was], c.b.Docs[is]) {
+		fields = []Field{{Object: object, What: "a secret", Change: Changed, Document: name, Path: "/"}}
+	}
+	for _, f := range fields {
 		if f.Volatile == "" || c.o.All {
 			c.result.Fields = append(c.result.Fields, f)
 		}

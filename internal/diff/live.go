@@ -32,16 +32,16 @@ func Live(ctx context.Context, d Deps, vappID string) (Side, error) {
 		return Side{}, err
 	}
 	v := capture.VApp
-	s := Side{Docs: map[string][]byte{}, changed: map[diskID]since{}}
+	s := looking{docs: map[string][]byte{}, changed: map[diskID]since{}}
 	for name, raw := range capture.Files {
 		if path.Base(name) == "metadata.xml" {
 			if raw, err = restorepoint.WithoutMetadata(raw, mark.MetadataPrefix); err != nil {
 				return Side{}, fmt.Errorf("document %s: %w", name, err)
 			}
 		}
-		s.Docs[name] = raw
+		s.docs[name] = raw
 	}
-	s.Point = &restorepoint.Point{
+	point := &restorepoint.Point{
 		Started: time.Now().UTC(), Site: d.Site, Absent: capture.Absent,
 		Org:  restorepoint.Ref{ID: v.Org.ID, Name: v.Org.Name, Href: v.Org.Href},
 		VDC:  restorepoint.Ref{ID: v.VDC.ID, Name: v.VDC.Name, Href: v.VDC.Href},
@@ -55,13 +55,21 @@ func Live(ctx context.Context, d Deps, vappID string) (Side, error) {
 			}
 			rec.Missing = err.Error()
 		}
-		s.Point.VMs = append(s.Point.VMs, rec)
+		point.VMs = append(point.VMs, rec)
 	}
-	return s, nil
+	out, err := captured(point, s.docs)
+	out.changed = s.changed
+	return out, err
+}
+
+// looking is a vApp that is being looked at.
+type looking struct {
+	docs    map[string][]byte
+	changed map[diskID]since
 }
 
 // look takes a VM's disks from vSphere.
-func (s *Side) look(ctx context.Context, d Deps, rec *restorepoint.VM) error {
+func (s *looking) look(ctx context.Context, d Deps, rec *restorepoint.VM) error {
 	if rec.MoRef == "" {
 		return errors.New("vCD names no vSphere VM: is the account a system administrator?")
 	}
@@ -76,7 +84,7 @@ func (s *Side) look(ctx context.Context, d Deps, rec *restorepoint.VM) error {
 	}
 	rec.VCenter, rec.InstanceUUID, rec.PowerState = client.InstanceUUID(), config.InstanceUUID, config.PowerState
 	dir := "vsphere/" + restorepoint.UUID(rec.ID) + "/"
-	s.Docs[dir+"config.xml"] = config.Raw
+	s.docs[dir+"config.xml"] = config.Raw
 	for _, disk := range config.Disks {
 		rec.Disks = append(rec.Disks, restorepoint.Disk{
 			Key: disk.Key, UUID: disk.UUID, Label: disk.Label, FileName: disk.FileName, ChangeID: disk.ChangeID,

@@ -11,13 +11,15 @@ import (
 	"unicode"
 
 	"github.com/vappvault/vappvault/internal/document"
-	"github.com/vappvault/vappvault/internal/restorepoint"
 )
 
 // words turns the differences of one document into something to read.
 type words struct {
 	doc, object string
-	was, is     map[string]string // path -> text
+	was, is     map[string]string // path -> text, without secrets
+	// wasWhole and isWhole are the same with secrets. No text of theirs is
+	// ever shown, nor a path where a path can hold one.
+	wasWhole, isWhole map[string]string
 	// repeats tells whether a section stands in a document of its own.
 	repeats func(section string) bool
 }
@@ -26,7 +28,11 @@ type words struct {
 // one side only is told once, not field by field.
 func (w words) fields() []Field {
 	paths := map[string]bool{}
-	for _, side := range []map[string]string{w.was, w.is} {
+	sides := []map[string]string{w.was, w.is, w.wasWhole, w.isWhole}
+	if strings.HasSuffix(w.doc, ".json") {
+		sides = sides[:2] // elements of lists are named by what they hold
+	}
+	for _, side := range sides {
 		for p := range side {
 			paths[p] = true
 		}
@@ -36,11 +42,13 @@ func (w words) fields() []Field {
 	for _, p := range slices.Sorted(maps.Keys(paths)) {
 		was, before := w.was[p]
 		is, after := w.is[p]
-		if before && after && was == is {
-			continue
-		}
 		f := Field{Change: Changed, Was: was, Is: is, Document: w.doc, Path: p}
-		if !before || !after {
+		switch {
+		case before == after && was == is: // unless it is a secret
+			if f.Change = w.secret(p); f.Change == "" {
+				continue
+			}
+		case !before || !after:
 			f.Change, f.Path = Removed, w.whole(p)
 			if !before {
 				f.Change = Added
@@ -53,7 +61,7 @@ func (w words) fields() []Field {
 				f.Was, f.Is = w.gist(w.was, f.Path), w.gist(w.is, f.Path)
 			}
 		}
-		if restorepoint.IsSecret(leaf(p)) {
+		if document.IsSecret(p, w.was, w.is) {
 			f.Was, f.Is = "", ""
 		}
 		f.Volatile = w.volatile(f.Path)
@@ -61,6 +69,21 @@ func (w words) fields() []Field {
 		out = append(out, f)
 	}
 	return out
+}
+
+// secret tells what became of a field that is a secret: "" for nothing.
+func (w words) secret(p string) string {
+	was, before := w.wasWhole[p]
+	is, after := w.isWhole[p]
+	switch {
+	case before == after && was == is:
+		return ""
+	case !before:
+		return Added
+	case !after:
+		return Removed
+	}
+	return Changed
 }
 
 // whole returns the path of the largest element with the field of which the
@@ -90,7 +113,7 @@ func (w words) whole(field string) string {
 // gist says in a word what an element is about.
 func (w words) gist(side map[string]string, prefix string) string {
 	for _, name := range []string{"/TypedValue/Value", "/Value", "/@value", "/@network", "/Name", "/Description", "/ElementName", "/AccessLevel", "/@name"} {
-		if text := side[prefix+name]; text != "" {
+		if text := side[prefix+name]; text != "" && !document.IsSecret(prefix+name, side) {
 			return text
 		}
 	}

@@ -48,6 +48,7 @@ var exempt = map[string]string{
 	"VmVimInfo":                   "names objects in vSphere",
 	"SnapshotSection":             "snapshots are recorded, not restored",
 	"RuntimeInfoSection":          "the guest reports it",
+	"needsCustomization":          "a restored guest is not customized unasked",
 	"Environment":                 "vCD makes it for a VM that runs, out of the other sections",
 	"status":                      "power state is restored by choice",
 	"deployed":                    "power state is restored by choice",
@@ -96,7 +97,7 @@ func Compare(document string, want, got []byte) ([]Difference, error) {
 			continue
 		}
 		d := Difference{Document: document, Field: f, Want: w[f], Got: g[f], Reason: reasonFor(f)}
-		if restorepoint.IsSecret(f[strings.LastIndexByte(f, '/')+1:]) {
+		if IsSecret(f, w, g) {
 			d.Want, d.Got = "[secret]", "[another secret]"
 		}
 		out = append(out, d)
@@ -111,6 +112,26 @@ func Flatten(doc []byte) (map[string]string, error) { return flatten(doc) }
 // Reason says why a field cannot be made equal to another document's, "" where
 // it can.
 func Reason(field string) string { return reasonFor(field) }
+
+// IsSecret tells whether nobody may read a field: passwords, values of OVF
+// properties and of options that are some, and those of an environment, which
+// does not tell. Docs are the fields of the documents that have it.
+func IsSecret(field string, docs ...map[string]string) bool {
+	if restorepoint.IsSecret(field[strings.LastIndexByte(field, '/')+1:]) {
+		return true
+	}
+	property, isValue := strings.CutSuffix(field, "/@value")
+	if !isValue {
+		return false
+	}
+	property = strings.TrimSuffix(property, "/Value")
+	for _, doc := range docs {
+		if doc[property+"/@password"] == "true" || doc[property+"/@password"] == "1" || restorepoint.IsSecretOption(doc[property+"/@key"]) {
+			return true
+		}
+	}
+	return strings.Contains(field, "/PropertySection")
+}
 
 // reasonFor finds the exemption of a field by any element on its path.
 func reasonFor(field string) string {

@@ -2,6 +2,7 @@ package document
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -88,4 +89,18 @@ func FuzzCompare(f *testing.F) {
 			t.Errorf("%q differs from itself: %+v", doc, got)
 		}
 	})
+}
+
+func TestDifferencesShowNoSecrets(t *testing.T) {
+	want := `<Vm><AdminPassword>s1</AdminPassword><ProductSection><Property key="a" password="true" value="s2"><Value value="s3"/></Property><Property key="b" value="x"/></ProductSection>
+		<PropertySection><Property key="a" value="s4"/></PropertySection><ExtraConfig key="guestinfo.userdata" value="s5"/></Vm>`
+	differences, err := Compare("vm.xml", []byte(want), []byte(strings.NewReplacer("s1", "t1", "s2", "t2", "s3", "t3", "s4", "t4", "s5", "t5", `"x"`, `"y"`).Replace(want)))
+	if err != nil || len(differences) != 6 {
+		t.Fatalf("%+v, %v", differences, err)
+	}
+	for _, d := range differences {
+		if strings.ContainsAny(d.Want+d.Got, "12345") {
+			t.Errorf("%s: %s, %s", d.Field, d.Want, d.Got)
+		}
+	}
 }

@@ -45,6 +45,7 @@ const (
 	VCenter = "vcenter" // instance UUID of the vCenter that Object lives in
 	Name    = "name"
 	VM      = "vm"      // name of the VM, for messages
+	Shell   = "shell"   // name of the standalone VM whose shell a new vApp is
 	Files   = "files"   // disks of a swap, as JSON
 	Entered = "entered" // "true" once maintenance mode was entered, until it is left
 )

@@ -187,6 +187,13 @@ func (d Deps) settleMaintenance(ctx context.Context, i journal.Intent) (string, 
 // settleVApp deletes the empty vApp that a restore may have composed. One
 // with VMs is settled by the intents of its imports.
 func (d Deps) settleVApp(ctx context.Context, i journal.Intent) (string, error) {
+	if vm := i.Detail[mark.Shell]; vm != "" {
+		found, err := restore.RemoveShell(ctx, d.VCD, i.Detail["vdc"], vm, i.Made)
+		if err != nil || found {
+			return "delete the shell of a half restored VM", err
+		}
+		return "nothing was made", nil
+	}
 	vapps, err := d.VCD.VApps(ctx, vcd.Filter("name==", i.Detail[mark.Name]))
 	if err != nil {
 		return "", err

@@ -10,7 +10,6 @@ import (
 
 	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/mark"
-	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
@@ -29,6 +28,7 @@ func (r *run) apply(ctx context.Context) error {
 		{"apply name, startup order, lease, product sections", r.applyVApp},
 		{"apply metadata", r.applyMetadata},
 		{"apply security tags", r.applyTags},
+		{"apply quota policy", r.applyQuota},
 		{"apply owner and access", r.applyAccess},
 	} {
 		if err := r.step(ctx, s.name, s.do); err != nil {
@@ -61,8 +61,8 @@ func (r *run) docText(path string, element ...string) string {
 func vmPath(id, name string) string { return "vcd/vms/" + restorepoint.UUID(id) + "/" + name }
 
 func (r *run) applyNetworks(ctx context.Context, rules bool) error {
-	if !rules && r.plan.Mode != plan.ModeOverwrite {
-		return nil // the import brought them
+	if !rules && !r.plan.InPlace() && !r.plan.Standalone {
+		return nil // the import brought them; that of a standalone VM takes none
 	}
 	doc, err := r.networkConfig(rules)
 	if err != nil || doc == nil {
@@ -116,6 +116,9 @@ func (r *run) pointVM(id string) *restorepoint.VM {
 
 func (r *run) applyVM(ctx context.Context, vm *restorepoint.VM, res *VMResult) error {
 	href := r.VCD.Href(res.NewID)
+	if err := r.putBackHardware(ctx, vm); err != nil {
+		return err
+	}
 	if err := r.reconfigure(ctx, vm, href); err != nil {
 		return fmt.Errorf("reconfigure: %w", err)
 	}
@@ -142,7 +145,7 @@ func (r *run) applyGuest(ctx context.Context, vm *restorepoint.VM, href string) 
 
 // reconfigured lists the parts of a Vm document that reconfigureVm sets here,
 // beside its name and description.
-var reconfigured = []string{"Description", "VmCapabilities", "BootOptions", "StorageProfile"}
+var reconfigured = []string{"Description", "VmCapabilities", "BootOptions", "StorageProfile", "ComputePolicy"}
 
 // reconfigure sends name, description, capabilities and storage profiles.
 // Hardware came with the VM itself.
@@ -213,7 +216,14 @@ func (r *run) applyDiskProfiles(ctx context.Context, vm *restorepoint.VM, href s
 		return err
 	}
 	spec := document.Find(now.Root(), "VmSpecSection")
-	if spec == nil || !r.setProfiles(document.Descend(was.Root(), "VmSpecSection", "DiskSection"), document.Find(spec, "DiskSection")) {
+	if spec == nil {
+		return nil
+	}
+	changed := r.setProfiles(document.Descend(was.Root(), "VmSpecSection", "DiskSection"), document.Find(spec, "DiskSection"))
+	if r.overwritten(vm.ID) != nil {
+		changed = setHardware(document.Find(was.Root(), "VmSpecSection"), spec) || changed
+	}
+	if !changed {
 		return nil
 	}
 	root := now.Root()
@@ -316,6 +326,7 @@ func (r *run) applySection(ctx context.Context, name, mediaType string) error {
 	}
 	document.Strip(doc.Root(), "DeploymentLeaseExpiration", "StorageLeaseExpiration")
 	r.dropStartup(doc.Root())
+	r.renameStartup(doc.Root())
 	if err := r.put(ctx, r.vapp.Href+"/"+name+"/", mediaType, doc); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

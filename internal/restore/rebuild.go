@@ -49,6 +49,7 @@ func (r *run) rebuild(ctx context.Context, n int, vp *plan.VM) (*scratch, error)
 	return r.build(ctx, vp, name, func(place vsphere.Place, raw []byte) (vsphere.ImportSpec, error) {
 		o := diskPlaces(place.Options(name), vp)
 		o.KeepMAC, o.KeepUUID = r.plan.MAC == plan.MACKeep, !r.plan.Copies()
+		o.NewMACs = r.newMACs(vp)
 		spec, notes, err := vsphere.SpecFromConfig(raw, o)
 		for _, note := range notes {
 			r.warn(vp.Name, note.String())
@@ -197,7 +198,7 @@ func (r *run) missing(ctx context.Context) error {
 // intendVApp journals that a vApp is about to be made. Until its href is
 // known it can be told by its name, which was free when the plan was made.
 func (r *run) intendVApp(ctx context.Context, href *string) error {
-	detail := map[string]string{mark.Name: r.plan.VAppName, "vdc": r.plan.VDC.ID}
+	detail := r.shellDetail(map[string]string{mark.Name: r.plan.VAppName, "vdc": r.plan.VDC.ID})
 	return r.intend(ctx, journal.Intent{Kind: mark.NewVApp, Object: r.plan.VAppName, Detail: detail}, "delete vApp "+r.plan.VAppName,
 		func(ctx context.Context) error {
 			if *href == "" {
@@ -213,6 +214,9 @@ func (r *run) rebuildInto(ctx context.Context, n int, vp *plan.VM, href *string,
 	if err != nil {
 		return err
 	}
+	if err := r.putNVRAM(ctx, vm, vp); err != nil {
+		return err
+	}
 	detail := map[string]string{mark.VCenter: vm.client.InstanceUUID(), mark.VM: vp.Name, mark.Name: r.plan.VAppName, "whole": strconv.FormatBool(*href == "")}
 	if err := r.intend(ctx, journal.Intent{Kind: mark.Import, Object: vm.moref, Detail: detail}, "delete vm "+vp.Name, r.undoImport(vm, *href == "")); err != nil {
 		return err
@@ -222,13 +226,16 @@ func (r *run) rebuildInto(ctx context.Context, n int, vp *plan.VM, href *string,
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), importTimeout)
 	defer cancel()
 	computer, description := r.guestName(vp.VM), r.vmDescription(vp.VM)
-	if *href == "" {
+	switch {
+	case r.plan.Standalone:
+		*href, err = r.importStandalone(ctx, vp, vm.moref)
+	case *href == "":
 		*href, err = r.VCD.ImportVMAsVApp(ctx, vp.VimServerHref, vcd.ImportAsVApp{
 			Name: r.plan.VAppName, Description: r.description(), NetworkConfigSection: network,
 			VMName: vp.Name, ScopedLocalID: vp.VM.ScopedLocalID, ComputerName: computer, MoRef: vm.moref,
 			StorageProfileHref: vp.StorageProfile.Href, VDCHref: r.plan.VDC.Href,
 		})
-	} else {
+	default:
 		err = r.VCD.ImportVMIntoVApp(ctx, vp.VimServerHref, vcd.ImportIntoVApp{
 			VAppHref: *href, VMName: vp.Name, VMDescription: description,
 			ScopedLocalID: vp.VM.ScopedLocalID, ComputerName: computer, MoRef: vm.moref, StorageProfileHref: vp.StorageProfile.Href,
@@ -260,6 +267,9 @@ func (r *run) reload(ctx context.Context, href string) error {
 		return fmt.Errorf("read the restored vApp: %w", err)
 	}
 	r.vapp = vapp
+	if r.plan.Standalone && r.plan.Mode == plan.ModeCopy {
+		r.plan.VAppName = vapp.Name // vCD names the shell
+	}
 	r.result.VAppID, r.result.VAppName = vapp.ID, vapp.Name
 	for i := range r.result.VMs {
 		res := &r.result.VMs[i]

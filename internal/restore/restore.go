@@ -48,6 +48,8 @@ type Deps struct {
 	Logger     *slog.Logger
 	// Planned, where set, is handed the plan before it is applied.
 	Planned func(*plan.Plan)
+	// Check, where set, refuses a plan that is not what it should be.
+	Check func(*plan.Plan) error
 	// MaintenanceTimeout bounds the wait for tasks that were already running.
 	MaintenanceTimeout time.Duration
 	// Hook, where set, is called after each journalled or outside step.
@@ -66,10 +68,8 @@ func (d *Deps) documents(ctx context.Context, point *restorepoint.Point) (docume
 	if err != nil {
 		return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
 	}
-	for path := range secrets {
-		if docs[path], err = secrets.Restore(path, docs[path]); err != nil {
-			return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
-		}
+	if err := secrets.RestoreAll(docs); err != nil {
+		return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
 	}
 	return docs, nil
 }
@@ -106,8 +106,10 @@ func (r *Result) Unexplained() []document.Difference {
 }
 
 // Incomplete tells whether something of the restore point is not there, or
-// differs without a reason.
-func (r *Result) Incomplete() bool { return r.Missing > 0 || len(r.Unexplained()) > 0 }
+// differs without a reason, or had to be left out.
+func (r *Result) Incomplete() bool {
+	return r.Missing > 0 || len(r.Unexplained()) > 0 || r.Plan != nil && r.Plan.Lossy()
+}
 
 // A VMResult is the identity of a VM before and after.
 type VMResult struct {
@@ -147,6 +149,11 @@ type run struct {
 	added []string
 	// made is the claim of a vApp that this restore made.
 	made *journal.Claim
+
+	// was are the documents of the restore point; those to apply are docs,
+	// as the plan rewrote them, and changes says where and why they differ.
+	was     document.Set
+	changes plan.Reasons
 }
 
 type undoStep struct {
@@ -182,10 +189,19 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o plan.Options)
 	if err := p.Refused(); err != nil {
 		return r.result, err
 	}
+	if d.Check != nil {
+		if err := d.Check(p); err != nil {
+			return r.result, err
+		}
+	}
 	for _, c := range p.Conflicts {
 		r.warn("", fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
 	}
 	r.result.Missing = p.Missing
+	r.was = r.docs
+	if r.docs, r.changes, err = p.Rewrite(r.docs); err != nil {
+		return r.result, fmt.Errorf("plan: %w", err)
+	}
 	if err := r.do(ctx); err != nil {
 		return r.result, fmt.Errorf("vApp %s: %w", p.VAppName, err)
 	}
@@ -223,6 +239,9 @@ func (r *run) do(ctx context.Context) (err error) {
 		return err
 	}
 	if err := r.step(ctx, "settle", r.commitPoint); err != nil {
+		return err
+	}
+	if err := r.step(ctx, "apply affinity rules", r.affinity); err != nil {
 		return err
 	}
 	if err := r.exit(ctx); err != nil {

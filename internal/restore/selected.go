@@ -446,7 +446,7 @@ func (r *run) powerOnSelected(ctx context.Context) error {
 // nameOf is the name that a VM of the restore point has once it is restored.
 func (r *run) nameOf(vm *restorepoint.VM) string {
 	for _, vp := range r.plan.VMs {
-		if vp.VM != nil && vp.VM.ID == vm.ID && r.plan.Beside {
+		if vp.VM != nil && vp.VM.ID == vm.ID {
 			return vp.Name
 		}
 	}

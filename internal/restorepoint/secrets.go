@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -15,14 +16,104 @@ import (
 const SecretsPath = "secrets"
 
 // secretElements are the elements whose text is a password or key.
-var secretElements = []string{"AdminPassword", "DomainUserPassword", "Password", "SharedSecret", "EncryptionKey"}
+var secretElements = []string{
+	"AdminPassword", "DomainUserPassword", "DomainPassword", "DefaultPassword", "Password", "SharedSecret", "EncryptionKey",
+	"AmqpPassword", "VcTruststorePassword", "ClientSecret", "SamlSPKeyAndCertificateChain",
+}
 
 // IsSecret tells whether the text of an element is a password or key.
 func IsSecret(local string) bool { return slices.Contains(secretElements, local) }
 
 // Secrets holds the passwords and keys that were cut out of the documents of
-// a point: document path, then one text per element, in document order.
+// a point: document path, then one text per element, in document order. What
+// is no text of an element of its own (an attribute, a line of a .vmx, a
+// string of JSON) is under the path with placesSuffix, as OFFSET:TEXT: where
+// in the cut document it belongs.
 type Secrets map[string][]string
+
+const placesSuffix = "#places"
+
+// CutAll cuts the secrets out of the documents of a point, which it replaces.
+func CutAll(docs map[string][]byte) (Secrets, error) {
+	keys := map[string]bool{}
+	for name, doc := range docs {
+		if strings.HasPrefix(name, "vcd/") && strings.HasSuffix(name, ".xml") {
+			if err := learn(doc, keys); err != nil {
+				return nil, fmt.Errorf("document %s: %w", name, err)
+			}
+		}
+	}
+	s := Secrets{}
+	for name, doc := range docs {
+		cut, err := s.cutPlaces(name, doc, keys)
+		if err == nil && strings.HasSuffix(name, ".xml") {
+			cut, err = s.Cut(name, cut)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("document %s: %w", name, err)
+		}
+		docs[name] = cut
+	}
+	return s, nil
+}
+
+// cutPlaces returns the document without secrets that are no text of an
+// element.
+func (s Secrets) cutPlaces(name string, doc []byte, keys map[string]bool) ([]byte, error) {
+	found, err := places(name, doc, keys)
+	if err != nil || len(found) == 0 {
+		return doc, err
+	}
+	slices.SortFunc(found, func(a, b place) int { return a.from - b.from })
+	out, from := make([]byte, 0, len(doc)), 0
+	for _, p := range found {
+		if p.from < from {
+			continue // within the one before
+		}
+		out = append(out, doc[from:p.from]...)
+		s[name+placesSuffix] = append(s[name+placesSuffix], strconv.Itoa(len(out))+":"+string(doc[p.from:p.to]))
+		from = p.to
+	}
+	return append(out, doc[from:]...), nil
+}
+
+// RestoreAll is the inverse of CutAll.
+func (s Secrets) RestoreAll(docs map[string][]byte) error {
+	for name := range s {
+		path := strings.TrimSuffix(name, placesSuffix)
+		doc, ok := docs[path]
+		if !ok || path != name && s[path] != nil {
+			continue // not among them, or done with the elements'
+		}
+		doc, err := s.Restore(path, doc)
+		if err == nil {
+			doc, err = s.restorePlaces(path, doc)
+		}
+		if err != nil {
+			return err
+		}
+		docs[path] = doc
+	}
+	return nil
+}
+
+func (s Secrets) restorePlaces(name string, doc []byte) ([]byte, error) {
+	texts := s[name+placesSuffix]
+	if len(texts) == 0 {
+		return doc, nil
+	}
+	out, from := make([]byte, 0, len(doc)), 0
+	for _, t := range texts {
+		offset, text, ok := strings.Cut(t, ":")
+		at, err := strconv.Atoi(offset)
+		if !ok || err != nil || at < from || at > len(doc) {
+			return nil, fmt.Errorf("document %s: a secret has no place in it", name)
+		}
+		out = append(append(out, doc[from:at]...), text...)
+		from = at
+	}
+	return append(out, doc[from:]...), nil
+}
 
 // Cut returns the document without the text of its secret elements, which it
 // keeps under the document's name. The elements themselves stay, empty;

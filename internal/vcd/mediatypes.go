@@ -14,6 +14,7 @@ const (
 	TypeLeaseSettings      = "application/vnd.vmware.vcloud.leaseSettingsSection+xml"
 	TypeNetworkConfig      = "application/vnd.vmware.vcloud.networkConfigSection+xml"
 	TypeStartup            = "application/vnd.vmware.vcloud.startupSection+xml"
+	TypeAffinityRule       = "application/vnd.vmware.vcloud.vmaffinityrule+xml"
 	TypeProductSections    = "application/vnd.vmware.vcloud.productSections+xml"
 	TypeVAppNetwork        = "application/vnd.vmware.vcloud.vAppNetwork+xml"
 	TypeNetworkConnection  = "application/vnd.vmware.vcloud.networkConnectionSection+xml"

@@ -1,6 +1,7 @@
 package vsphere
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -97,6 +98,63 @@ func (c *Client) download(ctx context.Context, u *url.URL) ([]byte, int, error) 
 		return nil, res.StatusCode, ErrTooLarge
 	}
 	return data, res.StatusCode, nil
+}
+
+// PutFile writes a small file of the VM, in its own datacenter, over one that
+// is there. The VM must be off. Privilege: Datastore.FileManagement.
+func (v *VM) PutFile(ctx context.Context, dsPath string, content []byte) error {
+	if err := v.putFile(ctx, dsPath, content); err != nil {
+		return v.fail("write file "+dsPath, err)
+	}
+	return nil
+}
+
+func (v *VM) putFile(ctx context.Context, dsPath string, content []byte) error {
+	dc, err := v.c.datacenterPath(ctx, v.ref)
+	if err != nil {
+		return err
+	}
+	u, err := v.c.FolderURL(dc, dsPath)
+	if err != nil {
+		return err
+	}
+	for attempt := 1; ; attempt++ {
+		status, err := v.c.upload(ctx, u, content)
+		switch {
+		case status == http.StatusUnauthorized && attempt == 1:
+			if err := v.c.Renew(ctx); err != nil {
+				return err
+			}
+			continue
+		case err != nil && attempt < readAttempts && temporary(err):
+			if serr := sleep(ctx, v.c.wait(attempt)); serr != nil {
+				return err
+			}
+			continue
+		}
+		return err
+	}
+}
+
+// upload returns the status of one PUT.
+func (c *Client) upload(ctx context.Context, u *url.URL, content []byte) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, u.String(), bytes.NewReader(content))
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Content-Type", "application/octet-stream")
+	res, err := c.vim.Client.Client.Do(req)
+	if err != nil {
+		return 0, plainURLError(err)
+	}
+	defer res.Body.Close()
+	switch res.StatusCode {
+	case http.StatusOK, http.StatusCreated:
+		return res.StatusCode, nil
+	case http.StatusForbidden:
+		return res.StatusCode, ErrDenied
+	}
+	return res.StatusCode, &url.Error{Op: "PUT", URL: u.Path, Err: errors.New(res.Status)}
 }
 
 // DeleteDisk deletes a virtual disk, descriptor and extents, in the datacenter

@@ -38,6 +38,10 @@ type cell struct {
 	// differs matches lines of the independent look that may come or go, each
 	// with the reason.
 	differs map[string]string
+	// blurred is what is not compared, beside that of the way.
+	blurred map[string]string
+	// none says why there is no such cell.
+	none string
 	// waits is a fault that is known, and passes the cell over.
 	waits string
 }
@@ -59,22 +63,26 @@ const (
 // kinds are the columns of the matrix.
 func kinds() []kind {
 	return []kind{
-		{name: "routed"},
-		{name: "isolated", cells: anyWay(cell{differs: pinned}, "missing")},
-		{name: "direct", cells: anyWay(cell{differs: pinned}, "missing")},
-		{name: "fenced", cells: anyWay(cell{differs: pinned}, "missing")},
-		{name: "addresses", cells: and(anyWay(cell{differs: pinned}, "missing"), anyWay(cell{waits: "a MANUAL address that is in use"}, "copy"))},
-		{name: "disks", cells: anyWay(cell{waits: "thick disks come back thin"}, "copy", "overwrite", "missing")},
-		{name: "named", partial: "named disk", cells: anyWay(cell{waits: "named disks"}, "copy", "missing")},
-		{name: "shared", partial: "shared", cells: anyWay(cell{waits: "named disks"}, "copy", "missing")},
-		{name: "media", make: insertMedia, cells: anyWay(cell{waits: "media are not inserted again"}, "copy", "missing")},
+		{name: "routed", cells: anyWay(cell{blurred: pinned}, "VM rebuilt", "missing")},
+		{name: "isolated", cells: anyWay(cell{blurred: pinned}, "VM rebuilt", "missing")},
+		{name: "direct", cells: anyWay(cell{blurred: pinned}, "VM rebuilt", "missing")},
+		{name: "fenced", cells: anyWay(cell{blurred: pinned}, "VM rebuilt", "missing")},
+		{name: "addresses", cells: and(anyWay(cell{blurred: pinned}, "VM rebuilt", "missing"), anyWay(cell{waits: "a MANUAL address that is in use"}, "copy"))},
+		{name: "disks", cells: anyWay(cell{waits: "thick disks come back thin"}, "copy", "beside", "VMs replaced", "overwrite", "VM rebuilt", "missing")},
+		{name: "named", partial: "named disk", cells: anyWay(cell{waits: "named disks"}, rebuilding...)},
+		{name: "shared", partial: "shared", cells: anyWay(cell{waits: "named disks"}, rebuilding...)},
+		{name: "media", make: insertMedia, cells: anyWay(cell{waits: "media are not inserted again"}, rebuilding...)},
 		{name: "linked", vdc: "fast", make: linkedClone, cells: and(
-			anyWay(cell{waits: "needsCustomization"}, "copy", "missing"),
-			anyWay(cell{refused: "disk Hard disk 1 is a linked clone"}, "overwrite"))},
-		{name: "standalone", cells: anyWay(cell{waits: "standalone as standalone"}, "copy", "missing")},
-		{name: "Discovered - stray", make: discover, cells: anyWay(cell{differs: adopted}, "copy", "overwrite", "missing")},
+			anyWay(cell{waits: "needsCustomization"}, rebuilding...),
+			anyWay(cell{refused: "disk Hard disk 1 is a linked clone"}, "overwrite", "VMs replaced"))},
+		{name: "standalone", cells: and(
+			anyWay(cell{waits: "standalone as standalone"}, "copy", "missing"),
+			anyWay(cell{none: "the vApp goes with its VM"}, "VM rebuilt"))},
+		{name: "Discovered - stray", make: discover, cells: and(
+			anyWay(cell{differs: adopted}, "copy", "beside", "config only", "VMs replaced", "overwrite", "missing"),
+			anyWay(cell{none: "the vApp goes with its VM"}, "VM rebuilt"))},
 		{name: "empty"},
-		{name: "expired", make: expire, cells: anyWay(cell{waits: "expired vApps"}, "overwrite")},
+		{name: "expired", make: expire, cells: anyWay(cell{waits: "expired vApps"}, "beside", "config only", "VMs replaced", "overwrite", "VM rebuilt")},
 		{name: "tpm"},
 		{name: "running"},
 		{name: "suspended"},
@@ -84,23 +92,26 @@ func kinds() []kind {
 		{name: "startup"},
 		{name: "products"},
 		{name: "tags", make: tagVMs},
-		{name: "policies", make: setPolicies, cells: anyWay(cell{waits: "compute policies"}, "copy", "missing")},
-		{name: "affinity", make: keepApart, cells: anyWay(cell{waits: "affinity rules"}, "copy", "missing")},
+		{name: "policies", make: setPolicies, cells: anyWay(cell{waits: "compute policies"}, rebuilding...)},
+		{name: "affinity", make: keepApart, cells: anyWay(cell{waits: "affinity rules"}, rebuilding...)},
 		{name: "hotadd"},
 		{name: "boot", make: bootSecurely},
-		{name: "snapshot", make: snapshotByTenant, cells: anyWay(cell{refused: "snapshot"}, "overwrite")},
+		{name: "snapshot", make: snapshotByTenant, cells: anyWay(cell{refused: "snapshot"}, "overwrite", "VMs replaced")},
 		{name: "metadata"},
 	}
 }
 
 // pinned is the NIC that kept its address: in POOL mode none can be asked for.
 var pinned = map[string]string{
-	`^[-+] vApp: .*NetworkConnection .*IpAddressAllocationMode\{(POOL|MANUAL)\}`: "the address is kept, as MANUAL",
-	`^[-+] vApp: .*Item .*@ipAddressingMode=(POOL|MANUAL)`:                       "the same, as hardware",
+	`IpAddressAllocationMode\{(POOL|MANUAL)\}`: "IpAddressAllocationMode{POOL or MANUAL}",
+	`@ipAddressingMode=(POOL|MANUAL)`:          "@ipAddressingMode=POOL or MANUAL",
 }
 
 // adopted is what becomes of a discovered vApp: nothing but vCD can discover one.
 var adopted = map[string]string{`VApp/autoNature`: "a restored VM is not discovered"}
+
+// rebuilding are the ways that make VMs anew.
+var rebuilding = []string{"copy", "beside", "VM rebuilt", "missing"}
 
 // anyWay is the same cell for some ways.
 func anyWay(c cell, ways ...string) map[string]cell {
@@ -108,6 +119,15 @@ func anyWay(c cell, ways ...string) map[string]cell {
 	for _, w := range ways {
 		out[w] = c
 	}
+	return out
+}
+
+func merged(a, b map[string]string) map[string]string {
+	out := maps.Clone(a)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.Copy(out, b)
 	return out
 }
 

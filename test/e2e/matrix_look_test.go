@@ -32,7 +32,7 @@ var whole = map[string]bool{
 // unseen are elements and attributes that are the cloud's own business, or
 // differ with every object that is made.
 var unseen = map[string]string{
-	"Link": "what a caller may do next", "Tasks": "what is under way", "href": "where", "id": "an identity", "operationKey": "of a call",
+	"Link": "what a caller may do next", "Tasks": "what is under way", "href": "where", "Id": "a number that the server gives", "operationKey": "of a call",
 	"DateCreated": "when", "created": "when", "VCloudExtension": "an identity in vSphere", "VmVimInfo": "an identity in vSphere",
 	"status": "the power state, which a restore leaves off", "deployed": "the power state", "IsDeployed": "the power state", "DeploymentLeaseExpiration": "a moment",
 	"StorageLeaseExpiration": "a moment", "DeploymentLeaseRemaining": "a moment", "StorageLeaseRemaining": "a moment", "InMaintenanceMode": "the run's",
@@ -203,7 +203,7 @@ func linesOf(raw []byte) ([]string, error) {
 		case xml.StartElement:
 			child := &element{name: t.Name.Local}
 			for _, a := range t.Attr {
-				if a.Name.Space == "xmlns" || a.Name.Local == "xmlns" || unseen[a.Name.Local] != "" || strings.HasPrefix(a.Value, "application/") {
+				if a.Name.Space == "" && a.Name.Local == "id" || a.Name.Space == "xmlns" || a.Name.Local == "xmlns" || unseen[a.Name.Local] != "" || strings.HasPrefix(a.Value, "application/") {
 					continue
 				}
 				value := a.Value

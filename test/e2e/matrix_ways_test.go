@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"context"
+	"maps"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/plan"
@@ -21,6 +25,11 @@ type way struct {
 	result func(c *attempt) *vcd.VApp
 	// after leaves the cloud as it was.
 	after func(c *attempt)
+	vms   bool // it takes one VM at least
+	warm  bool // what runs goes on
+	// compare, where set, lists what is not as it should be, in place of the
+	// look at all of the result.
+	compare func(c *attempt, got look) []string
 	// blurred is what is not to be compared, such as addresses that a copy
 	// cannot have as well, and what stands in its place.
 	blurred map[string]string
@@ -53,6 +62,13 @@ func ways() []way {
 		`IpAddress\{[^}]*\}(.*IpAddressAllocationMode\{POOL\})`: "IpAddress{of the pool}$1",
 		`Connection\{@ipAddress=[^ ]* @ipAddressingMode=POOL`:   "Connection{@ipAddress=of the pool @ipAddressingMode=POOL",
 	}
+	asFurther := maps.Clone(asCopy)
+	maps.Copy(asFurther, map[string]string{
+		`VAppScopedLocalId = .*`: "VAppScopedLocalId = new",
+		// What is MANUAL cannot be had twice, and becomes POOL.
+		`IpAddress\{[^}]*\}(.*IpAddressAllocationMode)\{(POOL|MANUAL)\}`: "IpAddress{of the pool}$1{POOL}",
+		`Connection\{@ipAddress=[^ ]* @ipAddressingMode=(POOL|MANUAL)`:   "Connection{@ipAddress=of the pool @ipAddressingMode=POOL",
+	})
 	return []way{
 		{
 			name:    "copy",
@@ -61,10 +77,33 @@ func ways() []way {
 			differs: map[string]string{`vApp: /VApp@name=`: "a copy has a name of its own"},
 		},
 		{
+			name:    "beside",
+			request: (*attempt).beside,
+			result:  original, after: (*attempt).dropRestored, compare: (*attempt).besides, blurred: asFurther, vms: true, warm: true,
+		},
+		{
+			name:    "config only",
+			spoil:   func(c *attempt) { c.spoilDocuments(c.vapp) },
+			request: func(*attempt) plan.Options { return plan.Options{ConfigOnly: true} },
+			result:  original, warm: true,
+		},
+		{
+			name:    "VMs replaced",
+			spoil:   func(c *attempt) { c.spoilDisks(c.vapp) },
+			request: func(c *attempt) plan.Options { return plan.Options{VMs: c.names()} },
+			result:  original, vms: true,
+		},
+		{
 			name:    "overwrite",
-			spoil:   func(c *attempt) { c.spoilAll(c.vapp) },
+			spoil:   func(c *attempt) { c.spoilDisks(c.vapp); c.spoilDocuments(c.vapp) },
 			request: func(*attempt) plan.Options { return plan.Options{Overwrite: true} },
 			result:  original,
+		},
+		{
+			name:    "VM rebuilt",
+			spoil:   (*attempt).deleteVM,
+			request: func(c *attempt) plan.Options { return plan.Options{VMs: c.names()[:1]} },
+			result:  original, vms: true,
 		},
 		{
 			name:    "missing",
@@ -72,6 +111,81 @@ func ways() []way {
 			request: func(*attempt) plan.Options { return plan.Options{} },
 			result:  original,
 		},
+	}
+}
+
+// names are those of the VMs in the restore point.
+func (c *attempt) names() []string {
+	var out []string
+	for _, vm := range c.point.VMs {
+		out = append(out, vm.Name)
+	}
+	return out
+}
+
+const restored = "-restored"
+
+// beside asks for all VMs beside themselves. A name that leaves no room for
+// what vappvault puts behind it is given another one.
+func (c *attempt) beside() plan.Options {
+	o := plan.Options{VMs: c.names(), Beside: true, Overrides: plan.Overrides{VMs: map[string]plan.VMOverrides{}}}
+	for _, name := range c.names() {
+		if len(name) > 100 {
+			o.Overrides.VMs[name] = plan.VMOverrides{Name: short + restored}
+		}
+	}
+	return o
+}
+
+const short = "short"
+
+// besides compares the VMs that were restored beside their originals with
+// those, and those with what they were.
+func (c *attempt) besides(got look) []string {
+	var rest, beside look
+	for _, line := range got {
+		if strings.Contains(line, restored) {
+			line = strings.ReplaceAll(line, short+restored, longName)
+			beside = append(beside, strings.ReplaceAll(line, restored, ""))
+		} else {
+			rest = append(rest, line)
+		}
+	}
+	lines := c.before.differs(rest)
+	var vms look
+	for _, line := range c.before {
+		if slices.ContainsFunc(c.names(), func(name string) bool {
+			return strings.HasPrefix(line, "vm "+name) || strings.HasPrefix(line, "vApp: /VApp/Children("+name+")")
+		}) {
+			vms = append(vms, line)
+		}
+	}
+	for _, line := range vms.blur(c.way.blurred).differs(beside.blur(c.way.blurred)) {
+		if !strings.Contains(line, "tartupSection/") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func (c *attempt) dropRestored() {
+	for _, vm := range c.env.vapp(c.kind.name).VMs {
+		if strings.HasSuffix(vm.Name, restored) {
+			if err := c.vcd.DeleteVM(context.WithoutCancel(c.t.Context()), vm.Href); err != nil {
+				c.t.Error(err)
+			}
+		}
+	}
+}
+
+// deleteVM deletes the first VM of the vApp, as its owner would.
+func (c *attempt) deleteVM() {
+	vm := vmOf(c.t, c.vapp, c.names()[0])
+	if err := c.vcd.Undeploy(c.t.Context(), vm.Href, "powerOff"); err != nil && vm.Deployed {
+		c.t.Fatal(err)
+	}
+	if err := c.vcd.DeleteVM(c.t.Context(), vm.Href); err != nil {
+		c.t.Fatal(err)
 	}
 }
 

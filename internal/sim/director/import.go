@@ -437,7 +437,9 @@ func (c *call) importVM() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, im, err := c.newVAppFrom(doc, or(attr(doc, "name"), value(doc, "VmName")), true)
+	name := []rune(or(attr(doc, "name"), value(doc, "VmName")))
+	// As around every standalone VM: nobody may expect another name.
+	a, im, err := c.newVAppFrom(doc, string(name[:min(len(name), 90)])+"-"+newID(), true)
 	if err != nil {
 		return nil, err
 	}

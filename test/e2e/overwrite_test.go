@@ -1,0 +1,232 @@
+package e2e
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/beevik/etree"
+
+	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/document"
+	"github.com/vappvault/vappvault/internal/plan"
+	"github.com/vappvault/vappvault/internal/vcd"
+	"github.com/vappvault/vappvault/internal/vsphere"
+)
+
+// respec changes the hardware of a VM as its owner would, by its VmSpecSection.
+func (e *env) respec(vm vcd.VM, edit func(spec *etree.Element)) {
+	e.t.Helper()
+	doc, err := document.Parse([]byte(e.get(vm.Href)))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	root := doc.Root()
+	spec := document.Find(root, "VmSpecSection")
+	for _, c := range root.ChildElements() {
+		if c != spec {
+			root.RemoveChild(c)
+		}
+	}
+	for _, a := range slices.Clone(root.Attr) {
+		if a.Space != "xmlns" && a.Key != "xmlns" && a.Key != "name" {
+			root.RemoveAttr(a.FullKey())
+		}
+	}
+	document.SetAttribute(spec, "Modified", "true")
+	document.Strip(spec, "MediaSection", "Link")
+	edit(spec)
+	body, err := document.Encode(doc)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if err := e.vcd.ReconfigureVM(e.t.Context(), vm.Href, body); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// settingsOf finds a disk of a VmSpecSection.
+func settingsOf(t *testing.T, spec *etree.Element, id string) *etree.Element {
+	t.Helper()
+	for _, d := range document.FindAll(document.Find(spec, "DiskSection"), "DiskSettings") {
+		if document.Text(d, "DiskId") == id {
+			return d
+		}
+	}
+	t.Fatalf("no disk %s", id)
+	return nil
+}
+
+func setText(e *etree.Element, name, value string) { document.Find(e, name).SetText(value) }
+
+// off undeploys a vApp where it runs.
+func (e *env) off(name string) *vcd.VApp {
+	e.t.Helper()
+	if v := e.vapp(name); v.Deployed {
+		if err := e.vcd.Undeploy(e.t.Context(), v.Href, "powerOff"); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	return e.vapp(name)
+}
+
+// places are where the disks of a VM are.
+func (e *env) places(vapp *vcd.VApp, vm string) []vsphere.Attach {
+	e.t.Helper()
+	var out []vsphere.Attach
+	for _, d := range e.configs(vapp)[vm].Disks {
+		a := d.Attach()
+		a.File = ""
+		out = append(out, a)
+	}
+	slices.SortFunc(out, func(a, b vsphere.Attach) int { return int(a.Key - b.Key) })
+	return out
+}
+
+func TestAnOverwriteMakesDisksWhatTheyWere(t *testing.T) {
+	e := newEnv(t, nil)
+	shop := e.off("web-shop")
+	want, places := e.sums(shop), e.places(shop, "db01")
+	point := e.backup(webShop)
+	second := places[1]
+	last := ""
+	for _, d := range e.configs(shop)["db01"].Disks {
+		if d.Key == second.Key {
+			last = keyText(d.Key)
+		}
+	}
+	for _, c := range []struct {
+		name, says string
+		change     func(vm vcd.VM)
+		o          plan.Options
+	}{
+		{"removed", "removed since", func(vm vcd.VM) {
+			e.respec(vm, func(s *etree.Element) { document.Find(s, "DiskSection").RemoveChild(settingsOf(t, s, last)) })
+		}, plan.Options{}},
+		{"grown", "in the restore point", func(vm vcd.VM) {
+			e.respec(vm, func(s *etree.Element) {
+				d := settingsOf(t, s, last)
+				setText(d, "SizeMb", "777")
+				d.RemoveChild(document.Find(d, "VirtualQuantity"))
+				d.RemoveChild(document.Find(d, "VirtualQuantityUnit"))
+			})
+		}, plan.Options{}},
+		{"moved", "and was at", func(vm vcd.VM) {
+			e.respec(vm, func(s *etree.Element) {
+				d := settingsOf(t, s, last)
+				setText(d, "BusNumber", "2")
+				setText(d, "UnitNumber", "5")
+				setText(d, "AdapterType", "5")
+			})
+		}, plan.Options{}},
+		{"replaced", "another one now", func(vm vcd.VM) {
+			var place *etree.Element
+			e.respec(vm, func(s *etree.Element) {
+				d := settingsOf(t, s, last)
+				place = d.Copy()
+				document.Find(s, "DiskSection").RemoveChild(d)
+			})
+			e.respec(vm, func(s *etree.Element) {
+				for _, name := range []string{"DiskId", "VirtualQuantity", "VirtualQuantityUnit"} {
+					place.RemoveChild(document.Find(place, name))
+				}
+				setText(place, "SizeMb", "24")
+				document.Find(s, "DiskSection").AddChild(place)
+			})
+		}, plan.Options{}},
+		{"added", "added since", e.addDisk, plan.Options{ExtraDisks: plan.ExtraRemove}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := e.with(t)
+			vm := vmOf(t, e.vapp("web-shop"), "db01")
+			c.change(vm)
+			if slices.Equal(e.places(e.vapp("web-shop"), "db01"), places) && c.name != "replaced" {
+				t.Fatal("nothing has changed")
+			}
+			c.o.Overwrite = true
+			result := e.restore(app.RestoreRequest{Point: point.ID, Options: c.o})
+			if !strings.Contains(strings.Join(result.Warnings, "\n"), c.says) {
+				t.Errorf("warnings: %q", result.Warnings)
+			}
+			after := e.vapp("web-shop")
+			e.tidy(after)
+			sameSums(t, e.sums(after), want)
+			if got := e.places(after, "db01"); !slices.Equal(got, places) {
+				t.Errorf("disks are at %+v, want %+v", got, places)
+			}
+			e.noOrphans()
+		})
+	}
+}
+
+func TestAnOverwriteMakesHardwareWhatItWas(t *testing.T) {
+	e := newEnv(t, nil)
+	shop := e.off("web-shop")
+	point := e.backup(webShop)
+	vm := vmOf(t, shop, "db01")
+	e.respec(vm, func(s *etree.Element) {
+		setText(s, "NumCpus", "6")
+		setText(s, "NumCoresPerSocket", "3")
+		setText(document.Find(s, "MemoryResourceMb"), "Configured", "3072")
+		setText(s, "OsType", "windows9Server64Guest")
+	})
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const ns = ` xmlns="http://www.vmware.com/vcloud/v1.5" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1" xmlns:vmw="http://www.vmware.com/schema/ovf"`
+	must(e.vcd.ReconfigureVM(t.Context(), vm.Href, []byte(`<Vm`+ns+` name="renamed since"><VmCapabilities><MemoryHotAddEnabled>true</MemoryHotAddEnabled>`+
+		`<CpuHotAddEnabled>true</CpuHotAddEnabled></VmCapabilities></Vm>`)))
+	must(e.vcd.ReconfigureVM(t.Context(), vm.Href, []byte(`<Vm`+ns+` name="renamed since"><ovf:VirtualHardwareSection><ovf:Info>x</ovf:Info>`+
+		`<vmw:ExtraConfig ovf:required="false" vmw:key="guest.since" vmw:value="then"/></ovf:VirtualHardwareSection></Vm>`)))
+	e.addNIC(vm)
+	e.addDisk(vmOf(t, e.vapp("web-shop"), "renamed since"))
+	before := e.get(vm.Href)
+	for _, part := range []string{"renamed since", "<NumCpus>6", "guest.since"} {
+		if !strings.Contains(before, part) {
+			t.Fatalf("no %s in %s", part, before)
+		}
+	}
+
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true, ExtraDisks: plan.ExtraRemove}})
+
+	after := e.vapp("web-shop")
+	e.tidy(after)
+	if now := vmOf(t, after, "db01"); now.ID != vm.ID || len(now.NICs) != len(vm.NICs) {
+		t.Errorf("%+v, was %+v", now, vm)
+	}
+	e.noOrphans()
+}
+
+// addNIC gives a VM another NIC.
+func (e *env) addNIC(vm vcd.VM) {
+	e.t.Helper()
+	href := vm.Href + "/networkConnectionSection/"
+	doc, err := document.Parse([]byte(e.get(href)))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	document.Strip(doc.Root(), "Link")
+	all := document.FindAll(doc.Root(), "NetworkConnection")
+	nic := all[len(all)-1].Copy()
+	for _, name := range []string{"MACAddress", "IpAddress", "ExternalIpAddress"} {
+		if c := document.Find(nic, name); c != nil {
+			nic.RemoveChild(c)
+		}
+	}
+	setText(nic, "NetworkConnectionIndex", "7")
+	setText(nic, "IpAddressAllocationMode", "DHCP")
+	doc.Root().InsertChildAt(all[len(all)-1].Index()+1, nic)
+	body, err := document.Encode(doc)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if err := e.vcd.PutSection(e.t.Context(), href, vcd.TypeNetworkConnection, body); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+func keyText(key int32) string { return strconv.Itoa(int(key)) }
