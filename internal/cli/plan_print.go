@@ -26,8 +26,11 @@ func changedFlags(cmd *cobra.Command) []string {
 // drawPlan shows what a restore would do: in steps, VM by VM, NIC by NIC, and
 // what is done about each conflict.
 func drawPlan(w io.Writer, p *plan.Plan) {
-	fmt.Fprintf(w, "plan: %s vApp %s in %s/%s from restore point %s\n",
-		p.Mode, clean(p.VAppName), clean(p.Org.Name), clean(p.VDC.Name), p.Point.ID)
+	what := "from restore point " + p.Point.ID
+	if p.Undo != "" {
+		what = "as it was before run " + p.Undo
+	}
+	fmt.Fprintf(w, "plan: %s vApp %s in %s/%s %s\n", p.Mode, clean(p.VAppName), clean(p.Org.Name), clean(p.VDC.Name), what)
 	for i, step := range p.Steps {
 		fmt.Fprintf(w, "  %d. %s\n", i+1, clean(step))
 	}

@@ -46,6 +46,8 @@ type Deps struct {
 	Site       string
 	Progress   progress.Func
 	Logger     *slog.Logger
+	// Batch, where set, is what the plans of one go take together.
+	Batch *plan.Batch
 	// Planned, where set, is handed the plan before it is applied.
 	Planned func(*plan.Plan)
 	// Check, where set, refuses a plan that is not what it should be.
@@ -56,20 +58,29 @@ type Deps struct {
 	Hook func(step string)
 
 	docs document.Set
+	made []string // disk files that the overwrite put in which is undone
 }
 
 // documents reads those of the restore point, secrets put back.
 func (d *Deps) documents(ctx context.Context, point *restorepoint.Point) (document.Set, error) {
-	docs, err := d.Repository.Documents(ctx, point.ID)
+	docs, err := d.documentsOf(ctx, point.ID)
 	if err != nil {
-		return nil, fmt.Errorf("restore point %s: read documents: %w", point.ID, err)
+		return nil, err
+	}
+	return docs, d.borrowed(ctx, point, docs)
+}
+
+func (d *Deps) documentsOf(ctx context.Context, id string) (document.Set, error) {
+	docs, err := d.Repository.Documents(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("restore point %s: read documents: %w", id, err)
 	}
 	secrets, err := restorepoint.DecodeSecrets(docs[restorepoint.SecretsPath])
 	if err != nil {
-		return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
+		return nil, fmt.Errorf("restore point %s: %w", id, err)
 	}
 	if err := secrets.RestoreAll(docs); err != nil {
-		return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
+		return nil, fmt.Errorf("restore point %s: %w", id, err)
 	}
 	return docs, nil
 }
@@ -82,7 +93,7 @@ func Compute(ctx context.Context, d *Deps, point *restorepoint.Point, o plan.Opt
 			return nil, err
 		}
 	}
-	return plan.Compute(ctx, plan.Deps{VCD: d.VCD, VSphere: d.VSphere, Docs: d.docs}, point, o)
+	return plan.Compute(ctx, plan.Deps{VCD: d.VCD, VSphere: d.VSphere, Docs: d.docs, Batch: d.Batch, Made: d.made}, point, o)
 }
 
 // A Result is what a restore did.
@@ -139,6 +150,8 @@ type run struct {
 	halfSwapped bool
 	// committed is true from the step on from which there is no way back.
 	committed bool
+	// applying is true once settings are being changed.
+	applying bool
 	// before is what an overwritten vApp was.
 	before *safety
 	// undoes is the overwrite that this run undoes.
@@ -181,16 +194,25 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o plan.Options)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	r := &run{Deps: d, id: ulid.Make().String(), plan: p, point: point, places: map[string]vsphere.Place{},
+	return newRun(d, p, point).run(ctx)
+}
+
+func newRun(d Deps, p *plan.Plan, point *restorepoint.Point) *run {
+	return &run{Deps: d, id: ulid.Make().String(), plan: p, point: point, places: map[string]vsphere.Place{},
 		result: &Result{Plan: p, VAppName: p.VAppName}}
-	if d.Planned != nil {
-		d.Planned(p)
+}
+
+// run shows the plan and applies it.
+func (r *run) run(ctx context.Context) (_ *Result, err error) {
+	p := r.plan
+	if r.Planned != nil {
+		r.Planned(p)
 	}
 	if err := p.Refused(); err != nil {
 		return r.result, err
 	}
-	if d.Check != nil {
-		if err := d.Check(p); err != nil {
+	if r.Check != nil {
+		if err := r.Check(p); err != nil {
 			return r.result, err
 		}
 	}
@@ -213,7 +235,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil && !r.committed {
 			back := r.takeBack(ctx)
-			err = errors.Join(err, back)
+			err = errors.Join(err, back, r.reapply(ctx))
 			if r.halfSwapped {
 				// Nobody must write to disks that will be taken away.
 				r.warn("", "the vApp stays in maintenance mode until `reconcile`, or the next run, has given its VMs their disks back")
@@ -232,6 +254,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	if err := way.make(ctx); err != nil {
 		return err
 	}
+	r.applying = true
 	if err := way.apply(ctx); err != nil {
 		return err
 	}

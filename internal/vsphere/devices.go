@@ -90,7 +90,7 @@ func (r *rebuilder) device(d types.BaseVirtualDevice) {
 			r.note(name, "displays and 3D graphics go back to their defaults")
 		}
 	case *types.VirtualTPM:
-		r.note(name, "a virtual TPM cannot be carried over: without its keys it would come back blank, and whatever it sealed stays locked")
+		r.note(name, "a virtual TPM is not carried over: without its keys it comes back blank, and whatever it sealed stays locked")
 	case *types.VirtualPCIPassthrough:
 		r.note(name, "passthrough devices belong to a host and are not carried over")
 	case *types.VirtualUSB:
@@ -104,7 +104,7 @@ func (r *rebuilder) device(d types.BaseVirtualDevice) {
 	}
 }
 
-// disk rebuilds a disk as an empty thin one.
+// disk rebuilds a disk as an empty one, thin unless its place says otherwise.
 func (r *rebuilder) disk(d *types.VirtualDisk) {
 	was := disk(d, nil)
 	mode := was.Mode
@@ -115,6 +115,12 @@ func (r *rebuilder) disk(d *types.VirtualDisk) {
 	at, ok := r.o.Disks[d.Key]
 	if !ok {
 		at = DiskPlace{Datastore: r.o.Datastore, DatastoreName: r.o.DatastoreName}
+	}
+	if at.Thick {
+		b.ThinProvisioned = types.NewBool(false)
+		if flat, ok := d.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+			b.EagerlyScrub = flat.EagerlyScrub
+		}
 	}
 	if at.DatastoreName != "" {
 		b.FileName = "[" + at.DatastoreName + "]"
