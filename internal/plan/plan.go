@@ -142,13 +142,13 @@ type VM struct {
 	// Disks are the datastores of the disks, by device key.
 	Disks map[int32]restorepoint.Ref `json:"disks,omitempty"`
 	// Thick are the device keys of the disks that take all of their room.
-	Thick          []int32          `json:"thick,omitempty"`
-	StorageProfile restorepoint.Ref `json:"storageProfile"`
-	Bytes          int64            `json:"bytes"` // of disk data to write
-	NICs           []NIC            `json:"nics,omitempty"`
-	Media          restorepoint.Ref `json:"media,omitzero"` // that is inserted again
-	Live           *vcd.VM          `json:"-"`              // the VM that is overwritten
-	LiveMoRef      string           `json:"moref,omitempty"`
+	Thick          []int32            `json:"thick,omitempty"`
+	StorageProfile restorepoint.Ref   `json:"storageProfile"`
+	Bytes          int64              `json:"bytes"` // of disk data to write
+	NICs           []NIC              `json:"nics,omitempty"`
+	Media          []restorepoint.Ref `json:"media,omitempty"` // that is inserted again
+	Live           *vcd.VM            `json:"-"`               // the VM that is overwritten
+	LiveMoRef      string             `json:"moref,omitempty"`
 	// Kept says that its disks are those that an overwrite put aside.
 	Kept bool `json:"kept,omitempty"`
 	// Out are the device keys of the disks that are taken out of the VM that
