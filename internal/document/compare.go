@@ -61,7 +61,7 @@ var exempt = map[string]string{
 	"SyslogServerSettings":        "an administrator sets it per network",
 	"BackwardCompatibilityMode":   "the VDC decides",
 	"VirtualCpuType":              "the host decides",
-	"MediaSection":                "media are recorded, not inserted again",
+	"MediaSection":                "media are inserted again where they still exist",
 	"NetworkConnectionSectionUri": "names the object",
 }
 
