@@ -76,6 +76,9 @@ func planNICs(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) erro
 			continue
 		}
 		asked := p.options.Overrides.VMs[vm.VM.Name].NICs
+		if p.Beside && len(asked) == 0 {
+			continue // all of its addresses are new
+		}
 		for _, e := range document.FindAll(doc.Root(), "NetworkConnection") {
 			n := p.planNIC(vm, e, macs)
 			vm.NICs = append(vm.NICs, n)
