@@ -233,8 +233,8 @@ func (r *run) run(ctx context.Context) (_ *Result, err error) {
 			return r.result, err
 		}
 	}
-	for _, c := range p.Conflicts {
-		r.warn("", fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
+	for _, c := range p.Conflicts { // the plan has told them already
+		r.result.Warnings = append(r.result.Warnings, fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
 	}
 	r.result.Missing = p.Missing
 	r.was = r.docs
@@ -272,6 +272,13 @@ func (r *run) do(ctx context.Context) (err error) {
 		}
 		err = errors.Join(err, r.unclaim(ctx))
 	}()
+	if live := r.plan.Live; live != nil && live.ID != r.point.VApp.ID {
+		// The claim of the restore point's vApp is another's.
+		r.vapp = live
+		if err := r.claim(ctx); err != nil {
+			return err
+		}
+	}
 	if err := way.make(ctx); err != nil {
 		return err
 	}
