@@ -158,6 +158,8 @@ type VM struct {
 	// SwitchOff says that the VM must be off for what is to be changed.
 	SwitchOff bool `json:"switchOff,omitempty"`
 
+	media map[string]exchange // by the UUID of what was inserted
+
 	// VimServerHref is the vCenter where the VM is or will be.
 	VimServerHref string           `json:"-"`
 	Home          string           `json:"-"` // "[ds] dir/x.vmx" of the live VM
