@@ -46,6 +46,8 @@ func (p *Plan) parts(o Options) []planStep {
 	switch p.Mode {
 	case ModeVMs:
 		return []planStep{planPlace, planVApp, planNature, planSkew, planProfiles, planPolicies, selectVMs(o), planHardware, planQuota}
+	case ModeDisks:
+		return []planStep{planPlace, planVApp, planNature, planProfiles, selectDisks(o)}
 	case ModeConfig:
 		return []planStep{planPlace, planVApp, planNature, planProfiles, planPolicies, planConfig(o)}
 	}

@@ -225,6 +225,12 @@ func (r *run) applyDiskProfiles(ctx context.Context, vm *restorepoint.VM, href s
 	if !changed {
 		return nil
 	}
+	return r.sendSpec(ctx, href, now)
+}
+
+// sendSpec sends the specification of a VM's document, and nothing else of it.
+func (r *run) sendSpec(ctx context.Context, href string, now *etree.Document) error {
+	spec := document.Find(now.Root(), "VmSpecSection")
 	root := now.Root()
 	for _, c := range root.ChildElements() {
 		if c != spec {

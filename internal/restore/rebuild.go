@@ -68,7 +68,7 @@ func (r *run) rebuildDisks(ctx context.Context, n int, vp *plan.VM) (*scratch, e
 	}
 	return r.build(ctx, vp, name, func(place vsphere.Place, raw []byte) (vsphere.ImportSpec, error) {
 		o := diskPlaces(place.Options(name), vp)
-		o.KeepUUID = true // of the disks: guests name them by it
+		o.KeepUUID = vp.Action != plan.Attach // of the disks: guests name them by it
 		return vsphere.ScratchSpec(raw, name, keys, o)
 	})
 }
