@@ -126,6 +126,7 @@ type Plan struct {
 	use            map[string]vcd.ProfileUse
 	defaultProfile string // the VDC's
 	policies       map[string]vcd.Ref
+	now            map[string]string  // VMs of the restore point and of the vApp that is overwritten: id -> id
 	inOrg, inVDC   int                // VMs that they have at least
 	taken          map[string]int64   // bytes that the plan puts on a datastore, by moref
 	subnets        map[string]*subnet // by the vApp network's name in the restore point
@@ -141,13 +142,13 @@ type VM struct {
 	// Disks are the datastores of the disks, by device key.
 	Disks map[int32]restorepoint.Ref `json:"disks,omitempty"`
 	// Thick are the device keys of the disks that take all of their room.
-	Thick          []int32          `json:"thick,omitempty"`
-	StorageProfile restorepoint.Ref `json:"storageProfile"`
-	Bytes          int64            `json:"bytes"` // of disk data to write
-	NICs           []NIC            `json:"nics,omitempty"`
-	Media          restorepoint.Ref `json:"media,omitzero"` // that is inserted again
-	Live           *vcd.VM          `json:"-"`              // the VM that is overwritten
-	LiveMoRef      string           `json:"moref,omitempty"`
+	Thick          []int32            `json:"thick,omitempty"`
+	StorageProfile restorepoint.Ref   `json:"storageProfile"`
+	Bytes          int64              `json:"bytes"` // of disk data to write
+	NICs           []NIC              `json:"nics,omitempty"`
+	Media          []restorepoint.Ref `json:"media,omitempty"` // that is inserted again
+	Live           *vcd.VM            `json:"-"`               // the VM that is overwritten
+	LiveMoRef      string             `json:"moref,omitempty"`
 	// Kept says that its disks are those that an overwrite put aside.
 	Kept bool `json:"kept,omitempty"`
 	// Out are the device keys of the disks that are taken out of the VM that

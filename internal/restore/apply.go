@@ -24,6 +24,7 @@ func (r *run) apply(ctx context.Context) error {
 	}{
 		{"apply networks", func(ctx context.Context) error { return r.applyNetworks(ctx, false) }},
 		{"apply VM settings", r.applyVMs},
+		{"insert media", r.insertMedia},
 		{"apply network rules", func(ctx context.Context) error { return r.applyNetworks(ctx, true) }},
 		{"apply name, startup order, lease, product sections", r.applyVApp},
 		{"apply metadata", r.applyMetadata},
@@ -121,6 +122,9 @@ func (r *run) applyVM(ctx context.Context, vm *restorepoint.VM, res *VMResult) e
 	}
 	if err := r.reconfigure(ctx, vm, href); err != nil {
 		return fmt.Errorf("reconfigure: %w", err)
+	}
+	if err := r.applyTPM(ctx, vm, href); err != nil {
+		return fmt.Errorf("virtual TPM: %w", err)
 	}
 	if err := r.applyNICs(ctx, vm, href); err != nil {
 		return err

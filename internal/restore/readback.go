@@ -82,6 +82,8 @@ func (r *run) chosen(d *document.Difference) {
 	case d.Reason != "":
 	case r.askedAddress(d) != "":
 		d.Reason = r.askedAddress(d)
+	case strings.HasSuffix(d.Field, "/TpmPresent") && d.Want == "true":
+		d.Reason = "its keys are in no backup, and vCenter made no blank one"
 	case r.inherited(d):
 		d.Reason = "it hangs from another network now"
 	case strings.Contains(d.Field, "/AllocatedIpAddresses"):
