@@ -29,7 +29,7 @@ func selectDisks(o Options) planStep {
 			return p.planAttach(ctx, d, chosen, o.AttachTo)
 		}
 		for _, vm := range chosen.VMs {
-			if p.live(vm.ID) == nil {
+			if p.live(&vm) == nil {
 				p.conflict(KindVMGone, "vm "+vm.Name, "", "is not in the vApp any more: restore it (--vm), or attach its disk to another VM (--attach-to)")
 			}
 		}
