@@ -19,6 +19,7 @@ func kindFlags(flags *pflag.FlagSet, req *app.RestoreRequest) {
 	flags.BoolVar(&req.Beside, "beside", false, "with --vm: as a further VM, beside the one that is there")
 	flags.StringArrayVar(&req.Disks, "disk", nil, "restore only this `VM:DISK`, in place of the present one; DISK is a label, a device key or BUS:UNIT; may be given again")
 	flags.StringVar(&req.AttachTo, "attach-to", "", "with --disk: as a further disk of this `VM` of the vApp")
+	flags.BoolVar(&req.EmptyDisks, "empty-disks", false, "make named disks that are gone anew, empty: no restore point has their content")
 	flags.IntVar(&req.Parallel, "parallel", 0, "restore this `many` of several vApps at once (default from the configuration, else 2)")
 	flags.BoolVar(&req.Best, "best", false, "take VMs that the restore point lacks from the newest earlier one that has them")
 	flags.Var(&sectionsValue{req}, "config-only", "restore documents only, no disks: all, or these `sections`, "+strings.Join(plan.Sections, ","))

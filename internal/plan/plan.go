@@ -158,6 +158,8 @@ type VM struct {
 	// SwitchOff says that the VM must be off for what is to be changed.
 	SwitchOff bool `json:"switchOff,omitempty"`
 
+	// Named are the named disks that were attached to the VM.
+	Named []NamedDisk `json:"named,omitempty"`
 	// Places are where disks are attached that are further ones of the VM,
 	// by their device keys in the restore point.
 	Places map[int32]vsphere.Attach `json:"places,omitempty"`

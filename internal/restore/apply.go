@@ -24,6 +24,7 @@ func (r *run) apply(ctx context.Context) error {
 	}{
 		{"apply networks", func(ctx context.Context) error { return r.applyNetworks(ctx, false) }},
 		{"apply VM settings", r.applyVMs},
+		{"attach named disks", r.applyNamed},
 		{"insert media", r.insertMedia},
 		{"apply network rules", func(ctx context.Context) error { return r.applyNetworks(ctx, true) }},
 		{"apply name, startup order, lease, product sections", r.applyVApp},
