@@ -77,6 +77,9 @@ differs is listed, with the reason where there is one.`,
 				return usagef("--as wants a name")
 			}
 			if len(args) > 0 && app.ManyPoints(args) {
+				if overrides.planOut != "" || overrides.planIn != "" {
+					return usagef("--plan and --plan-out are for one vApp")
+				}
 				return e.restoreMany(cmd.Context(), args, req)
 			}
 			if err := checkRestore(req); err != nil {

@@ -189,6 +189,11 @@ func planConfig(o Options) planStep {
 			}
 		}
 		there := p.vmsThere(point)
+		if slices.Contains(p.Sections, SectionNICs) {
+			if err := planNICs(ctx, d, p, point); err != nil {
+				return err
+			}
+		}
 		now, err := d.VCD.Capture(ctx, p.Live.ID)
 		if err != nil {
 			return err

@@ -227,8 +227,8 @@ func (r *run) run(ctx context.Context) (_ *Result, err error) {
 			return r.result, err
 		}
 	}
-	for _, c := range p.Conflicts {
-		r.warn("", fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
+	for _, c := range p.Conflicts { // the plan has told them already
+		r.result.Warnings = append(r.result.Warnings, fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
 	}
 	r.result.Missing = p.Missing
 	r.was = r.docs
