@@ -29,6 +29,10 @@ const (
 	AttachDisk = "attach-disk"
 	// Swap: the disks of a VM are swapped. Object: moref; Detail has old and new files.
 	Swap = "swap"
+	// Overwrite: a whole vApp is being overwritten; the others of the run are
+	// its parts. Object: the vApp's URN; Detail has the restore point, the
+	// options, and once known what the vApp was, sealed.
+	Overwrite = "overwrite"
 	// OldDisk: disks that a proven restore replaced are deleted. Object: the
 	// VM's moref; Detail has the files.
 	OldDisk = "old-disk"

@@ -125,6 +125,8 @@ func (d Deps) settle(ctx context.Context, i journal.Intent) (string, error) {
 		return "detach the named disk", restore.Detach(ctx, d.VCD, i.Detail["vm-href"], i.Object)
 	case mark.Import:
 		return "take back the import", restore.RemoveImported(ctx, d.VCD, i.Object, i.Detail[mark.VCenter], i.Detail["whole"] == "true")
+	case mark.Overwrite:
+		return "the interrupted overwrite is taken back; its settings may be partly restored", nil
 	case mark.RemoveVM:
 		return "delete the VM that was added since", d.VCD.DeleteVM(ctx, d.VCD.Href(i.Object))
 	}

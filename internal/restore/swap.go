@@ -151,6 +151,17 @@ func filesDetail(vcenter, vm string, files Files) (map[string]string, error) {
 	return map[string]string{mark.VCenter: vcenter, mark.VM: vm, mark.Files: string(raw)}, nil
 }
 
+// swapBack is how the swap of a VM is taken back.
+func (r *run) swapBack(s *swap) func(context.Context) error {
+	return func(ctx context.Context) error {
+		left, err := SwapBack(ctx, s.client, s.moref, s.files)
+		if len(left) > 0 {
+			r.warn(s.vm, "these files were left, because something may refer to them: "+strings.Join(left, ", "))
+		}
+		return err
+	}
+}
+
 // SwapBack gives a VM its old disks back and deletes the new ones. It finds
 // out itself how far the swap had come, and returns the files that it left
 // because it could not tell who refers to them.

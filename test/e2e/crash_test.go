@@ -74,6 +74,8 @@ func child(words []string) error {
 		_, err = a.Backup(ctx, app.BackupRequest{Selectors: words[1:], SamplePercent: -1})
 	case "restore":
 		_, err = a.Restore(ctx, app.RestoreRequest{Point: words[1], Options: childOptions(words[2:])})
+	case "resume":
+		_, err = a.Resume(ctx, words[1], nil)
 	case "undo":
 		_, err = a.Undo(ctx, app.UndoRequest{Which: words[1], Options: childOptions(words[2:])})
 	case "verify":
