@@ -156,6 +156,9 @@ func (a *App) work(ctx context.Context, q RestoreRequest) (*restoreWork, error) 
 	if q.VMs, err = withVMs(q.VMs, vm, point); err != nil {
 		return nil, err
 	}
+	if q.Disks, err = diskNames(ctx, repo, point, q.Disks); err != nil {
+		return nil, err
+	}
 	if q.Best {
 		if err := best(ctx, repo, point); err != nil {
 			return nil, err

@@ -25,6 +25,9 @@ type Options struct {
 	// point of the vApp that has them.
 	Best bool `json:"best,omitempty"`
 
+	// EmptyDisks makes named disks anew that are gone, empty.
+	EmptyDisks bool `json:"emptyDisks,omitempty"`
+
 	// KeepOld keeps the disks that an overwrite replaced, for an undo.
 	KeepOld bool `json:"keepOld,omitempty"`
 	// ExtraVMs says what becomes of VMs that the restore point does not

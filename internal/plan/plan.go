@@ -161,6 +161,13 @@ type VM struct {
 	// SwitchOff says that the VM must be off for what is to be changed.
 	SwitchOff bool `json:"switchOff,omitempty"`
 
+	media map[string]exchange // by the UUID of what was inserted
+	// Named are the named disks that were attached to the VM.
+	Named []NamedDisk `json:"named,omitempty"`
+	// Places are where disks are attached that are further ones of the VM,
+	// by their device keys in the restore point.
+	Places map[int32]vsphere.Attach `json:"places,omitempty"`
+
 	// VimServerHref is the vCenter where the VM is or will be.
 	VimServerHref string           `json:"-"`
 	Home          string           `json:"-"` // "[ds] dir/x.vmx" of the live VM
@@ -282,6 +289,8 @@ func (p *Plan) steps() []string {
 		return p.selectedSteps()
 	case ModeConfig:
 		return p.configSteps()
+	case ModeDisks:
+		return p.diskSteps()
 	}
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }

@@ -111,6 +111,8 @@ type Result struct {
 	VAppID   string     `json:"vappId"`
 	VAppName string     `json:"vappName"`
 	VMs      []VMResult `json:"vms"`
+	// Disks are the named disks that were attached or made.
+	Disks []DiskResult `json:"disks,omitempty"`
 	// Compared counts the documents that were read back and compared.
 	Compared    int                   `json:"compared"`
 	Differences []document.Difference `json:"differences,omitempty"`
@@ -129,6 +131,15 @@ func (r *Result) Unexplained() []document.Difference {
 // differs without a reason, or had to be left out.
 func (r *Result) Incomplete() bool {
 	return r.Missing > 0 || len(r.Unexplained()) > 0 || r.Plan != nil && r.Plan.Lossy()
+}
+
+// A DiskResult is the identity of a named disk before and after.
+type DiskResult struct {
+	Name   string `json:"name"`
+	VM     string `json:"vm"`
+	Action string `json:"action"`
+	OldID  string `json:"oldId"`
+	NewID  string `json:"newId"`
 }
 
 // A VMResult is the identity of a VM before and after.

@@ -86,6 +86,9 @@ func (r *run) planSwap(ctx context.Context, made *scratch, client *vsphere.Clien
 			return files, fmt.Errorf("disk %s: not in the configuration of the restore point", d.Label)
 		}
 		to := was.Attach()
+		if at, ok := vp.Places[d.Key]; ok {
+			to.Controller, to.Bus, to.Unit, to.Mode, to.Sharing = at.Controller, at.Bus, at.Unit, "", ""
+		}
 		to.Capacity, to.File = d.Content.Size, d.FileName
 		if fresh != nil {
 			f, ok := fresh.Disk(d.Key)

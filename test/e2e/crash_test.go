@@ -97,6 +97,17 @@ func childOptions(words []string) plan.Options {
 	if slices.Contains(words, "remove") {
 		o.ExtraVMs, o.ExtraDisks = plan.ExtraRemove, plan.ExtraRemove
 	}
+	o.EmptyDisks, o.Beside, o.ConfigOnly = slices.Contains(words, "empty-disks"), slices.Contains(words, "beside"), slices.Contains(words, "config")
+	for _, word := range words {
+		switch what, value, _ := strings.Cut(word, "="); what {
+		case "vm":
+			o.VMs = append(o.VMs, value)
+		case "disk":
+			o.Disks = append(o.Disks, value)
+		case "attach-to":
+			o.AttachTo = value
+		}
+	}
 	return o
 }
 
