@@ -28,6 +28,7 @@ func (e *env) withOverwrite(cmd *cobra.Command, req *app.RestoreRequest) {
 	flags.StringVar(&req.ExtraVMs, "extra-vms", "", "with --overwrite, VMs that were added since, `keep|remove` (default keep)")
 	flags.StringVar(&req.ExtraDisks, "extra-disks", "", "with --overwrite, disks that were added since, `keep|remove` (default keep)")
 	flags.BoolVar(&req.DiscardSnapshots, "discard-snapshots", false, "remove the tenant's snapshots from VMs that are overwritten")
+	flags.BoolVar(&req.ChangedBlocks, "changed-blocks", false, "with --overwrite, write only what differs, into the disks that are there (refused: no transport can yet)")
 	flags.BoolVar(&u.undo, "undo", false, "take back an overwrite with --keep-old, by its vApp or its run")
 	flags.BoolVar(&u.list, "list", false, "with --undo, list what can be undone")
 	flags.BoolVar(&u.forget, "forget", false, "with --undo, delete what was kept instead")
@@ -122,6 +123,9 @@ func checkOverwrite(req app.RestoreRequest, overwrites bool) error {
 		if !req.Overwrite {
 			return usagef("--on-error goes with --overwrite")
 		}
+	}
+	if req.ChangedBlocks && !req.Overwrite {
+		return usagef("--changed-blocks goes with --overwrite")
 	}
 	if req.DiscardSnapshots && !overwrites {
 		return usagef("--discard-snapshots goes with --overwrite")

@@ -23,6 +23,8 @@ const (
 	KindDiskOther      = "disk-replaced"
 	KindDiskMoved      = "disk-moved"
 	KindController     = "controller"
+	KindChangedBlocks  = "changed-blocks"
+	KindNoTarget       = "no-target"
 	KindHardware       = "hardware"
 	KindNamedDisk      = "named-disk"
 	KindLinkedClone    = "linked-clone"
