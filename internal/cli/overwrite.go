@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/selection"
 	"github.com/vappvault/vappvault/internal/wording"
 )
 
@@ -92,7 +94,11 @@ With --keep-old again the undo can be undone, too.`
 			if u.list || u.forget {
 				return usagef("--list and --forget go with --undo")
 			}
-			if err := checkOverwrite(*req, req.Overwrite || len(req.VMs) > 0); err != nil {
+			named := slices.ContainsFunc(words, func(word string) bool {
+				_, vm, err := selection.SplitVM(word)
+				return err == nil && vm != ""
+			})
+			if err := checkOverwrite(*req, req.Overwrite || named || len(req.VMs) > 0 || len(req.Disks) > 0); err != nil {
 				return err
 			}
 			return run(cmd, words)

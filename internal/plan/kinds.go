@@ -24,6 +24,7 @@ const (
 	KindDiskMoved      = "disk-moved"
 	KindController     = "controller"
 	KindChangedBlocks  = "changed-blocks"
+	KindKept           = "kept"
 	KindNoTarget       = "no-target"
 	KindHardware       = "hardware"
 	KindNamedDisk      = "named-disk"
