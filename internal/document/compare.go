@@ -96,12 +96,32 @@ func Compare(document string, want, got []byte) ([]Difference, error) {
 			continue
 		}
 		d := Difference{Document: document, Field: f, Want: w[f], Got: g[f], Reason: reasonFor(f)}
-		if restorepoint.IsSecret(f[strings.LastIndexByte(f, '/')+1:]) {
+		if secret(f, w, g) {
 			d.Want, d.Got = "[secret]", "[another secret]"
 		}
 		out = append(out, d)
 	}
 	return out, nil
+}
+
+// secret tells whether a field must not be shown: a password, by the name of
+// its element or the mark of its property, or a value of a VM's environment,
+// which repeats passwords without a mark.
+func secret(field string, docs ...map[string]string) bool {
+	path := ""
+	for part := range strings.SplitSeq(strings.TrimPrefix(field, "/"), "/") {
+		path += "/" + part
+		name, _, _ := strings.Cut(part, "[")
+		if restorepoint.IsSecret(part) || name == "Environment" {
+			return true
+		}
+		for _, d := range docs {
+			if v := d[path+"/@password"]; v == "true" || v == "1" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // reasonFor finds the exemption of a field by any element on its path.

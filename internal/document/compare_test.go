@@ -1,7 +1,9 @@
 package document
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -88,4 +90,18 @@ func FuzzCompare(f *testing.F) {
 			t.Errorf("%q differs from itself: %+v", doc, got)
 		}
 	})
+}
+
+func TestCompareShowsNoSecret(t *testing.T) {
+	for _, doc := range []string{
+		`<a><AdminPassword>%s</AdminPassword></a>`,
+		`<a><Property key="p" password="true" value="%s"/></a>`,
+		`<a><Property key="p" password="true"><Value value="%s"/></Property></a>`,
+		`<a><Environment><PropertySection><Property key="p" value="%s"/></PropertySection></Environment></a>`,
+	} {
+		got, err := Compare("d", fmt.Appendf(nil, doc, "old-secret"), fmt.Appendf(nil, doc, "new-secret"))
+		if err != nil || len(got) != 1 || strings.Contains(got[0].Want+got[0].Got, "-secret") {
+			t.Errorf("%s: %+v, %v", doc, got, err)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package restorepoint
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -21,14 +22,16 @@ var secretElements = []string{"AdminPassword", "DomainUserPassword", "Password",
 func IsSecret(local string) bool { return slices.Contains(secretElements, local) }
 
 // Secrets holds the passwords and keys that were cut out of the documents of
-// a point: document path, then one text per element, in document order.
+// a point: document path, then one text per place, in document order.
 type Secrets map[string][]string
 
-// Cut returns the document without the text of its secret elements, which it
-// keeps under the document's name. The elements themselves stay, empty;
-// everything else stays byte for byte.
+// Cut returns the document without its secrets, which it keeps under the
+// document's name: the text of elements that are passwords or keys, the values
+// of properties that are marked as passwords, and those of the environment of
+// a VM that runs, which repeats them without the mark. The elements and
+// attributes stay, empty; everything else stays byte for byte.
 func (s Secrets) Cut(name string, doc []byte) ([]byte, error) {
-	spans, err := elements(doc, func(e xml.StartElement) bool { return IsSecret(e.Name.Local) })
+	spans, err := secretPlaces(doc)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +50,11 @@ func (s Secrets) Restore(name string, doc []byte) ([]byte, error) {
 	if len(texts) == 0 {
 		return doc, nil
 	}
-	spans, err := elements(doc, func(e xml.StartElement) bool { return IsSecret(e.Name.Local) })
+	spans, err := secretPlaces(doc)
+	if err == nil && len(spans) != len(texts) {
+		// Of a point that was made when elements were all that was cut.
+		spans, err = elements(doc, func(e xml.StartElement) bool { return IsSecret(e.Name.Local) })
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +68,102 @@ func (s Secrets) Restore(name string, doc []byte) ([]byte, error) {
 		from = sp.innerEnd
 	}
 	return append(out, doc[from:]...), nil
+}
+
+// secretPlaces finds what Cut cuts, in document order.
+func secretPlaces(doc []byte) ([]span, error) {
+	spans, err := elements(doc, func(e xml.StartElement) bool { return IsSecret(e.Name.Local) })
+	if err != nil {
+		return nil, err
+	}
+	values, err := secretValues(doc)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range values {
+		within := func(sp span) bool { return v.inner >= sp.start && v.innerEnd <= sp.end }
+		if !slices.ContainsFunc(spans, within) { // else it goes with its element
+			spans = append(spans, v)
+		}
+	}
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.inner, b.inner) })
+	return spans, nil
+}
+
+// secretValues finds the values of ovf:Property elements with ovf:password
+// (DSP0243, 9.5.1), those of their Value elements, and those of properties in
+// an environment (DSP8027). The spans are the values, without their quotes.
+func secretValues(doc []byte) ([]span, error) {
+	d := xml.NewDecoder(bytes.NewReader(doc))
+	var out []span
+	secret := 0 // how many of the open elements make what is in them secret
+	var open []bool
+	for {
+		before := int(d.InputOffset())
+		token, err := d.RawToken()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch t := token.(type) {
+		case xml.StartElement:
+			hides := t.Name.Local == "Environment" || t.Name.Local == "Property" && isPassword(t.Attr)
+			if hides {
+				secret++
+			}
+			open = append(open, hides)
+			if secret > 0 && (t.Name.Local == "Property" || t.Name.Local == "Value") {
+				out = append(out, attributeSpans(doc, before, int(d.InputOffset()), "value")...)
+			}
+		case xml.EndElement:
+			if n := len(open); n > 0 {
+				if open[n-1] {
+					secret--
+				}
+				open = open[:n-1]
+			}
+		}
+	}
+}
+
+func isPassword(attrs []xml.Attr) bool {
+	return slices.ContainsFunc(attrs, func(a xml.Attr) bool {
+		return a.Name.Local == "password" && (a.Value == "true" || a.Value == "1")
+	})
+}
+
+// attributeSpans finds the values of an attribute in a start tag that the
+// decoder has accepted.
+func attributeSpans(doc []byte, from, to int, local string) []span {
+	var out []span
+	for i := from; i < to; {
+		equals := bytes.IndexByte(doc[i:to], '=')
+		if equals < 0 {
+			return out
+		}
+		equals += i
+		quote := bytes.IndexAny(doc[equals:to], `"'`)
+		if quote < 0 {
+			return out
+		}
+		quote += equals
+		end := bytes.IndexByte(doc[quote+1:to], doc[quote])
+		if end < 0 {
+			return out
+		}
+		end += quote + 1
+		fields := bytes.Fields(doc[i:equals])
+		if len(fields) > 0 {
+			name := string(fields[len(fields)-1])
+			if name[strings.LastIndexByte(name, ':')+1:] == local {
+				out = append(out, span{start: quote, inner: quote + 1, innerEnd: end, end: end + 1})
+			}
+		}
+		i = end + 1
+	}
+	return out
 }
 
 // Encode writes the secrets as a document.
