@@ -231,6 +231,9 @@ func (r *run) store(ctx context.Context) error {
 		return errors.Join(err, left)
 	}
 	if err := r.step(ctx, "commit restore point", func(ctx context.Context) error {
+		if err := r.cutSecrets(); err != nil {
+			return err
+		}
 		return r.writer.Commit(ctx, r.point, r.docs)
 	}); err != nil {
 		return errors.Join(err, left)

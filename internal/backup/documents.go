@@ -13,8 +13,7 @@ import (
 )
 
 // documents collects everything vCD knows about the vApp. The documents are
-// kept as they came, but for two cuts: our own marks, and secrets, which go
-// to a file of their own that only a restore opens.
+// kept as they came, but for two cuts: our own marks, and later secrets.
 func (r *run) documents(ctx context.Context) error {
 	capture, err := r.VCD.Capture(ctx, r.vapp.ID)
 	if err != nil {
@@ -23,7 +22,6 @@ func (r *run) documents(ctx context.Context) error {
 	// What is there now counts, not what was there before maintenance mode.
 	r.vapp = capture.VApp
 	r.point.VApp.Name, r.point.AutoNature = capture.VApp.Name, capture.VApp.AutoNature
-	secrets := restorepoint.Secrets{}
 	for name, raw := range capture.Files {
 		if path.Base(name) == "metadata.xml" {
 			raw, err = restorepoint.WithoutMetadata(raw, mark.MetadataPrefix)
@@ -31,19 +29,7 @@ func (r *run) documents(ctx context.Context) error {
 				return fmt.Errorf("document %s: %w", name, err)
 			}
 		}
-		if strings.HasSuffix(name, ".xml") {
-			raw, err = secrets.Cut(name, raw)
-			if err != nil {
-				return fmt.Errorf("document %s: %w", name, err)
-			}
-		}
 		r.docs[name] = raw
-	}
-	if len(secrets) > 0 {
-		r.docs[restorepoint.SecretsPath], err = secrets.Encode()
-		if err != nil {
-			return err
-		}
 	}
 	r.point.Absent = capture.Absent
 	for _, name := range slices.Sorted(maps.Keys(capture.Absent)) {
@@ -52,6 +38,17 @@ func (r *run) documents(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// cutSecrets moves the secrets of all documents, vSphere's too, to a file of
+// their own that only a restore opens.
+func (r *run) cutSecrets() error {
+	secrets, err := restorepoint.CutAll(r.docs)
+	if err != nil || len(secrets) == 0 {
+		return err
+	}
+	r.docs[restorepoint.SecretsPath], err = secrets.Encode()
+	return err
 }
 
 // withheld tells a section of the vApp or its VMs that the server has but

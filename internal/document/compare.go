@@ -96,7 +96,7 @@ func Compare(document string, want, got []byte) ([]Difference, error) {
 			continue
 		}
 		d := Difference{Document: document, Field: f, Want: w[f], Got: g[f], Reason: reasonFor(f)}
-		if secret(f, w, g) {
+		if isSecret(f, w, g) {
 			d.Want, d.Got = "[secret]", "[another secret]"
 		}
 		out = append(out, d)
@@ -104,24 +104,24 @@ func Compare(document string, want, got []byte) ([]Difference, error) {
 	return out, nil
 }
 
-// secret tells whether a field must not be shown: a password, by the name of
-// its element or the mark of its property, or a value of a VM's environment,
-// which repeats passwords without a mark.
-func secret(field string, docs ...map[string]string) bool {
-	path := ""
-	for part := range strings.SplitSeq(strings.TrimPrefix(field, "/"), "/") {
-		path += "/" + part
-		name, _, _ := strings.Cut(part, "[")
-		if restorepoint.IsSecret(part) || name == "Environment" {
+// isSecret tells whether nobody may read a field: passwords, values of OVF
+// properties and of options that are some, and those of an environment, which
+// does not tell.
+func isSecret(field string, docs ...map[string]string) bool {
+	if restorepoint.IsSecret(field[strings.LastIndexByte(field, '/')+1:]) {
+		return true
+	}
+	property, isValue := strings.CutSuffix(field, "/@value")
+	if !isValue {
+		return false
+	}
+	property = strings.TrimSuffix(property, "/Value")
+	for _, doc := range docs {
+		if doc[property+"/@password"] == "true" || doc[property+"/@password"] == "1" || restorepoint.IsSecretOption(doc[property+"/@key"]) {
 			return true
 		}
-		for _, d := range docs {
-			if v := d[path+"/@password"]; v == "true" || v == "1" {
-				return true
-			}
-		}
 	}
-	return false
+	return strings.Contains(field, "/PropertySection")
 }
 
 // reasonFor finds the exemption of a field by any element on its path.

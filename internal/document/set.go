@@ -31,3 +31,12 @@ func (s Set) Text(path string, element ...string) string {
 	}
 	return Text(tree.Root(), element...)
 }
+
+// Attribute returns an attribute of an element of a document; "" likewise.
+func (s Set) Attribute(path, local string, element ...string) string {
+	tree, err := s.Tree(path)
+	if err != nil || tree == nil {
+		return ""
+	}
+	return AttributeOf(tree.Root(), local, element...)
+}

@@ -173,13 +173,13 @@ func planConfig(o Options) planStep {
 				return err
 			}
 		}
-		if slices.Contains(p.Sections, SectionOwner) {
-			if err := planPeople(ctx, d, p, point); err != nil {
+		if slices.Contains(p.Sections, SectionLease) {
+			if err := planLease(ctx, d, p, point); err != nil {
 				return err
 			}
 		}
-		if slices.Contains(p.Sections, SectionSettings) {
-			if err := p.loadProfiles(ctx, d); err != nil {
+		if slices.Contains(p.Sections, SectionOwner) || slices.Contains(p.Sections, SectionAccess) {
+			if err := planPeople(ctx, d, p, point); err != nil {
 				return err
 			}
 		}
@@ -188,7 +188,11 @@ func planConfig(o Options) planStep {
 		if err != nil {
 			return err
 		}
-		if p.Changes, err = Changes(d.Docs, now.Files, there, p.Sections); err != nil {
+		docs, _, err := p.Rewrite(d.Docs)
+		if err != nil {
+			return err
+		}
+		if p.Changes, err = Changes(docs, now.Files, there, p.Sections); err != nil {
 			return err
 		}
 		p.ownerGone()
@@ -200,18 +204,6 @@ func planConfig(o Options) planStep {
 // ownerGone drops the change of an owner who is gone.
 func (p *Plan) ownerGone() {
 	p.Changes = slices.DeleteFunc(p.Changes, func(c Change) bool { return c.Section == SectionOwner && p.Owner.Href == "" })
-}
-
-func (p *Plan) loadProfiles(ctx context.Context, d *Deps) error {
-	profiles, err := d.VCD.StorageProfiles(ctx, p.VDC.ID)
-	if err != nil {
-		return fmt.Errorf("list storage profiles of VDC %s: %w", p.VDC.Name, err)
-	}
-	p.Profiles = map[string]string{}
-	for _, sp := range profiles {
-		p.Profiles[sp.Name] = sp.Href
-	}
-	return nil
 }
 
 // vmsThere are the VMs of the restore point that the vApp still has.

@@ -38,6 +38,9 @@ type Options struct {
 	Power string `json:"power,omitempty"`
 
 	Overrides Overrides `json:"overrides,omitzero"`
+	// Many tells that other vApps are restored with the same overrides: they
+	// may name what this one does not have.
+	Many bool `json:"many,omitempty"`
 }
 
 // What becomes of VMs and disks that are not in the restore point.
@@ -57,43 +60,43 @@ const (
 // those no longer fit or something else is wanted. The file of --overrides
 // holds them as YAML under the same names; flags go before the file.
 type Overrides struct {
-	Name string `json:"name,omitempty"` // of the vApp
-	Org  string `json:"org,omitempty"`
-	VDC  string `json:"vdc,omitempty"`
+	Name string `json:"name,omitempty" yaml:"name"` // of the vApp
+	Org  string `json:"org,omitempty" yaml:"org"`
+	VDC  string `json:"vdc,omitempty" yaml:"vdc"`
 	// Networks maps organization networks; "" as the new name leaves what
 	// hung from it isolated.
-	Networks map[string]string `json:"networks,omitempty"`
+	Networks map[string]string `json:"networks,omitempty" yaml:"networks"`
 	// These map old names to new ones; "*" as the old one means any other.
-	StorageProfiles map[string]string `json:"storageProfiles,omitempty"`
-	ComputePolicies map[string]string `json:"computePolicies,omitempty"`
-	Datastores      map[string]string `json:"datastores,omitempty"`
-	Media           map[string]string `json:"media,omitempty"`
-	Users           map[string]string `json:"users,omitempty"` // of the access list
-	Owner           string            `json:"owner,omitempty"`
-	Lease           *Lease            `json:"lease,omitempty"`
-	IP              string            `json:"ip,omitempty"`  // keep, pool, dhcp; "" is keep, and pool for a copy
-	MAC             string            `json:"mac,omitempty"` // keep, new; "" is keep, and new for a copy
+	StorageProfiles map[string]string `json:"storageProfiles,omitempty" yaml:"storageProfiles"`
+	ComputePolicies map[string]string `json:"computePolicies,omitempty" yaml:"computePolicies"`
+	Datastores      map[string]string `json:"datastores,omitempty" yaml:"datastores"`
+	Media           map[string]string `json:"media,omitempty" yaml:"media"`
+	Users           map[string]string `json:"users,omitempty" yaml:"users"` // of the access list
+	Owner           string            `json:"owner,omitempty" yaml:"owner"`
+	Lease           *Lease            `json:"lease,omitempty" yaml:"lease"`
+	IP              string            `json:"ip,omitempty" yaml:"ip"`   // keep, pool, dhcp; "" is keep, and pool for a copy
+	MAC             string            `json:"mac,omitempty" yaml:"mac"` // keep, new; "" is keep, and new for a copy
 	// VMs are overrides of single VMs, by their names in the restore point.
-	VMs map[string]VMOverrides `json:"vms,omitempty"`
+	VMs map[string]VMOverrides `json:"vms,omitempty" yaml:"vms"`
 }
 
 // A Lease is how long a vApp runs and is stored: a duration such as 168h or
 // 7d, or never. "" leaves what the restore point says.
 type Lease struct {
-	Deployment string `json:"deployment,omitempty"`
-	Storage    string `json:"storage,omitempty"`
+	Deployment string `json:"deployment,omitempty" yaml:"deployment"`
+	Storage    string `json:"storage,omitempty" yaml:"storage"`
 }
 
 // VMOverrides are for one VM.
 type VMOverrides struct {
-	Name string                 `json:"name,omitempty"`
-	NICs map[string]NICOverride `json:"nics,omitempty"` // by index, "0"
+	Name string                 `json:"name,omitempty" yaml:"name"`
+	NICs map[string]NICOverride `json:"nics,omitempty" yaml:"nics"` // by index, "0"
 }
 
 // A NICOverride is for one NIC. Network is a network of the vApp.
 type NICOverride struct {
-	Network string `json:"network,omitempty"`
-	Mode    string `json:"mode,omitempty"` // POOL, DHCP, MANUAL, NONE
-	IP      string `json:"ip,omitempty"`
-	MAC     string `json:"mac,omitempty"`
+	Network string `json:"network,omitempty" yaml:"network"`
+	Mode    string `json:"mode,omitempty" yaml:"mode"` // POOL, DHCP, MANUAL, NONE
+	IP      string `json:"ip,omitempty" yaml:"ip"`
+	MAC     string `json:"mac,omitempty" yaml:"mac"`
 }

@@ -11,9 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/restorepoint"
@@ -52,6 +51,8 @@ const (
 	IPKeep = "keep"
 	// IPPool keeps the mode, whatever address comes.
 	IPPool = "pool"
+	// IPDHCP makes every NIC ask a DHCP server.
+	IPDHCP = "dhcp"
 )
 
 // What becomes of MAC addresses.
@@ -60,7 +61,8 @@ const (
 	MACNew  = "new"
 )
 
-// A Plan is what a restore would do.
+// A Plan is what a restore would do. Its JSON is described in doc/plan.md; it
+// is the same whenever the decisions are.
 type Plan struct {
 	Mode     string               `json:"mode"`
 	Point    restorepoint.Summary `json:"point"`
@@ -69,11 +71,21 @@ type Plan struct {
 	Org      restorepoint.Ref     `json:"org"`
 	VDC      restorepoint.Ref     `json:"vdc"`
 	VMs      []VM                 `json:"vms"`
-	Networks map[string]string    `json:"networks,omitempty"` // parent network's name -> href
-	Owner    restorepoint.Ref     `json:"owner"`
-	IP       string               `json:"ip"`
-	MAC      string               `json:"mac"`
-	KeepOld  bool                 `json:"keepOld,omitempty"`
+	// VAppNetworks are those of the vApp, in the order of the restore point.
+	VAppNetworks []Network `json:"vappNetworks,omitempty"`
+	// Networks are the organization networks that they hang from, by the
+	// names these bear now: hrefs.
+	Networks map[string]string `json:"networks,omitempty"`
+	// These are the names that storage profiles and compute policies of the
+	// restore point have in the VDC; "" is the VDC's default.
+	StorageProfiles map[string]string `json:"storageProfiles,omitempty"`
+	ComputePolicies map[string]string `json:"computePolicies,omitempty"`
+	Owner           restorepoint.Ref  `json:"owner"`
+	Access          []Subject         `json:"access,omitempty"`
+	Lease           *LeaseTimes       `json:"lease,omitempty"`
+	IP              string            `json:"ip"`
+	MAC             string            `json:"mac"`
+	KeepOld         bool              `json:"keepOld,omitempty"`
 	// These are as in Options.
 	ExtraVMs         string `json:"extraVMs,omitempty"`
 	ExtraDisks       string `json:"extraDisks,omitempty"`
@@ -99,13 +111,21 @@ type Plan struct {
 	Live     *vcd.VApp         `json:"-"` // the vApp that is overwritten
 	Profiles map[string]string `json:"-"` // storage profiles of the VDC: name -> href
 
-	inOrg int              // VMs that the org has at least
-	taken map[string]int64 // bytes that the plan puts on a datastore, by moref
+	options        Options
+	vdc            *vcd.VDC // where the vApp will be
+	home           string   // href of its vCenter
+	use            map[string]vcd.ProfileUse
+	defaultProfile string // the VDC's
+	policies       map[string]vcd.Ref
+	inOrg, inVDC   int                // VMs that they have at least
+	taken          map[string]int64   // bytes that the plan puts on a datastore, by moref
+	subnets        map[string]*subnet // by the vApp network's name in the restore point
 }
 
 // A VM is what is done with one VM.
 type VM struct {
-	Name      string           `json:"name"`
+	Name      string           `json:"name"`          // afterwards
+	Was       string           `json:"was,omitempty"` // its other name in the restore point
 	Action    string           `json:"action"`
 	VM        *restorepoint.VM `json:"-"`
 	Datastore restorepoint.Ref `json:"datastore"` // of the VM's own files; ID: moref
@@ -113,7 +133,9 @@ type VM struct {
 	Disks          map[int32]restorepoint.Ref `json:"disks,omitempty"`
 	StorageProfile restorepoint.Ref           `json:"storageProfile"`
 	Bytes          int64                      `json:"bytes"` // of disk data to write
-	Live           *vcd.VM                    `json:"-"`     // the VM that is overwritten
+	NICs           []NIC                      `json:"nics,omitempty"`
+	Media          restorepoint.Ref           `json:"media,omitzero"` // that is inserted again
+	Live           *vcd.VM                    `json:"-"`              // the VM that is overwritten
 	LiveMoRef      string                     `json:"moref,omitempty"`
 	// Out are the device keys of the disks that are taken out of the VM that
 	// is overwritten; Snapshots counts those of the tenant's that are removed.
@@ -139,6 +161,14 @@ type Conflict struct {
 	// Override names the flag that decides otherwise, with what it wants:
 	// "--network lan=NEW".
 	Override string `json:"override,omitempty"`
+	// Loss tells that the resolution costs the vApp something that nobody
+	// asked to lose: the restore ends as a partial one.
+	Loss bool `json:"loss,omitempty"`
+}
+
+// Lossy tells whether a conflict was resolved at the cost of something.
+func (p *Plan) Lossy() bool {
+	return slices.ContainsFunc(p.Conflicts, func(c Conflict) bool { return c.Loss })
 }
 
 // Refused returns ErrConflict with the conflicts that have no resolution.
@@ -146,13 +176,23 @@ func (p *Plan) Refused() error {
 	var open []string
 	for _, c := range p.Conflicts {
 		if c.Resolution == "" {
-			open = append(open, c.Object+": "+c.Message)
+			text := c.Object + ": " + c.Message
+			if c.Override != "" {
+				text += " (" + c.Override + ")"
+			}
+			open = append(open, text)
 		}
 	}
 	if len(open) == 0 {
 		return nil
 	}
 	return fmt.Errorf("%w: %s", ErrConflict, strings.Join(open, "; "))
+}
+
+// add notes a conflict.
+func (p *Plan) add(c Conflict, format string, args ...any) {
+	c.Message = fmt.Sprintf(format, args...)
+	p.Conflicts = append(p.Conflicts, c)
 }
 
 func (p *Plan) conflict(kind, object, resolution, format string, args ...any) {
@@ -168,218 +208,44 @@ type Deps struct {
 	Docs    document.Set // of the restore point, secrets put back
 }
 
-// Compute plans a restore without changing anything.
+// errStop ends the planning where what follows would have nothing to go by.
+var errStop = errors.New("stop")
+
+// Compute plans a restore without changing anything. It finds as many
+// conflicts as it can, so that one look tells them all.
 func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) (*Plan, error) {
+	if err := o.Overrides.Check(); err != nil {
+		return nil, err
+	}
 	p := &Plan{
-		Mode: o.mode(), Point: point.Summary(), VAppName: point.VApp.Name,
+		Mode: o.mode(), Point: point.Summary(), VAppName: cmp.Or(o.As, o.Overrides.Name, point.VApp.Name),
 		IP: o.Overrides.IP, MAC: o.Overrides.MAC, KeepOld: o.KeepOld, Power: cmp.Or(o.Power, PowerOff),
 		ExtraVMs: o.ExtraVMs, ExtraDisks: o.ExtraDisks, DiscardSnapshots: o.DiscardSnapshots,
-		Beside: o.Beside,
-	}
-	if p.Mode == ModeCopy {
-		p.VAppName = o.As
-	}
-	if p.IP == "" {
-		p.IP = IPKeep
-		if p.Copies() {
-			p.IP = IPPool
-		}
-	}
-	if p.MAC == "" {
-		p.MAC = MACKeep
-		if p.Copies() {
-			p.MAC = MACNew
-		}
-	}
-	if p.Mode == ModeCopy {
-		if err := checkName(o.As); err != nil {
-			return nil, err
-		}
+		Beside: o.Beside, options: o,
 	}
 	for _, step := range p.parts(o) {
-		if err := step(ctx, &d, p, point); err != nil {
+		err := step(ctx, &d, p, point)
+		if errors.Is(err, errStop) {
+			break
+		}
+		if err != nil {
 			return nil, err
 		}
-		if p.Refused() != nil {
-			return p, nil
-		}
 	}
-	p.Steps = p.steps()
+	p.sort()
+	if p.Refused() == nil {
+		p.Steps = p.steps()
+	}
 	return p, nil
 }
 
-// maxName is how many characters vCD takes in a name.
-const maxName = 128
-
-// checkName refuses what cannot be the name of a vApp before anything is
-// written.
-func checkName(name string) error {
-	switch {
-	case !utf8.ValidString(name):
-		return fmt.Errorf("name %q: not UTF-8", name)
-	case strings.TrimSpace(name) == "":
-		return fmt.Errorf("name %q: empty", name)
-	case utf8.RuneCountInString(name) > maxName:
-		return fmt.Errorf("name %q: %d characters, vCD takes %d", name, utf8.RuneCountInString(name), maxName)
-	case strings.ContainsFunc(name, unicode.IsControl):
-		return fmt.Errorf("name %q: control characters", name)
-	}
-	return nil
-}
-
-// planPlace finds the org and VDC: those of the vApp that is overwritten, else
-// those of the restore point, by id or by name.
-func planPlace(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
-	if p.InPlace() {
-		live, err := d.VCD.VApp(ctx, point.VApp.ID)
-		if vcd.IsNotFound(err) {
-			p.conflict(KindVAppGone, "vApp "+p.VAppName, "", "does not exist any more: restore it as a whole, without --overwrite")
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("vApp %s: %w", p.VAppName, err)
-		}
-		p.Live, p.VAppID = live, live.ID
-		p.VDC = restorepoint.Ref{ID: live.VDC.ID, Name: live.VDC.Name, Href: live.VDC.Href}
-		p.Org = restorepoint.Ref{ID: live.Org.ID, Name: live.Org.Name}
-		return nil
-	}
-	vdcs, err := d.VCD.VDCs(ctx)
-	if err != nil {
-		err = fmt.Errorf("list VDCs: %w", err)
-	}
-	if err != nil && !errors.Is(err, vcd.ErrShort) {
-		return err
-	}
-	var named *vcd.VDCRef
-	for i, v := range vdcs {
-		if v.ID == point.VDC.ID {
-			p.VDC = restorepoint.Ref{ID: v.ID, Name: v.Name, Href: v.Href}
-			p.Org = restorepoint.Ref{ID: v.OrgID, Name: v.OrgName}
-			return nil
-		}
-		if v.Name == point.VDC.Name && v.OrgName == point.Org.Name {
-			named = &vdcs[i]
-		}
-	}
-	if named == nil && err != nil {
-		return err // it may be one that vCD does not show
-	}
-	if named == nil {
-		p.conflict(KindVDCGone, "VDC "+point.Org.Name+"/"+point.VDC.Name, "", "is gone")
-		return nil
-	}
-	p.VDC = restorepoint.Ref{ID: named.ID, Name: named.Name, Href: named.Href}
-	p.Org = restorepoint.Ref{ID: named.OrgID, Name: named.OrgName}
-	p.conflict(KindVDCGone, "VDC "+named.Name, "use the VDC of the same name", "was made anew since the backup")
-	return nil
-}
-
-// planVApp checks that the vApp may be overwritten, or that its name is free.
-func planVApp(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
-	object := "vApp " + p.VAppName
-	if p.InPlace() {
-		if p.Live.InMaintenance {
-			p.conflict(KindBusy, object, "", "is in maintenance mode by somebody else")
-		}
-		if p.Mode == ModeOverwrite && p.Live.Name != p.VAppName {
-			p.conflict(KindRenamed, object, "give it back its name", "is called %s now", p.Live.Name)
-		}
-		return nil
-	}
-	vapps, err := d.VCD.VApps(ctx, "")
-	// vCD itself refuses a name that is taken by a vApp which it does not show.
-	if err != nil && !errors.Is(err, vcd.ErrShort) {
-		return fmt.Errorf("list vApps: %w", err)
-	}
-	for _, v := range vapps {
-		if v.OrgID == p.Org.ID {
-			p.inOrg += v.VMCount
-		}
-		switch {
-		case p.Mode == ModeMissing && v.ID == point.VApp.ID:
-			p.conflict(KindVAppExists, object, "", "still exists: overwrite it (--overwrite) or restore it by another name (--as)")
-			return nil
-		case v.VDCID == p.VDC.ID && v.Name == p.VAppName:
-			p.conflict(KindNameTaken, object, "", "the name is taken in VDC %s: restore it by another name (--as)", p.VDC.Name)
-		}
-	}
-	return nil
-}
-
-// planNetworks finds the organization networks that vApp networks hang from.
-func planNetworks(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) error {
-	networks, err := d.VCD.VDCNetworks(ctx, p.VDC.ID)
-	if err != nil {
-		return fmt.Errorf("list networks of VDC %s: %w", p.VDC.Name, err)
-	}
-	config, err := d.Docs.Tree("vcd/networkConfigSection.xml")
-	if err != nil || config == nil {
-		return err
-	}
-	p.Networks = map[string]string{}
-	for _, c := range document.FindAll(config.Root(), "NetworkConfig") {
-		parent := document.Descend(c, "Configuration", "ParentNetwork")
-		if parent == nil {
-			continue
-		}
-		name, id := document.Attribute(parent, "name"), restorepoint.UUID(vcd.URN(document.Attribute(parent, "href")))
-		for _, n := range networks {
-			if restorepoint.UUID(n.ID) == id {
-				p.Networks[name] = n.Href
-				break
-			}
-			if n.Name == name {
-				p.Networks[name] = n.Href
-			}
-		}
-		if p.Networks[name] == "" {
-			p.conflict(KindNetworkMissing, "network "+name, "", "vApp network %s hangs from it, and VDC %s has none of that name", document.Attribute(c, "networkName"), p.VDC.Name)
-		}
-	}
-	return nil
-}
-
-// planPeople finds the owner.
-func planPeople(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) error {
-	owner, err := d.Docs.Tree("vcd/owner.xml")
-	if err != nil || owner == nil {
-		return err
-	}
-	name := document.AttributeOf(owner.Root(), "name", "User")
-	user, err := d.VCD.UserByName(ctx, p.Org.ID, name)
-	if errors.Is(err, vcd.ErrNoUser) {
-		p.conflict(KindOwnerGone, "user "+name, "leave the vApp to the system administrator", "owned the vApp and is gone")
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("user %s: %w", name, err)
-	}
-	p.Owner = restorepoint.Ref{ID: user.ID, Name: user.Name, Href: user.Href}
-	return nil
-}
-
-// planQuota refuses VMs that the org may not have. vCD counts those of
-// templates as well, and refuses itself where that makes the difference, when
-// the disks have been written.
-func planQuota(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) error {
-	more := 0
-	for _, vm := range p.VMs {
-		if vm.Action == Rebuild {
-			more++
-		}
-	}
-	if more == 0 || p.InPlace() {
-		return nil
-	}
-	quota, err := d.VCD.StoredVMQuota(ctx, p.Org.ID)
-	if err != nil {
-		return fmt.Errorf("VM quota of organization %s: %w", p.Org.Name, err)
-	}
-	if quota > 0 && p.inOrg+more > quota {
-		p.conflict(KindQuota, "organization "+p.Org.Name, "", "has %d VMs and a quota of %d: there is no room for %d more", p.inOrg, quota, more)
-	}
-	return nil
+// sort puts what comes out of maps and of lists of the server into one order,
+// so that the same decisions give the same plan.
+func (p *Plan) sort() {
+	slices.SortStableFunc(p.Conflicts, func(a, b Conflict) int {
+		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Message, b.Message))
+	})
+	p.Conflicts = slices.Compact(p.Conflicts)
 }
 
 // steps tells in words what Run will do.

@@ -44,7 +44,7 @@ func selectVMs(o Options) planStep {
 				return err
 			}
 		}
-		return p.roomForVMs(ctx, d)
+		return nil
 	}
 }
 
@@ -74,13 +74,6 @@ func (p *Plan) chosen(point *restorepoint.Point, names []string) *restorepoint.P
 		}
 	}
 	return &out
-}
-
-func orNone(names []string) string {
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
 }
 
 // planChosen plans the VMs of a narrowed restore point as an overwrite would,
@@ -230,40 +223,6 @@ func (p *Plan) bringNetworks(ctx context.Context, d *Deps, point *restorepoint.P
 	narrow.Docs = document.Set{networkSection: raw}
 	p.AddNetworks = names
 	return planNetworks(ctx, &narrow, p, point)
-}
-
-// roomForVMs counts the VMs of the org where the plan adds some.
-func (p *Plan) roomForVMs(ctx context.Context, d *Deps) error {
-	more := 0
-	for _, vm := range p.VMs {
-		if vm.Action == Rebuild {
-			more++
-		}
-	}
-	if more == 0 {
-		return nil
-	}
-	quota, err := d.VCD.StoredVMQuota(ctx, p.Org.ID)
-	if err != nil {
-		return fmt.Errorf("VM quota of organization %s: %w", p.Org.Name, err)
-	}
-	if quota == 0 {
-		return nil
-	}
-	vapps, err := d.VCD.VApps(ctx, "")
-	if err != nil {
-		return fmt.Errorf("list vApps: %w", err)
-	}
-	has := 0
-	for _, v := range vapps {
-		if v.OrgID == p.Org.ID {
-			has += v.VMCount
-		}
-	}
-	if has+more > quota {
-		p.conflict(KindQuota, "organization "+p.Org.Name, "", "has %d VMs and a quota of %d: there is no room for %d more", has, quota, more)
-	}
-	return nil
 }
 
 // selectedSteps tells in words what a restore of single VMs will do.

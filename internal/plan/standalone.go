@@ -28,7 +28,7 @@ func planNature(_ context.Context, _ *Deps, p *Plan, point *restorepoint.Point) 
 // nameStandalone gives a copy of a standalone VM its name: that of its shell
 // is vCD's to choose.
 func nameStandalone(_ context.Context, _ *Deps, p *Plan, _ *restorepoint.Point) error {
-	if p.Standalone && p.Mode == ModeCopy {
+	if p.Standalone && (p.Mode == ModeCopy || p.options.Overrides.Name != "") {
 		for i := range p.VMs {
 			p.VMs[i].Name = p.VAppName
 		}

@@ -10,24 +10,15 @@ import (
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
-	"github.com/vappvault/vappvault/internal/wording"
 )
 
 // planVMs decides what becomes of each VM and where its disks go.
 func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
-	profiles, err := d.VCD.StorageProfiles(ctx, p.VDC.ID)
-	if err != nil {
-		return fmt.Errorf("list storage profiles of VDC %s: %w", p.VDC.Name, err)
-	}
-	p.Profiles = map[string]string{}
-	for _, sp := range profiles {
-		p.Profiles[sp.Name] = sp.Href
-	}
 	inPoint := map[string]bool{}
 	for i := range point.VMs {
 		vm := &point.VMs[i]
 		inPoint[vm.ID] = true
-		plan := VM{Name: vm.Name, Action: Rebuild, VM: vm, VimServerHref: vm.VCenterHref}
+		plan := VM{Name: vm.Name, Action: Rebuild, VM: vm, VimServerHref: p.vCenterOf(vm)}
 		if vm.Missing != "" {
 			plan.Action = Leave
 			plan.Live = p.live(vm.ID)
@@ -65,7 +56,7 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 			p.conflict(KindNotInPoint, "vm "+vm.Name+" disk "+disk.Label, resolution, "is not in the restore point: %s", disk.NotProtected)
 			p.Missing++
 		}
-		if err := planVM(ctx, d, p, &plan, profiles); err != nil {
+		if err := planVM(ctx, d, p, &plan); err != nil {
 			return fmt.Errorf("vm %s: %w", vm.Name, err)
 		}
 		p.VMs = append(p.VMs, plan)
@@ -92,20 +83,14 @@ func (p *Plan) live(id string) *vcd.VM {
 	return &p.Live.VMs[i]
 }
 
-func planVM(ctx context.Context, d *Deps, p *Plan, plan *VM, profiles []vcd.StorageProfile) error {
+func planVM(ctx context.Context, d *Deps, p *Plan, plan *VM) error {
 	doc, err := d.Docs.Tree("vcd/vms/" + restorepoint.UUID(plan.VM.ID) + "/vm.xml")
 	if err != nil {
 		return err
 	}
 	if doc != nil {
-		name := document.AttributeOf(doc.Root(), "name", "StorageProfile")
-		for _, sp := range profiles {
-			if sp.Name == name {
-				plan.StorageProfile = restorepoint.Ref{ID: sp.ID, Name: sp.Name, Href: sp.Href}
-			}
-		}
-		if plan.StorageProfile.Href == "" && name != "" {
-			p.conflict(KindStorageProfile, "storage profile "+name, "use the VDC's default", "vm %s had it, and VDC %s has none of that name", plan.Name, p.VDC.Name)
+		if name := p.StorageProfiles[document.AttributeOf(doc.Root(), "name", "StorageProfile")]; name != "" {
+			plan.StorageProfile = restorepoint.Ref{ID: vcd.URN(p.Profiles[name]), Name: name, Href: p.Profiles[name]}
 		}
 	}
 	client, err := d.VSphere(ctx, plan.VimServerHref)
@@ -123,59 +108,4 @@ func planVM(ctx context.Context, d *Deps, p *Plan, plan *VM, profiles []vcd.Stor
 		}
 	}
 	return planDatastores(ctx, client, p, plan)
-}
-
-// planDatastores keeps the datastore that each disk is or was on where it has
-// room, and else takes the one with the most.
-func planDatastores(ctx context.Context, client *vsphere.Client, p *Plan, plan *VM) error {
-	stores, err := client.Datastores(ctx)
-	if err != nil {
-		return fmt.Errorf("list datastores: %w", err)
-	}
-	stores = slices.DeleteFunc(stores, func(s vsphere.DatastoreInfo) bool { return !s.Accessible })
-	plan.Disks = map[int32]restorepoint.Ref{}
-	for _, d := range plan.VM.Disks {
-		was := vsphere.DatastoreOf(d.FileName)
-		if f := plan.Files[d.Key]; f != "" {
-			was = vsphere.DatastoreOf(f)
-		}
-		plan.Disks[d.Key] = p.room(stores, "vm "+plan.Name+" disk "+d.Label, was, d.Content.DataBytes)
-	}
-	home := vsphere.DatastoreOf(plan.Home)
-	if len(plan.VM.Disks) > 0 && home == "" {
-		home = plan.Disks[plan.VM.Disks[0].Key].Name
-	}
-	plan.Datastore = p.room(stores, "vm "+plan.Name, home, 0)
-	return nil
-}
-
-// room finds a datastore for some bytes, and notes them as taken.
-func (p *Plan) room(stores []vsphere.DatastoreInfo, object, was string, size int64) restorepoint.Ref {
-	if p.taken == nil {
-		p.taken = map[string]int64{}
-	}
-	free := func(s vsphere.DatastoreInfo) int64 { return s.Free - p.taken[s.Ref] }
-	var most *vsphere.DatastoreInfo
-	for i, s := range stores {
-		if s.Name == was && free(s) >= size {
-			p.taken[s.Ref] += size
-			return restorepoint.Ref{ID: s.Ref, Name: s.Name}
-		}
-		if most == nil || free(s) > free(*most) {
-			most = &stores[i]
-		}
-	}
-	switch {
-	case most == nil:
-		p.conflict(KindDatastore, object, "", "its vCenter has no datastore that can be reached")
-		return restorepoint.Ref{}
-	case free(*most) < size:
-		p.conflict(KindDatastore, object, "", "needs %s, and no datastore has more than %s free (%s)", wording.Size(size), wording.Size(free(*most)), most.Name)
-		return restorepoint.Ref{}
-	}
-	if was != "" {
-		p.conflict(KindDatastore, "datastore "+was, "use "+most.Name, "is gone or full; %s was on it", object)
-	}
-	p.taken[most.Ref] += size
-	return restorepoint.Ref{ID: most.Ref, Name: most.Name}
 }

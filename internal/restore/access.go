@@ -64,7 +64,8 @@ func (r *run) mapSubjects(ctx context.Context, root *etree.Element) error {
 			continue
 		}
 		if !strings.Contains(document.Attribute(subject, "href"), "/user/") {
-			continue // a group or an org: vCD knows it by its id
+			r.mapGroup(subject)
+			continue
 		}
 		name := document.Attribute(subject, "name")
 		user, err := r.VCD.UserByName(ctx, r.plan.Org.ID, name)
@@ -83,4 +84,14 @@ func (r *run) mapSubjects(ctx context.Context, root *etree.Element) error {
 		root.RemoveChild(settings)
 	}
 	return nil
+}
+
+// mapGroup points an entry to the group that the plan found for it.
+func (r *run) mapGroup(subject *etree.Element) {
+	for _, s := range r.plan.Access {
+		if s.To != nil && s.Kind == "group" && s.To.Name == document.Attribute(subject, "name") {
+			document.SetAttribute(subject, "href", s.To.Href)
+			document.RemoveAttribute(subject, "id")
+		}
+	}
 }

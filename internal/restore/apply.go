@@ -145,7 +145,7 @@ func (r *run) applyGuest(ctx context.Context, vm *restorepoint.VM, href string) 
 
 // reconfigured lists the parts of a Vm document that reconfigureVm sets here,
 // beside its name and description.
-var reconfigured = []string{"Description", "VmCapabilities", "BootOptions", "StorageProfile"}
+var reconfigured = []string{"Description", "VmCapabilities", "BootOptions", "StorageProfile", "ComputePolicy"}
 
 // reconfigure sends name, description, capabilities and storage profiles.
 // Hardware came with the VM itself.

@@ -110,7 +110,7 @@ func (r *run) applyNICs(ctx context.Context, vm *restorepoint.VM, href string) e
 		return err
 	}
 	r.besideNICs(vm.Name, want.Root())
-	if r.plan.MAC == plan.MACNew {
+	if r.plan.MAC == plan.MACNew && len(r.nics(vm)) == 0 {
 		for _, nic := range document.FindAll(want.Root(), "NetworkConnection") {
 			if mac := document.Find(nic, "MACAddress"); mac != nil {
 				nic.RemoveChild(mac)

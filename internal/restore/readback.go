@@ -58,14 +58,13 @@ func (r *run) readBack(ctx context.Context) error {
 }
 
 func (r *run) compare(name string, got []byte) error {
-	want := r.docs[name]
 	var err error
 	if path.Base(name) == "metadata.xml" {
 		if got, err = restorepoint.WithoutMetadata(got, mark.MetadataPrefix); err != nil {
 			return fmt.Errorf("document %s: read back: %w", name, err)
 		}
 	}
-	differences, err := document.Compare(name, want, got)
+	differences, err := r.differences(name, got)
 	if err != nil {
 		return err
 	}
@@ -81,6 +80,12 @@ func (r *run) compare(name string, got []byte) error {
 func (r *run) chosen(d *document.Difference) {
 	switch {
 	case d.Reason != "":
+	case r.askedAddress(d) != "":
+		d.Reason = r.askedAddress(d)
+	case r.inherited(d):
+		d.Reason = "it hangs from another network now"
+	case strings.Contains(d.Field, "/AllocatedIpAddresses"):
+		d.Reason = "follows the addresses of the NICs"
 	case r.plan.Beside && besideField(d.Field):
 		d.Reason = "it stands beside the VM that it was"
 	case r.plan.Standalone && r.plan.Mode == plan.ModeCopy && (d.Field == "/Vm/@name" || strings.Contains(d.Field, "StartupSection/Item[")):

@@ -49,6 +49,7 @@ func (r *run) rebuild(ctx context.Context, n int, vp *plan.VM) (*scratch, error)
 	return r.build(ctx, vp, name, func(place vsphere.Place, raw []byte) (vsphere.ImportSpec, error) {
 		o := diskPlaces(place.Options(name), vp)
 		o.KeepMAC, o.KeepUUID = r.plan.MAC == plan.MACKeep, !r.plan.Copies()
+		o.NewMACs = r.newMACs(vp)
 		spec, notes, err := vsphere.SpecFromConfig(raw, o)
 		for _, note := range notes {
 			r.warn(vp.Name, note.String())

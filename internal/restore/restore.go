@@ -66,10 +66,8 @@ func (d *Deps) documents(ctx context.Context, point *restorepoint.Point) (docume
 	if err != nil {
 		return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
 	}
-	for path := range secrets {
-		if docs[path], err = secrets.Restore(path, docs[path]); err != nil {
-			return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
-		}
+	if err := secrets.RestoreAll(docs); err != nil {
+		return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
 	}
 	return docs, nil
 }
@@ -106,8 +104,10 @@ func (r *Result) Unexplained() []document.Difference {
 }
 
 // Incomplete tells whether something of the restore point is not there, or
-// differs without a reason.
-func (r *Result) Incomplete() bool { return r.Missing > 0 || len(r.Unexplained()) > 0 }
+// differs without a reason, or had to be left out.
+func (r *Result) Incomplete() bool {
+	return r.Missing > 0 || len(r.Unexplained()) > 0 || r.Plan != nil && r.Plan.Lossy()
+}
 
 // A VMResult is the identity of a VM before and after.
 type VMResult struct {
@@ -147,6 +147,11 @@ type run struct {
 	added []string
 	// made is the claim of a vApp that this restore made.
 	made *journal.Claim
+
+	// was are the documents of the restore point; those to apply are docs,
+	// as the plan rewrote them, and changes says where and why they differ.
+	was     document.Set
+	changes plan.Reasons
 }
 
 type undoStep struct {
@@ -186,6 +191,10 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o plan.Options)
 		r.warn("", fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
 	}
 	r.result.Missing = p.Missing
+	r.was = r.docs
+	if r.docs, r.changes, err = p.Rewrite(r.docs); err != nil {
+		return r.result, fmt.Errorf("plan: %w", err)
+	}
 	if err := r.do(ctx); err != nil {
 		return r.result, fmt.Errorf("vApp %s: %w", p.VAppName, err)
 	}

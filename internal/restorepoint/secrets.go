@@ -2,13 +2,13 @@ package restorepoint
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -16,22 +16,110 @@ import (
 const SecretsPath = "secrets"
 
 // secretElements are the elements whose text is a password or key.
-var secretElements = []string{"AdminPassword", "DomainUserPassword", "Password", "SharedSecret", "EncryptionKey"}
+var secretElements = []string{
+	"AdminPassword", "DomainUserPassword", "DomainPassword", "DefaultPassword", "Password", "SharedSecret", "EncryptionKey",
+	"AmqpPassword", "VcTruststorePassword", "ClientSecret", "SamlSPKeyAndCertificateChain",
+}
 
 // IsSecret tells whether the text of an element is a password or key.
 func IsSecret(local string) bool { return slices.Contains(secretElements, local) }
 
 // Secrets holds the passwords and keys that were cut out of the documents of
-// a point: document path, then one text per place, in document order.
+// a point: document path, then one text per element, in document order. What
+// is no text of an element of its own (an attribute, a line of a .vmx, a
+// string of JSON) is under the path with placesSuffix, as OFFSET:TEXT: where
+// in the cut document it belongs.
 type Secrets map[string][]string
 
-// Cut returns the document without its secrets, which it keeps under the
-// document's name: the text of elements that are passwords or keys, the values
-// of properties that are marked as passwords, and those of the environment of
-// a VM that runs, which repeats them without the mark. The elements and
-// attributes stay, empty; everything else stays byte for byte.
+const placesSuffix = "#places"
+
+// CutAll cuts the secrets out of the documents of a point, which it replaces.
+func CutAll(docs map[string][]byte) (Secrets, error) {
+	keys := map[string]bool{}
+	for name, doc := range docs {
+		if strings.HasPrefix(name, "vcd/") && strings.HasSuffix(name, ".xml") {
+			if err := learn(doc, keys); err != nil {
+				return nil, fmt.Errorf("document %s: %w", name, err)
+			}
+		}
+	}
+	s := Secrets{}
+	for name, doc := range docs {
+		cut, err := s.cutPlaces(name, doc, keys)
+		if err == nil && strings.HasSuffix(name, ".xml") {
+			cut, err = s.Cut(name, cut)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("document %s: %w", name, err)
+		}
+		docs[name] = cut
+	}
+	return s, nil
+}
+
+// cutPlaces returns the document without secrets that are no text of an
+// element.
+func (s Secrets) cutPlaces(name string, doc []byte, keys map[string]bool) ([]byte, error) {
+	found, err := places(name, doc, keys)
+	if err != nil || len(found) == 0 {
+		return doc, err
+	}
+	slices.SortFunc(found, func(a, b place) int { return a.from - b.from })
+	out, from := make([]byte, 0, len(doc)), 0
+	for _, p := range found {
+		if p.from < from {
+			continue // within the one before
+		}
+		out = append(out, doc[from:p.from]...)
+		s[name+placesSuffix] = append(s[name+placesSuffix], strconv.Itoa(len(out))+":"+string(doc[p.from:p.to]))
+		from = p.to
+	}
+	return append(out, doc[from:]...), nil
+}
+
+// RestoreAll is the inverse of CutAll.
+func (s Secrets) RestoreAll(docs map[string][]byte) error {
+	for name := range s {
+		path := strings.TrimSuffix(name, placesSuffix)
+		doc, ok := docs[path]
+		if !ok || path != name && s[path] != nil {
+			continue // not among them, or done with the elements'
+		}
+		doc, err := s.Restore(path, doc)
+		if err == nil {
+			doc, err = s.restorePlaces(path, doc)
+		}
+		if err != nil {
+			return err
+		}
+		docs[path] = doc
+	}
+	return nil
+}
+
+func (s Secrets) restorePlaces(name string, doc []byte) ([]byte, error) {
+	texts := s[name+placesSuffix]
+	if len(texts) == 0 {
+		return doc, nil
+	}
+	out, from := make([]byte, 0, len(doc)), 0
+	for _, t := range texts {
+		offset, text, ok := strings.Cut(t, ":")
+		at, err := strconv.Atoi(offset)
+		if !ok || err != nil || at < from || at > len(doc) {
+			return nil, fmt.Errorf("document %s: a secret has no place in it", name)
+		}
+		out = append(append(out, doc[from:at]...), text...)
+		from = at
+	}
+	return append(out, doc[from:]...), nil
+}
+
+// Cut returns the document without the text of its secret elements, which it
+// keeps under the document's name. The elements themselves stay, empty;
+// everything else stays byte for byte.
 func (s Secrets) Cut(name string, doc []byte) ([]byte, error) {
-	spans, err := secretPlaces(doc)
+	spans, err := elements(doc, func(e xml.StartElement) bool { return IsSecret(e.Name.Local) })
 	if err != nil {
 		return nil, err
 	}
@@ -50,11 +138,7 @@ func (s Secrets) Restore(name string, doc []byte) ([]byte, error) {
 	if len(texts) == 0 {
 		return doc, nil
 	}
-	spans, err := secretPlaces(doc)
-	if err == nil && len(spans) != len(texts) {
-		// Of a point that was made when elements were all that was cut.
-		spans, err = elements(doc, func(e xml.StartElement) bool { return IsSecret(e.Name.Local) })
-	}
+	spans, err := elements(doc, func(e xml.StartElement) bool { return IsSecret(e.Name.Local) })
 	if err != nil {
 		return nil, err
 	}
@@ -68,102 +152,6 @@ func (s Secrets) Restore(name string, doc []byte) ([]byte, error) {
 		from = sp.innerEnd
 	}
 	return append(out, doc[from:]...), nil
-}
-
-// secretPlaces finds what Cut cuts, in document order.
-func secretPlaces(doc []byte) ([]span, error) {
-	spans, err := elements(doc, func(e xml.StartElement) bool { return IsSecret(e.Name.Local) })
-	if err != nil {
-		return nil, err
-	}
-	values, err := secretValues(doc)
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range values {
-		within := func(sp span) bool { return v.inner >= sp.start && v.innerEnd <= sp.end }
-		if !slices.ContainsFunc(spans, within) { // else it goes with its element
-			spans = append(spans, v)
-		}
-	}
-	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.inner, b.inner) })
-	return spans, nil
-}
-
-// secretValues finds the values of ovf:Property elements with ovf:password
-// (DSP0243, 9.5.1), those of their Value elements, and those of properties in
-// an environment (DSP8027). The spans are the values, without their quotes.
-func secretValues(doc []byte) ([]span, error) {
-	d := xml.NewDecoder(bytes.NewReader(doc))
-	var out []span
-	secret := 0 // how many of the open elements make what is in them secret
-	var open []bool
-	for {
-		before := int(d.InputOffset())
-		token, err := d.RawToken()
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			hides := t.Name.Local == "Environment" || t.Name.Local == "Property" && isPassword(t.Attr)
-			if hides {
-				secret++
-			}
-			open = append(open, hides)
-			if secret > 0 && (t.Name.Local == "Property" || t.Name.Local == "Value") {
-				out = append(out, attributeSpans(doc, before, int(d.InputOffset()), "value")...)
-			}
-		case xml.EndElement:
-			if n := len(open); n > 0 {
-				if open[n-1] {
-					secret--
-				}
-				open = open[:n-1]
-			}
-		}
-	}
-}
-
-func isPassword(attrs []xml.Attr) bool {
-	return slices.ContainsFunc(attrs, func(a xml.Attr) bool {
-		return a.Name.Local == "password" && (a.Value == "true" || a.Value == "1")
-	})
-}
-
-// attributeSpans finds the values of an attribute in a start tag that the
-// decoder has accepted.
-func attributeSpans(doc []byte, from, to int, local string) []span {
-	var out []span
-	for i := from; i < to; {
-		equals := bytes.IndexByte(doc[i:to], '=')
-		if equals < 0 {
-			return out
-		}
-		equals += i
-		quote := bytes.IndexAny(doc[equals:to], `"'`)
-		if quote < 0 {
-			return out
-		}
-		quote += equals
-		end := bytes.IndexByte(doc[quote+1:to], doc[quote])
-		if end < 0 {
-			return out
-		}
-		end += quote + 1
-		fields := bytes.Fields(doc[i:equals])
-		if len(fields) > 0 {
-			name := string(fields[len(fields)-1])
-			if name[strings.LastIndexByte(name, ':')+1:] == local {
-				out = append(out, span{start: quote, inner: quote + 1, innerEnd: end, end: end + 1})
-			}
-		}
-		i = end + 1
-	}
-	return out
 }
 
 // Encode writes the secrets as a document.

@@ -158,7 +158,7 @@ func (r *rebuilder) nic(d types.BaseVirtualEthernetCard) {
 	card.ControllerKey, card.UnitNumber = controllerKeyPCI, nil
 	card.Backing = r.parked()
 	card.Connectable = &types.VirtualDeviceConnectInfo{StartConnected: false, Connected: false, AllowGuestControl: true}
-	if r.o.KeepMAC && old.MacAddress != "" {
+	if r.o.KeepMAC && old.MacAddress != "" && !r.o.NewMACs[strings.ToLower(old.MacAddress)] {
 		card.AddressType, card.MacAddress = string(types.VirtualEthernetCardMacTypeManual), old.MacAddress
 		if strings.HasPrefix(strings.ToLower(old.MacAddress), "00:0c:29") {
 			r.note(name, "the address %s is from a range that vSphere assigns itself; it may refuse to power the VM on with it", old.MacAddress)

@@ -12,8 +12,10 @@ import (
 // RebuildOptions say how a VM is rebuilt and where. Place.Options fills in
 // the place.
 type RebuildOptions struct {
-	Name     string
-	KeepMAC  bool // else vCenter gives new addresses
+	Name    string
+	KeepMAC bool // else vCenter gives new addresses
+	// NewMACs are addresses that are not kept, in lower case.
+	NewMACs  map[string]bool
 	KeepUUID bool // SMBIOS, instance and disk UUIDs; else vCenter gives new ones
 
 	Folder       string // managed object references
