@@ -67,6 +67,8 @@ type RestoreRequest struct {
 	plan.Options
 	// Planned, where set, is handed the plan before it is applied.
 	Planned func(*plan.Plan) `json:"-"`
+	// Saved, where set, is the plan that must come out again.
+	Saved *plan.File `json:"-"`
 }
 
 // Restore brings a restore point back, or with DryRun only plans it.
@@ -80,11 +82,18 @@ func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, e
 		if err != nil {
 			return nil, fmt.Errorf("plan: %w", err)
 		}
-		return &restore.Result{Plan: p, VAppName: p.VAppName}, p.Refused()
+		err = p.Refused()
+		if err == nil && q.Saved != nil {
+			err = q.Saved.Check(p)
+		}
+		return &restore.Result{Plan: p, VAppName: p.VAppName}, err
 	}
 	var result *restore.Result
 	err = a.under(ctx, w.site, w.point.VApp.ID, "restore", func(ctx context.Context, claim *journal.Claim) (err error) {
 		w.deps.Claim, w.deps.Planned = claim, q.Planned
+		if q.Saved != nil {
+			w.deps.Check = q.Saved.Check
+		}
 		result, err = restore.Run(ctx, w.deps, w.point, w.options)
 		return err
 	})
@@ -92,10 +101,21 @@ func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, e
 		return result, fmt.Errorf("%s: restore point %s: %w", pointPath(w.point.Summary()), w.point.ID, err)
 	}
 	if result.Incomplete() {
-		return result, fmt.Errorf("%w: %d VMs or disks are not in the restore point, %d fields differ from it",
-			ErrPartial, result.Missing, len(result.Unexplained()))
+		return result, fmt.Errorf("%w: %d VMs or disks are not in the restore point, %d fields differ from it%s",
+			ErrPartial, result.Missing, len(result.Unexplained()), losses(result.Plan))
 	}
 	return result, nil
+}
+
+// losses words what a plan could not give back.
+func losses(p *plan.Plan) string {
+	text := ""
+	for _, c := range p.Conflicts {
+		if c.Loss {
+			text += "; " + c.Object + ": " + c.Message + ": " + c.Resolution
+		}
+	}
+	return text
 }
 
 // A restoreWork is one restore point and what is needed to restore it.

@@ -19,8 +19,9 @@ import (
 
 func (e *env) restoreCommand() *cobra.Command {
 	var req app.RestoreRequest
+	var overrides *planFlags
 	cmd := &cobra.Command{
-		Use:   "restore POINT",
+		Use:   "restore {POINT | --plan FILE}",
 		Short: "Restore a vApp from a restore point",
 		Long: `Restores the vApp of a restore point. What will be done is planned first and
 printed; a plan with a conflict that needs a decision changes nothing and ends
@@ -31,37 +32,49 @@ networks, owner, rights, leases, metadata and addresses. With --overwrite the
 vApp that is there is brought back and keeps its identity; with --as a copy of
 another name is made beside it.
 
+What no longer fits the cloud is a conflict. Most have a safe resolution, which
+is shown and applied; each names the flag that decides otherwise. Names in flags
+are percent-encoded where they hold = or %, as in selectors. --plan applies what
+--dry-run --plan-out saved, and refuses when the cloud has changed since in a way
+that matters.
+
 Afterwards the vApp is read back and compared with the restore point. What
 differs is listed, with the reason where there is one.`,
 		Example: `  vappvault restore web-shop@latest --dry-run
   vappvault restore acme/vdc1/web-shop@2026-11-22T08:00
   vappvault restore web-shop@latest --overwrite --power-on
+  vappvault restore web-shop@latest --vdc acme/vdc2 --network lan=lan2 --storage-profile fast
+  vappvault restore web-shop@latest --dry-run --plan-out plan.json
+  vappvault restore --plan plan.json
   vappvault restore 01KAZ8M5H2W4Q6T8V0X2Z4B6D8 --as web-shop-copy`,
-		Args:              arguments(1, 1, "name a restore point"),
+		Args:              arguments(0, 1, "name a restore point"),
 		ValidArgsFunction: e.completePoints,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
-			req.Point = args[0]
+			if len(args) > 0 {
+				req.Point = args[0]
+			}
+			if err := overrides.apply(cmd, &req); err != nil {
+				return err
+			}
 			if req.As == "" && cmd.Flags().Changed("as") {
 				return usagef("--as wants a name")
 			}
 			if err := checkRestore(req); err != nil {
 				return err
 			}
-			return e.restore(cmd.Context(), req)
+			return e.restore(cmd.Context(), req, overrides)
 		}),
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&req.Overwrite, "overwrite", false, "bring back the vApp that is there")
 	flags.StringVar(&req.As, "as", "", "restore to a new vApp of this `name`")
-	flags.StringVar(&req.Overrides.IP, "ip", "", "addresses from a pool, `keep|pool`: keep them or take what the pool gives (default keep, for a copy pool)")
-	flags.StringVar(&req.Overrides.MAC, "mac", "", "MAC addresses, `keep|new` (default keep, for a copy new)")
+	overrides = overrideFlags(cmd)
 	flags.BoolVar(&req.KeepOld, "keep-old", false, "keep the disks that --overwrite replaces")
 	kindFlags(flags, &req)
 	flags.BoolVar(&req.DryRun, "dry-run", false, "print the plan, change nothing")
 	flags.StringVar(&req.Power, "power", plan.PowerOff, "what runs afterwards, `off|on|as-was`: nothing, all, what ran when the point was made")
 	flags.BoolFunc("power-on", "short for --power on", func(string) error { req.Power = plan.PowerOn; return nil })
-	_ = cmd.RegisterFlagCompletionFunc("ip", cobra.FixedCompletions([]string{plan.IPKeep, plan.IPPool}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("mac", cobra.FixedCompletions([]string{plan.MACKeep, plan.MACNew}, cobra.ShellCompDirectiveNoFileComp))
+	e.withOverwrite(cmd, &req)
 	return cmd
 }
 
@@ -76,7 +89,7 @@ func checkRestore(req app.RestoreRequest) error {
 		return usagef("--keep-old goes with --overwrite, --vm or --disk")
 	}
 	if req.Overrides.IP != "" {
-		if err := oneOf("ip", req.Overrides.IP, plan.IPKeep, plan.IPPool); err != nil {
+		if err := oneOf("ip", req.Overrides.IP, plan.IPKeep, plan.IPPool, plan.IPDHCP); err != nil {
 			return err
 		}
 	}
@@ -93,7 +106,7 @@ func checkRestore(req app.RestoreRequest) error {
 
 // restore prints the plan, on standard error unless it is all that is asked
 // for, and applies it.
-func (e *env) restore(ctx context.Context, req app.RestoreRequest) error {
+func (e *env) restore(ctx context.Context, req app.RestoreRequest, overrides *planFlags) error {
 	var planned, result *restore.Result
 	err := e.withApp(ctx, func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
 		if req.DryRun {
@@ -109,7 +122,7 @@ func (e *env) restore(ctx context.Context, req app.RestoreRequest) error {
 		if perr := e.print("plan", planned.Plan, func(w io.Writer) { drawPlan(w, planned.Plan) }); err == nil {
 			err = perr
 		}
-		return err
+		return errors.Join(err, overrides.save(planned.Plan))
 	case result == nil || err != nil && !errors.Is(err, app.ErrPartial):
 		return err
 	}
@@ -117,21 +130,6 @@ func (e *env) restore(ctx context.Context, req app.RestoreRequest) error {
 		err = perr
 	}
 	return err
-}
-
-func drawPlan(w io.Writer, p *plan.Plan) {
-	fmt.Fprintf(w, "plan: %s vApp %s in %s/%s from restore point %s\n",
-		p.Mode, clean(p.VAppName), clean(p.Org.Name), clean(p.VDC.Name), p.Point.ID)
-	for i, step := range p.Steps {
-		fmt.Fprintf(w, "  %d. %s\n", i+1, clean(step))
-	}
-	for _, c := range p.Conflicts {
-		resolution := c.Resolution
-		if resolution == "" {
-			resolution = "needs a decision"
-		}
-		fmt.Fprintf(w, "  conflict: %s\n", clean(c.Object+": "+c.Message+": "+resolution))
-	}
 }
 
 func drawRestore(w io.Writer, r *restore.Result) {

@@ -48,6 +48,7 @@ var exempt = map[string]string{
 	"VmVimInfo":                   "names objects in vSphere",
 	"SnapshotSection":             "snapshots are recorded, not restored",
 	"RuntimeInfoSection":          "the guest reports it",
+	"needsCustomization":          "a restored guest is not customized unasked",
 	"Environment":                 "vCD makes it for a VM that runs, out of the other sections",
 	"status":                      "power state is restored by choice",
 	"deployed":                    "power state is restored by choice",

@@ -12,8 +12,12 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Parse reads a document; one without a root element is an error.
+// Parse reads a document; one without a root element is an error, and so is
+// one that is made to exhaust memory.
 func Parse(doc []byte) (*etree.Document, error) {
+	if err := check(doc); err != nil {
+		return nil, err
+	}
 	tree := etree.NewDocument()
 	if err := tree.ReadFromBytes(doc); err != nil {
 		return nil, err

@@ -27,19 +27,20 @@ func datastoreName(file string) string { return vsphere.DatastoreOf(file) }
 
 // planDatastores keeps the datastore that each disk is or was on where it has
 // room, and else takes the one with the most.
-func planDatastores(ctx context.Context, client *vsphere.Client, p *Plan, plan *VM) error {
+func planDatastores(ctx context.Context, d *Deps, client *vsphere.Client, p *Plan, plan *VM) error {
 	stores, err := client.Datastores(ctx)
 	if err != nil {
 		return fmt.Errorf("list datastores: %w", err)
 	}
 	stores = slices.DeleteFunc(stores, func(s vsphere.DatastoreInfo) bool { return !s.Accessible })
 	plan.Disks = map[int32]restorepoint.Ref{}
+	full := thick(d.Docs, plan.VM)
 	for _, d := range plan.VM.Disks {
 		was := vsphere.DatastoreOf(d.FileName)
 		if f := plan.Files[d.Key]; f != "" {
 			was = vsphere.DatastoreOf(f)
 		}
-		plan.Disks[d.Key] = p.room(stores, "vm "+plan.Name+" disk "+d.Label, was, d.Content.DataBytes)
+		plan.Disks[d.Key] = p.room(stores, "vm "+plan.Name+" disk "+d.Label, was, p.roomWanted(stores, plan, d, full[d.Key]))
 	}
 	home := vsphere.DatastoreOf(plan.Home)
 	if len(plan.VM.Disks) > 0 && home == "" {

@@ -198,3 +198,14 @@ func (p *Plan) planSubnet(ctx context.Context, d *Deps, n Network, inherits bool
 	}
 	return nil
 }
+
+// ParentOf is the organization network that a network of the vApp will hang
+// from, by the name that it will have; "" for none.
+func (p *Plan) ParentOf(name string) string {
+	for _, n := range p.VAppNetworks {
+		if n.As == name {
+			return n.Parent
+		}
+	}
+	return ""
+}

@@ -26,7 +26,8 @@ func planOverwrite(ctx context.Context, d *Deps, client *vsphere.Client, p *Plan
 	if err != nil {
 		return fmt.Errorf("document %s: %w", path, err)
 	}
-	o := overwriting{p: p, plan: plan, object: "vm " + plan.Name, live: config, was: was, out: map[int32]bool{}}
+	o := overwriting{p: p, plan: plan, object: "vm " + plan.Name, live: config, was: was, made: d.Made, out: map[int32]bool{}}
+	plan.Kept = d.Made != nil
 	plan.Home, plan.Files = config.VmPathName, map[int32]string{}
 	for _, disk := range config.Disks {
 		plan.Files[disk.Key] = disk.FileName
@@ -49,6 +50,7 @@ type overwriting struct {
 	plan      *VM
 	object    string
 	live, was *vsphere.VMConfig
+	made      []string
 	out       map[int32]bool // keys of disks that go
 }
 
@@ -119,8 +121,7 @@ func (o *overwriting) replaced(l vsphere.Disk) {
 	if o.out[l.Key] {
 		return
 	}
-	o.out[l.Key] = true
-	o.plan.Out = append(o.plan.Out, l.Key)
+	o.take(l)
 	switch {
 	case l.IndependentID != "":
 		o.say(KindNamedDisk, "", "disk %s is a named disk, which is not the VM's own: detach it first", l.Label)
@@ -129,6 +130,16 @@ func (o *overwriting) replaced(l vsphere.Disk) {
 	case l.ChainDepth > o.snapshotDepth():
 		o.say(KindLinkedClone, "its new disk is a whole one; what it hung from stays", "disk %s is a linked clone", l.Label)
 	}
+}
+
+func (o *overwriting) take(l vsphere.Disk) {
+	o.out[l.Key] = true
+	o.plan.Out = append(o.plan.Out, l.Key)
+}
+
+// untouched tells, of an undo, whether the overwrite had left a disk alone.
+func (o *overwriting) untouched(l vsphere.Disk) bool {
+	return o.plan.Kept && slices.ContainsFunc(o.was.Disks, func(d vsphere.Disk) bool { return d.FileName == l.FileName })
 }
 
 // snapshotDepth is how many links of a disk's chain snapshots account for.
@@ -170,12 +181,14 @@ func (o *overwriting) controllers() {
 func (o *overwriting) extras() {
 	for _, l := range o.live.Disks {
 		switch {
-		case o.out[l.Key] || o.unprotected(l):
+		case o.out[l.Key] || o.unprotected(l) || o.untouched(l):
+		case slices.Contains(o.made, l.FileName):
+			o.take(l)
+			o.say(KindAdded, "take it out", "disk %s was put back by the overwrite", l.Label)
 		case l.IndependentID != "":
 			o.say(KindAdded, "leave it attached", "named disk %s was attached since the backup", l.Label)
 		case o.p.ExtraDisks == ExtraRemove:
-			o.out[l.Key] = true
-			o.plan.Out = append(o.plan.Out, l.Key)
+			o.take(l)
 			o.say(KindAdded, "remove it", "disk %s was added since the backup", l.Label)
 		default:
 			o.say(KindAdded, "keep it as it is", "disk %s was added since the backup", l.Label)

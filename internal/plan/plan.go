@@ -86,6 +86,9 @@ type Plan struct {
 	IP              string            `json:"ip"`
 	MAC             string            `json:"mac"`
 	KeepOld         bool              `json:"keepOld,omitempty"`
+	// Undo is the run that is undone: the point is then what the vApp was
+	// before it.
+	Undo string `json:"undo,omitempty"`
 	// These are as in Options.
 	ExtraVMs         string `json:"extraVMs,omitempty"`
 	ExtraDisks       string `json:"extraDisks,omitempty"`
@@ -130,13 +133,17 @@ type VM struct {
 	VM        *restorepoint.VM `json:"-"`
 	Datastore restorepoint.Ref `json:"datastore"` // of the VM's own files; ID: moref
 	// Disks are the datastores of the disks, by device key.
-	Disks          map[int32]restorepoint.Ref `json:"disks,omitempty"`
-	StorageProfile restorepoint.Ref           `json:"storageProfile"`
-	Bytes          int64                      `json:"bytes"` // of disk data to write
-	NICs           []NIC                      `json:"nics,omitempty"`
-	Media          restorepoint.Ref           `json:"media,omitzero"` // that is inserted again
-	Live           *vcd.VM                    `json:"-"`              // the VM that is overwritten
-	LiveMoRef      string                     `json:"moref,omitempty"`
+	Disks map[int32]restorepoint.Ref `json:"disks,omitempty"`
+	// Thick are the device keys of the disks that take all of their room.
+	Thick          []int32          `json:"thick,omitempty"`
+	StorageProfile restorepoint.Ref `json:"storageProfile"`
+	Bytes          int64            `json:"bytes"` // of disk data to write
+	NICs           []NIC            `json:"nics,omitempty"`
+	Media          restorepoint.Ref `json:"media,omitzero"` // that is inserted again
+	Live           *vcd.VM          `json:"-"`              // the VM that is overwritten
+	LiveMoRef      string           `json:"moref,omitempty"`
+	// Kept says that its disks are those that an overwrite put aside.
+	Kept bool `json:"kept,omitempty"`
 	// Out are the device keys of the disks that are taken out of the VM that
 	// is overwritten; Snapshots counts those of the tenant's that are removed.
 	Out       []int32 `json:"out,omitempty"`
@@ -206,6 +213,9 @@ type Deps struct {
 	// reference (the href of its vimServer).
 	VSphere func(ctx context.Context, vimServerHref string) (*vsphere.Client, error)
 	Docs    document.Set // of the restore point, secrets put back
+	// Made are the disk files that the overwrite put in which is undone; the
+	// restore point is then what the vApp was before it.
+	Made []string
 }
 
 // errStop ends the planning where what follows would have nothing to go by.
@@ -270,6 +280,10 @@ func (p *Plan) steps() []string {
 		case Rebuild:
 			add("rebuild vm %s on datastore %s, %s, %s", vm.Name, vm.Datastore.Name, wording.Count(len(vm.VM.Disks), "disk"), wording.Size(vm.Bytes))
 		case Overwrite:
+			if vm.Kept {
+				add("swap %s of vm %s back in", wording.Count(len(vm.VM.Disks), "former disk"), vm.Name)
+				continue
+			}
 			add("write new disks for vm %s on datastore %s, %s, %s, and swap them in", vm.Name, vm.Datastore.Name, wording.Count(len(vm.VM.Disks), "disk"), wording.Size(vm.Bytes))
 		case Leave:
 			add("leave vm %s", vm.Name)

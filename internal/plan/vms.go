@@ -107,5 +107,5 @@ func planVM(ctx context.Context, d *Deps, p *Plan, plan *VM) error {
 			return err
 		}
 	}
-	return planDatastores(ctx, client, p, plan)
+	return planDatastores(ctx, d, client, p, plan)
 }

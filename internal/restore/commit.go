@@ -2,7 +2,6 @@ package restore
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -94,7 +93,7 @@ func (r *run) settleOld(c *commitment, s swap) error {
 		kind = mark.KeptDisk
 		r.warn(s.vm, "its former disks are kept: "+strings.Join(names(s.files.Old), ", "))
 	}
-	detail, err := swapDetail(s.client, s.vm, Files{Datacenter: s.files.Datacenter, Old: s.files.Old, New: s.files.New})
+	detail, err := filesDetail(s.client.InstanceUUID(), s.vm, Files{Datacenter: s.files.Datacenter, Old: s.files.Old, New: s.files.New})
 	if err != nil {
 		return err
 	}
@@ -147,12 +146,11 @@ func (r *run) dropEarlier(ctx context.Context, c *commitment) error {
 			continue
 		}
 		for _, vm := range k.VMs {
-			raw, err := json.Marshal(vm.Files)
+			detail, err := filesDetail(vm.VCenter, vm.Name, vm.Files)
 			if err != nil {
 				return err
 			}
-			i := r.intent(mark.OldDisk, vm.MoRef, map[string]string{mark.VCenter: vm.VCenter, mark.VM: vm.Name, mark.Files: string(raw)})
-			c.then(i, func(ctx context.Context) error {
+			c.then(r.intent(mark.OldDisk, vm.MoRef, detail), func(ctx context.Context) error {
 				client, err := r.VCenter(ctx, vm.VCenter)
 				if err != nil {
 					return err

@@ -87,6 +87,9 @@ func ListKept(ctx context.Context, j *journal.Journal, f journal.Filter) ([]Kept
 type safety struct {
 	Point restorepoint.Point `json:"point"`
 	Docs  document.Set       `json:"docs"`
+	// Only are the names of the VMs that were overwritten, where it was not
+	// the whole vApp.
+	Only []string `json:"only,omitempty"`
 }
 
 // capture reads the vApp as it is, with everything that a restore point has
@@ -105,6 +108,13 @@ func (r *run) capture(ctx context.Context) (*safety, error) {
 		if path.Base(name) == "metadata.xml" {
 			if s.Docs[name], err = restorepoint.WithoutMetadata(raw, mark.MetadataPrefix); err != nil {
 				return nil, fmt.Errorf("document %s: %w", name, err)
+			}
+		}
+	}
+	if r.plan.Mode != plan.ModeOverwrite {
+		for _, vp := range r.plan.VMs {
+			if vp.Action == plan.Overwrite {
+				s.Only = append(s.Only, vp.Live.Name)
 			}
 		}
 	}

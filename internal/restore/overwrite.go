@@ -103,7 +103,7 @@ func (r *run) swapVM(ctx context.Context, n int, vp *plan.VM) error {
 	if err != nil {
 		return err
 	}
-	detail, err := swapDetail(client, vp.Name, files)
+	detail, err := filesDetail(client.InstanceUUID(), vp.Name, files)
 	if err != nil {
 		return err
 	}

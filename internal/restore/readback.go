@@ -86,6 +86,8 @@ func (r *run) chosen(d *document.Difference) {
 		d.Reason = "it hangs from another network now"
 	case strings.Contains(d.Field, "/AllocatedIpAddresses"):
 		d.Reason = "follows the addresses of the NICs"
+	case r.extra(d) != "":
+		d.Reason = r.extra(d)
 	case r.plan.Beside && besideField(d.Field):
 		d.Reason = "it stands beside the VM that it was"
 	case r.plan.Standalone && r.plan.Mode == plan.ModeCopy && (d.Field == "/Vm/@name" || strings.Contains(d.Field, "StartupSection/Item[")):
@@ -148,4 +150,18 @@ func (r *run) sameNetwork(name string, live map[string][]byte) ([]byte, bool, er
 	}
 	raw, ok := live[document.Attribute(doc.Root(), "name")]
 	return raw, ok, nil
+}
+
+// extra tells of a startup item that it belongs to a VM which was added since.
+func (r *run) extra(d *document.Difference) string {
+	for _, vp := range r.plan.VMs {
+		if vp.VM != nil || vp.Live == nil || d.Want != "" || !document.InEntry(d.Field, "Item", vp.Live.Name) {
+			continue
+		}
+		if vp.Action == plan.Remove {
+			return "the VM was added since, and is deleted once the rest is proven"
+		}
+		return "the VM was added since, and is kept"
+	}
+	return ""
 }

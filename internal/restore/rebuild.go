@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -75,7 +76,7 @@ func (r *run) rebuildDisks(ctx context.Context, n int, vp *plan.VM) (*scratch, e
 func diskPlaces(o vsphere.RebuildOptions, vp *plan.VM) vsphere.RebuildOptions {
 	o.Disks = map[int32]vsphere.DiskPlace{}
 	for key, ds := range vp.Disks {
-		o.Disks[key] = vsphere.DiskPlace{Datastore: ds.ID, DatastoreName: ds.Name}
+		o.Disks[key] = vsphere.DiskPlace{Datastore: ds.ID, DatastoreName: ds.Name, Thick: slices.Contains(vp.Thick, key)}
 	}
 	return o
 }

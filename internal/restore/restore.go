@@ -48,12 +48,15 @@ type Deps struct {
 	Logger     *slog.Logger
 	// Planned, where set, is handed the plan before it is applied.
 	Planned func(*plan.Plan)
+	// Check, where set, refuses a plan that is not what it should be.
+	Check func(*plan.Plan) error
 	// MaintenanceTimeout bounds the wait for tasks that were already running.
 	MaintenanceTimeout time.Duration
 	// Hook, where set, is called after each journalled or outside step.
 	Hook func(step string)
 
 	docs document.Set
+	made []string // disk files that the overwrite put in which is undone
 }
 
 // documents reads those of the restore point, secrets put back.
@@ -80,7 +83,7 @@ func Compute(ctx context.Context, d *Deps, point *restorepoint.Point, o plan.Opt
 			return nil, err
 		}
 	}
-	return plan.Compute(ctx, plan.Deps{VCD: d.VCD, VSphere: d.VSphere, Docs: d.docs}, point, o)
+	return plan.Compute(ctx, plan.Deps{VCD: d.VCD, VSphere: d.VSphere, Docs: d.docs, Made: d.made}, point, o)
 }
 
 // A Result is what a restore did.
@@ -137,6 +140,8 @@ type run struct {
 	halfSwapped bool
 	// committed is true from the step on from which there is no way back.
 	committed bool
+	// applying is true once settings are being changed.
+	applying bool
 	// before is what an overwritten vApp was.
 	before *safety
 	// undoes is the overwrite that this run undoes.
@@ -179,13 +184,27 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o plan.Options)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	r := &run{Deps: d, id: ulid.Make().String(), plan: p, point: point, places: map[string]vsphere.Place{},
+	return newRun(d, p, point).run(ctx)
+}
+
+func newRun(d Deps, p *plan.Plan, point *restorepoint.Point) *run {
+	return &run{Deps: d, id: ulid.Make().String(), plan: p, point: point, places: map[string]vsphere.Place{},
 		result: &Result{Plan: p, VAppName: p.VAppName}}
-	if d.Planned != nil {
-		d.Planned(p)
+}
+
+// run shows the plan and applies it.
+func (r *run) run(ctx context.Context) (_ *Result, err error) {
+	p := r.plan
+	if r.Planned != nil {
+		r.Planned(p)
 	}
 	if err := p.Refused(); err != nil {
 		return r.result, err
+	}
+	if r.Check != nil {
+		if err := r.Check(p); err != nil {
+			return r.result, err
+		}
 	}
 	for _, c := range p.Conflicts {
 		r.warn("", fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
@@ -206,7 +225,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil && !r.committed {
 			back := r.takeBack(ctx)
-			err = errors.Join(err, back)
+			err = errors.Join(err, back, r.reapply(ctx))
 			if r.halfSwapped {
 				// Nobody must write to disks that will be taken away.
 				r.warn("", "the vApp stays in maintenance mode until `reconcile`, or the next run, has given its VMs their disks back")
@@ -225,6 +244,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	if err := way.make(ctx); err != nil {
 		return err
 	}
+	r.applying = true
 	if err := way.apply(ctx); err != nil {
 		return err
 	}

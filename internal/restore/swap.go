@@ -139,12 +139,13 @@ func (r *run) moveDisks(ctx context.Context, made *scratch, files Files) error {
 	return nil
 }
 
-func swapDetail(client *vsphere.Client, vm string, files Files) (map[string]string, error) {
+// filesDetail is the detail of an intent about the disks of a VM.
+func filesDetail(vcenter, vm string, files Files) (map[string]string, error) {
 	raw, err := json.Marshal(files)
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{mark.VCenter: client.InstanceUUID(), mark.VM: vm, mark.Files: string(raw)}, nil
+	return map[string]string{mark.VCenter: vcenter, mark.VM: vm, mark.Files: string(raw)}, nil
 }
 
 // SwapBack gives a VM its old disks back and deletes the new ones. It finds

@@ -141,3 +141,23 @@ func FuzzSecrets(f *testing.F) {
 		}
 	})
 }
+
+// FuzzRestoreAll: whatever the secrets of a damaged point say, documents are
+// made whole or refused.
+func FuzzRestoreAll(f *testing.F) {
+	f.Add([]byte(`{"d.xml":["x"],"d.xml#places":["3:y"]}`), []byte(`<a><Password></Password></a>`))
+	f.Add([]byte(`{"d.xml#places":["-1:y","99999999999999999999:z"]}`), []byte(`<a/>`))
+	f.Fuzz(func(t *testing.T, secrets, doc []byte) {
+		s, err := DecodeSecrets(secrets)
+		if err != nil {
+			return
+		}
+		docs := map[string][]byte{"d.xml": doc}
+		if err := s.RestoreAll(docs); err != nil {
+			return
+		}
+		if len(docs["d.xml"]) < len(doc) {
+			t.Errorf("%q became %q", doc, docs["d.xml"])
+		}
+	})
+}

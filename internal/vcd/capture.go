@@ -2,7 +2,6 @@ package vcd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -153,13 +152,10 @@ func (c *Client) fetchSome(ctx context.Context, jobs []job, out *Capture, room *
 // checkForm refuses an answer that is not what its name says: what is kept
 // must be readable later.
 func checkForm(path string, raw []byte) error {
-	switch {
-	case strings.HasSuffix(path, ".xml"):
+	if strings.HasSuffix(path, ".xml") {
 		return wellFormed(raw)
-	case !json.Valid(raw):
-		return errors.New("the answer is no JSON")
 	}
-	return nil
+	return wellFormedJSON(raw)
 }
 
 // absence tells whether an error means that there is no such document here,

@@ -3,7 +3,6 @@ package vcd
 import (
 	"context"
 	"encoding/json"
-	"encoding/xml"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -251,7 +250,7 @@ func ParseSubnet(raw []byte) (Subnet, error) {
 		Scopes []scopeElement `xml:"IpScopes>IpScope"`
 		Old    []scopeElement `xml:"IpScope"` // before API 5.1
 	}
-	if err := xml.Unmarshal(raw, &e); err != nil {
+	if err := parse(raw, "", &e); err != nil {
 		return Subnet{}, err
 	}
 	for _, s := range append(e.Scopes, e.Old...) {

@@ -2,6 +2,7 @@ package vcd
 
 import (
 	"bytes"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -15,10 +16,16 @@ const MaxDocument = 64 << 20
 // maxDepth is how deep elements may nest. Real documents stay below 20.
 const maxDepth = 200
 
+// maxElements is how many elements and attributes a document may have, and a
+// JSON document values: taken apart they need many times the room that their
+// text does. A vApp of 128 VMs has a tenth of it.
+const maxElements = 1_000_000
+
 // Errors that a hostile or broken document earns.
 var (
 	ErrTooLarge = errors.New("document too large")
 	ErrTooDeep  = errors.New("document nested too deeply")
+	ErrTooMany  = errors.New("document with too many elements")
 	ErrDTD      = errors.New("document with a DTD")
 )
 
@@ -28,6 +35,7 @@ var (
 type tokens struct {
 	d     *xml.Decoder
 	depth int
+	count int // elements and attributes so far
 }
 
 // Token returns raw tokens: the decoder on top translates prefixes and
@@ -37,10 +45,13 @@ func (t *tokens) Token() (xml.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch tok.(type) {
+	switch tok := tok.(type) {
 	case xml.StartElement:
 		if t.depth++; t.depth > maxDepth {
 			return nil, ErrTooDeep
+		}
+		if t.count += 1 + len(tok.Attr); t.count > maxElements {
+			return nil, ErrTooMany
 		}
 	case xml.EndElement:
 		t.depth--
@@ -133,6 +144,37 @@ func wellFormed(raw []byte) error {
 			}
 		}
 	}
+}
+
+// wellFormedJSON does the same for a document of OpenAPI.
+func wellFormedJSON(raw []byte) error {
+	depth, count, quoted := 0, 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+			count++
+		case c == '}' || c == ']':
+			depth--
+		case c == ',':
+			count++
+		}
+		if depth > maxDepth {
+			return ErrTooDeep
+		}
+		if count > maxElements {
+			return ErrTooMany
+		}
+	}
+	if !json.Valid(raw) {
+		return errors.New("the answer is no JSON")
+	}
+	return nil
 }
 
 func orDocument(root string) string {

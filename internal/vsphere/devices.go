@@ -104,7 +104,7 @@ func (r *rebuilder) device(d types.BaseVirtualDevice) {
 	}
 }
 
-// disk rebuilds a disk as an empty thin one.
+// disk rebuilds a disk as an empty one, thin unless its place says otherwise.
 func (r *rebuilder) disk(d *types.VirtualDisk) {
 	was := disk(d, nil)
 	mode := was.Mode
@@ -115,6 +115,12 @@ func (r *rebuilder) disk(d *types.VirtualDisk) {
 	at, ok := r.o.Disks[d.Key]
 	if !ok {
 		at = DiskPlace{Datastore: r.o.Datastore, DatastoreName: r.o.DatastoreName}
+	}
+	if at.Thick {
+		b.ThinProvisioned = types.NewBool(false)
+		if flat, ok := d.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+			b.EagerlyScrub = flat.EagerlyScrub
+		}
 	}
 	if at.DatastoreName != "" {
 		b.FileName = "[" + at.DatastoreName + "]"

@@ -40,6 +40,7 @@ type RebuildOptions struct {
 type DiskPlace struct {
 	Datastore     string // managed object reference
 	DatastoreName string
+	Thick         bool // takes all of its room at once; zeroed eagerly where it was
 }
 
 // An ImportSpec describes a VM to be made and where.
@@ -66,7 +67,7 @@ func (n Note) String() string {
 }
 
 // SpecFromConfig describes a VM like the one whose VirtualMachineConfigInfo is
-// given as XML (VMConfig.Raw): the same hardware, empty thin disks with the
+// given as XML (VMConfig.Raw): the same hardware, empty disks with the
 // same keys, controllers, units and capacities, NICs that start disconnected,
 // and none of the marks by which Cloud Director knows its own. The notes say
 // what cannot be carried over. Reservations, limits and shares are left to

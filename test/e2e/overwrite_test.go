@@ -1,6 +1,11 @@
 package e2e
 
 import (
+	"bytes"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +16,7 @@ import (
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/plan"
+	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
@@ -230,3 +236,126 @@ func (e *env) addNIC(vm vcd.VM) {
 }
 
 func keyText(key int32) string { return strconv.Itoa(int(key)) }
+
+func TestAnOverwriteIsUndone(t *testing.T) {
+	e := newEnv(t, nil)
+	old := e.backup(webShop)
+	shop := e.vapp("web-shop")
+	e.spoil(shop)
+	e.off("renamed")
+	e.addDisk(vmOf(t, e.vapp("renamed"), "db01"))
+	spoilt := e.vapp("renamed")
+	want, places := e.sums(spoilt), e.places(spoilt, "db01")
+	lease := e.get(spoilt.Href + "/leaseSettingsSection/")
+
+	e.restore(app.RestoreRequest{Point: old.ID, Options: plan.Options{Overwrite: true, KeepOld: true, ExtraDisks: plan.ExtraRemove}})
+	restored := e.sums(e.vapp("web-shop"))
+	if maps.Equal(restored, want) {
+		t.Fatal("nothing was restored")
+	}
+	e.secretsAreSealed()
+
+	// Neither reconcile nor a backup takes the kept disks for garbage.
+	settled, err := e.app(nil).Reconcile(t.Context())
+	if err != nil || len(settled) > 0 {
+		t.Errorf("reconcile: %+v, %v", settled, err)
+	}
+	e.backup(webShop)
+	list, err := e.app(nil).Undoable(t.Context(), "")
+	if err != nil || len(list) != 1 || len(list[0].VMs) != 2 || list[0].Point != old.ID || list[0].VApp.Name != "renamed" {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	dry, err := e.app(nil).Undo(t.Context(), app.UndoRequest{Which: list[0].Run, DryRun: true})
+	if err != nil || !strings.Contains(strings.Join(dry.Plan.Steps, "\n"), "former disks of vm db01 back in") {
+		t.Fatalf("%+v, %v", dry, err)
+	}
+
+	undo := func(q app.UndoRequest) {
+		t.Helper()
+		result, err := e.app(nil).Undo(t.Context(), q)
+		if result != nil {
+			for _, d := range result.Unexplained() {
+				t.Errorf("%s: %s: got %q, want %q", d.Document, d.Field, d.Got, d.Want)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	undo(app.UndoRequest{Which: list[0].Run, Options: plan.Options{KeepOld: true}})
+	after := e.vapp("renamed")
+	e.tidy(after)
+	sameSums(t, e.sums(after), want)
+	if got := e.places(after, "db01"); !slices.Equal(got, places) {
+		t.Errorf("disks are at %+v, want %+v", got, places)
+	}
+	if got := e.get(after.Href + "/leaseSettingsSection/"); leaseSeconds(got) != leaseSeconds(lease) {
+		t.Errorf("lease %s, was %s", got, lease)
+	}
+	if after.Owner.Name != spoilt.Owner.Name {
+		t.Errorf("owner %s, was %s", after.Owner.Name, spoilt.Owner.Name)
+	}
+
+	// The undo can be undone, and that leaves nothing to undo.
+	undo(app.UndoRequest{Which: "acme/acme-vdc1/web-shop"})
+	sameSums(t, e.sums(e.vapp("web-shop")), restored)
+	if list, err := e.app(nil).Undoable(t.Context(), ""); err != nil || len(list) > 0 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	e.noOrphans()
+	if _, err := e.app(nil).Undo(t.Context(), app.UndoRequest{Which: webShop}); !errors.Is(err, restore.ErrNothingKept) {
+		t.Errorf("nothing to undo: %v", err)
+	}
+}
+
+func leaseSeconds(section string) string {
+	_, after, _ := strings.Cut(section, "<DeploymentLeaseInSeconds>")
+	seconds, _, _ := strings.Cut(after, "<")
+	return seconds
+}
+
+// secretsAreSealed looks for the passwords of guests in the journal.
+func (e *env) secretsAreSealed() {
+	e.t.Helper()
+	guest := e.get(vmOf(e.t, e.vapp("web-shop"), "web01").Href + "/guestCustomizationSection/")
+	_, after, ok := strings.Cut(guest, "<AdminPassword>")
+	password, _, _ := strings.Cut(after, "<")
+	if !ok || password == "" {
+		e.t.Fatalf("no password to look for: %s", guest)
+	}
+	files, err := filepath.Glob(filepath.Join(e.conf.StateDir, "journal.db*"))
+	if err != nil || len(files) == 0 {
+		e.t.Fatal("no journal", err)
+	}
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		if bytes.Contains(raw, []byte(password)) {
+			e.t.Errorf("the password %q is in %s", password, f)
+		}
+	}
+}
+
+func TestWhatWasKeptGoesWithTheNextOverwriteOrByWish(t *testing.T) {
+	e := newEnv(t, nil)
+	point := e.backup("wiki")
+	keep := app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true, KeepOld: true}}
+	first := e.flat(e.configs(e.vapp("wiki"))["wiki01"].Disks[0].FileName)
+	e.restore(keep)
+	second := e.flat(e.configs(e.vapp("wiki"))["wiki01"].Disks[0].FileName)
+	e.restore(keep)
+	there := func(file string) bool { _, err := os.Stat(file); return err == nil }
+	if there(first) || !there(second) {
+		t.Errorf("the first is there: %v, the second: %v", there(first), there(second))
+	}
+	if _, left, err := e.app(nil).ForgetKept(t.Context(), "wiki"); err != nil || len(left) > 0 {
+		t.Errorf("forget: %v, left %v", err, left)
+	}
+	if there(second) {
+		t.Error("the second is still there")
+	}
+	e.tidy(e.vapp("wiki"))
+	e.noOrphans()
+}

@@ -289,9 +289,6 @@ func (s *Server) record(m *vm, doc *node, p *vmPlan) {
 			}
 		}
 	}
-	if n := attr(doc, "needsCustomization"); n != "" {
-		m.customize = truth(n)
-	}
 	m.vapp.adopt()
 }
 

@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/plan"
+	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/wording"
+)
+
+// undoFlags are those of restore --undo.
+type undoFlags struct{ undo, list, forget bool }
+
+// withOverwrite gives the restore command the flags of an overwrite, and what
+// becomes of it afterwards: then the argument names a vApp or a run.
+func (e *env) withOverwrite(cmd *cobra.Command, req *app.RestoreRequest) {
+	var u undoFlags
+	flags := cmd.Flags()
+	flags.StringVar(&req.ExtraVMs, "extra-vms", "", "with --overwrite, VMs that were added since, `keep|remove` (default keep)")
+	flags.StringVar(&req.ExtraDisks, "extra-disks", "", "with --overwrite, disks that were added since, `keep|remove` (default keep)")
+	flags.BoolVar(&req.DiscardSnapshots, "discard-snapshots", false, "remove the tenant's snapshots from VMs that are overwritten")
+	flags.BoolVar(&u.undo, "undo", false, "take back an overwrite with --keep-old, by its vApp or its run")
+	flags.BoolVar(&u.list, "list", false, "with --undo, list what can be undone")
+	flags.BoolVar(&u.forget, "forget", false, "with --undo, delete what was kept instead")
+	cmd.Long += `
+
+With --overwrite --keep-old the disks that are replaced are kept, and what the
+vApp was is recorded: until the next overwrite, restore --undo brings that back.
+With --keep-old again the undo can be undone, too.`
+	cmd.Example += `
+  vappvault restore web-shop@latest --overwrite --keep-old --extra-vms remove
+  vappvault restore --undo --list
+  vappvault restore --undo acme/vdc1/web-shop
+  vappvault restore --undo --forget web-shop`
+	args, run := cmd.Args, cmd.RunE
+	cmd.Args = func(cmd *cobra.Command, words []string) error {
+		switch {
+		case u.undo && u.list:
+			return arguments(0, 1, "")(cmd, words)
+		case u.undo:
+			return arguments(1, 1, "name a vApp, or a run from --undo --list")(cmd, words)
+		}
+		return args(cmd, words)
+	}
+	undo := e.run(func(cmd *cobra.Command, words []string) error {
+		if u.list && u.forget {
+			return usagef("--list and --forget exclude each other")
+		}
+		if req.Overwrite || req.As != "" {
+			return usagef("--undo goes with neither --overwrite nor --as")
+		}
+		if err := checkOverwrite(*req, true); err != nil {
+			return err
+		}
+		return e.undo(cmd.Context(), u, strings.Join(words, ""), *req)
+	})
+	cmd.RunE = func(cmd *cobra.Command, words []string) error {
+		if u.undo {
+			return undo(cmd, words)
+		}
+		return e.run(func(cmd *cobra.Command, words []string) error {
+			if u.list || u.forget {
+				return usagef("--list and --forget go with --undo")
+			}
+			if err := checkOverwrite(*req, req.Overwrite || len(req.VMs) > 0); err != nil {
+				return err
+			}
+			return run(cmd, words)
+		})(cmd, words)
+	}
+	for _, name := range []string{"extra-vms", "extra-disks"} {
+		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{plan.ExtraKeep, plan.ExtraRemove}, cobra.ShellCompDirectiveNoFileComp))
+	}
+}
+
+func checkOverwrite(req app.RestoreRequest, overwrites bool) error {
+	for name, value := range map[string]string{"extra-vms": req.ExtraVMs, "extra-disks": req.ExtraDisks} {
+		if value == "" {
+			continue
+		}
+		if err := oneOf(name, value, plan.ExtraKeep, plan.ExtraRemove); err != nil {
+			return err
+		}
+		if !overwrites {
+			return usagef("--%s goes with --overwrite", name)
+		}
+	}
+	if req.DiscardSnapshots && !overwrites {
+		return usagef("--discard-snapshots goes with --overwrite")
+	}
+	return nil
+}
+
+func (e *env) undo(ctx context.Context, u undoFlags, which string, req app.RestoreRequest) error {
+	switch {
+	case u.list:
+		return e.listKept(ctx, which)
+	case u.forget:
+		return e.forgetKept(ctx, which)
+	}
+	var result *restore.Result
+	err := e.withApp(ctx, func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
+		q := app.UndoRequest{Which: which, DryRun: req.DryRun, Options: req.Options}
+		if !q.DryRun {
+			q.Planned = func(p *plan.Plan) { drawPlan(e.stderr, p) }
+		}
+		result, err = a.Undo(ctx, q)
+		return err
+	})
+	switch {
+	case result == nil || result.Plan == nil:
+		return err
+	case req.DryRun:
+		return errors.Join(err, e.print("plan", result.Plan, func(w io.Writer) { drawPlan(w, result.Plan) }))
+	case err != nil && !errors.Is(err, app.ErrPartial):
+		return err
+	}
+	return errors.Join(err, e.print("restore", result, func(w io.Writer) { drawRestore(w, result) }))
+}
+
+func (e *env) listKept(ctx context.Context, which string) error {
+	var list []restore.Kept
+	err := e.withApp(ctx, func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
+		list, err = a.Undoable(ctx, which)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if list == nil {
+		list = []restore.Kept{}
+	}
+	return e.print("kept", list, func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "nothing can be undone")
+			return
+		}
+		row(w, "RUN", "WHEN", "VAPP", "OVERWRITTEN WITH", "VMS", "DISKS")
+		for _, k := range list {
+			disks, size := 0, int64(0)
+			for _, vm := range k.VMs {
+				for _, d := range vm.Files.Old {
+					disks, size = disks+1, size+d.Capacity
+				}
+			}
+			row(w, k.Run, k.Made.Format(time.RFC3339), app.KeptPath(k), k.Point, fmt.Sprint(len(k.VMs)), fmt.Sprintf("%d, up to %s", disks, wording.Size(size)))
+		}
+	})
+}
+
+func (e *env) forgetKept(ctx context.Context, which string) error {
+	var kept *restore.Kept
+	var left []string
+	err := e.withApp(ctx, func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
+		kept, left, err = a.ForgetKept(ctx, which)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if left == nil {
+		left = []string{}
+	}
+	return e.print("forgotten", map[string]any{"run": kept.Run, "left": left}, func(w io.Writer) {
+		fmt.Fprintf(w, "run %s cannot be undone any more; the disks that it kept are deleted\n", kept.Run)
+		for _, f := range left {
+			fmt.Fprintf(w, "note: %s is left, because something refers to it\n", clean(f))
+		}
+	})
+}
