@@ -64,6 +64,9 @@ func orElse(s, other string) string {
 type RestoreRequest struct {
 	Point  string // reference: ULID, SELECTOR@latest, SELECTOR@TIME
 	DryRun bool
+	// Parallel is how many of many vApps are restored at once; 0 means what
+	// the configuration says.
+	Parallel int
 	plan.Options
 	// Planned, where set, is handed the plan before it is applied.
 	Planned func(*plan.Plan) `json:"-"`
@@ -88,8 +91,13 @@ func (a *App) Restore(ctx context.Context, q RestoreRequest) (*restore.Result, e
 		}
 		return &restore.Result{Plan: p, VAppName: p.VAppName}, err
 	}
+	return a.carryOut(ctx, w, q)
+}
+
+// carryOut restores one point.
+func (a *App) carryOut(ctx context.Context, w *restoreWork, q RestoreRequest) (*restore.Result, error) {
 	var result *restore.Result
-	err = a.under(ctx, w.site, w.point.VApp.ID, "restore", func(ctx context.Context, claim *journal.Claim) (err error) {
+	err := a.under(ctx, w.site, w.point.VApp.ID, "restore", func(ctx context.Context, claim *journal.Claim) (err error) {
 		w.deps.Claim, w.deps.Planned = claim, q.Planned
 		if q.Saved != nil {
 			w.deps.Check = q.Saved.Check
@@ -142,6 +150,11 @@ func (a *App) work(ctx context.Context, q RestoreRequest) (*restoreWork, error) 
 	}
 	if q.VMs, err = withVMs(q.VMs, vm, point); err != nil {
 		return nil, err
+	}
+	if q.Best {
+		if err := best(ctx, repo, point); err != nil {
+			return nil, err
+		}
 	}
 	s, err := a.site(ctx, point.Site.ID)
 	if err != nil {

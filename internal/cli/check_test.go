@@ -57,6 +57,15 @@ func TestCheckRestore(t *testing.T) {
 		{"two modes", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Overwrite: true, As: "x"}}, "exclude each other"},
 		{"nothing old to keep", app.RestoreRequest{Point: "web@latest", Options: plan.Options{KeepOld: true}}, "goes with --overwrite"},
 		{"an unknown way with addresses", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Overrides: plan.Overrides{IP: "new"}}}, "--ip"},
+		{"a VM", app.RestoreRequest{Point: "a/b/web/db01@latest"}, ""},
+		{"beside nothing", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Beside: true}}, "goes with --vm"},
+		{"a VM without a name", app.RestoreRequest{Point: "web@latest", Options: plan.Options{VMs: []string{""}}}, "--vm wants a name"},
+		{"a VM to a new vApp", app.RestoreRequest{Point: "web@latest", Options: plan.Options{VMs: []string{"db01"}, As: "x"}}, "use --beside"},
+		{"a VM of the reference, overwritten", app.RestoreRequest{Point: "a/b/web/db01@latest", Options: plan.Options{Overwrite: true}}, "overwritten anyway"},
+		{"a VM beside, and disks to keep", app.RestoreRequest{Point: "web@latest", Options: plan.Options{VMs: []string{"db01"}, Beside: true, KeepOld: true}}, "nothing is replaced"},
+		{"documents and disks", app.RestoreRequest{Point: "web@latest", Options: plan.Options{ConfigOnly: true, Overwrite: true}}, "restores no disks"},
+		{"documents and power", app.RestoreRequest{Point: "web@latest", Options: plan.Options{ConfigOnly: true, Power: plan.PowerOn}}, "what ran runs on"},
+		{"too many at once", app.RestoreRequest{Point: "web@latest", Parallel: -1}, "--parallel"},
 		{"an unknown way with MACs", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Overrides: plan.Overrides{MAC: "pool"}}}, "--mac"},
 	} {
 		checkUsage(t, tc.name, checkRestore(tc.req), tc.want)

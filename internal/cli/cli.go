@@ -108,7 +108,7 @@ busy, 130 cancelled.`,
 	flags.CountVarP(&e.verbose, "verbose", "v", "log what happens; twice for more")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
-		e.initCommand(), e.lsCommand(), e.backupCommand(), e.pointsCommand(), e.showCommand(), e.restoreCommand(),
+		e.initCommand(), e.lsCommand(), e.backupCommand(), e.pointsCommand(), e.showCommand(), e.diffCommand(), e.restoreCommand(),
 		e.verifyCommand(), e.forgetCommand(), e.maintainCommand(), e.reconcileCommand(), e.repositoryCommand(),
 		e.completionCommand(), e.versionCommand(),
 	)

@@ -49,7 +49,7 @@ func exitCode(err error, cancelled bool) int {
 		return exitCancelled
 	case errors.Is(err, app.ErrPartial): // whatever it was that failed in part
 		return exitPartial
-	case errors.Is(err, plan.ErrConflict), errors.Is(err, journal.ErrClaimed), errors.Is(err, repository.ErrBusy):
+	case errors.Is(err, plan.ErrConflict), errors.Is(err, journal.ErrClaimed), errors.Is(err, repository.ErrBusy), errors.Is(err, errDiffers):
 		return exitConflict
 	case errors.Is(err, repository.ErrDamaged), errors.Is(err, journal.ErrDamaged):
 		return exitDamage

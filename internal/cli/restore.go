@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,7 @@ func (e *env) restoreCommand() *cobra.Command {
 	var req app.RestoreRequest
 	var overrides *planFlags
 	cmd := &cobra.Command{
-		Use:   "restore {POINT | --plan FILE}",
+		Use:   "restore {POINT… | --plan FILE}",
 		Short: "Restore a vApp from a restore point",
 		Long: `Restores the vApp of a restore point. What will be done is planned first and
 printed; a plan with a conflict that needs a decision changes nothing and ends
@@ -31,6 +32,17 @@ Without --overwrite or --as the vApp must be gone: it is rebuilt, with its
 networks, owner, rights, leases, metadata and addresses. With --overwrite the
 vApp that is there is brought back and keeps its identity; with --as a copy of
 another name is made beside it.
+
+With --vm only that VM comes back, into the vApp that is there, whose other VMs
+run on: in place of the present one, or with --beside as a further one. The VM
+can stand in the reference as well: acme/vdc1/web-shop/db01@latest. With
+--config-only no disk is touched: the documents come back, or those sections of
+them that are named, and a VM is switched off only where vCD wants it so.
+
+Several references, or one with a glob, restore many vApps: each from its newest
+restore point at that time, all of them planned before the first is touched. One
+that is refused or fails does not stop the others. With --overwrite those that
+are gone are rebuilt.
 
 What no longer fits the cloud is a conflict. Most have a safe resolution, which
 is shown and applied; each names the flag that decides otherwise. Names in flags
@@ -43,11 +55,15 @@ differs is listed, with the reason where there is one.`,
 		Example: `  vappvault restore web-shop@latest --dry-run
   vappvault restore acme/vdc1/web-shop@2026-11-22T08:00
   vappvault restore web-shop@latest --overwrite --power-on
+  vappvault restore acme/vdc1/web-shop/db01@latest --power on
+  vappvault restore web-shop@latest --vm db01 --beside
+  vappvault restore web-shop@latest --config-only=networks,access,metadata
+  vappvault restore 'acme/*@latest' 'bolt/vdc1/web-*@2026-11-22T08:00' --dry-run
   vappvault restore web-shop@latest --vdc acme/vdc2 --network lan=lan2 --storage-profile fast
   vappvault restore web-shop@latest --dry-run --plan-out plan.json
   vappvault restore --plan plan.json
   vappvault restore 01KAZ8M5H2W4Q6T8V0X2Z4B6D8 --as web-shop-copy`,
-		Args:              arguments(0, 1, "name a restore point"),
+		Args:              arguments(0, math.MaxInt, "name a restore point"),
 		ValidArgsFunction: e.completePoints,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -58,6 +74,9 @@ differs is listed, with the reason where there is one.`,
 			}
 			if req.As == "" && cmd.Flags().Changed("as") {
 				return usagef("--as wants a name")
+			}
+			if len(args) > 0 && app.ManyPoints(args) {
+				return e.restoreMany(cmd.Context(), args, req)
 			}
 			if err := checkRestore(req); err != nil {
 				return err

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/selection"
 )
@@ -16,6 +17,8 @@ import (
 func kindFlags(flags *pflag.FlagSet, req *app.RestoreRequest) {
 	flags.StringArrayVar(&req.VMs, "vm", nil, "restore only this VM into the vApp that is there, by its `name` in the restore point; may be given again")
 	flags.BoolVar(&req.Beside, "beside", false, "with --vm: as a further VM, beside the one that is there")
+	flags.IntVar(&req.Parallel, "parallel", 0, "restore this `many` of several vApps at once (default from the configuration, else 2)")
+	flags.BoolVar(&req.Best, "best", false, "take VMs that the restore point lacks from the newest earlier one that has them")
 	flags.Var(&sectionsValue{req}, "config-only", "restore documents only, no disks: all, or these `sections`, "+strings.Join(plan.Sections, ","))
 	flags.Lookup("config-only").NoOptDefVal = allSections
 }
@@ -74,6 +77,8 @@ func checkKinds(req app.RestoreRequest) error {
 		return usagef("--config-only goes without --vm, --as, --overwrite and --keep-old: it restores no disks")
 	case req.ConfigOnly && req.Power != "" && req.Power != plan.PowerOff:
 		return usagef("--config-only and --power exclude each other: what ran runs on")
+	case req.Parallel < 0 || req.Parallel > config.MaxVApps:
+		return usagef("--parallel %d: want 1 to %d", req.Parallel, config.MaxVApps)
 	case req.KeepOld && req.Beside:
 		return usagef("--keep-old and --beside exclude each other: beside a VM nothing is replaced")
 	}

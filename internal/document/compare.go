@@ -61,7 +61,7 @@ var exempt = map[string]string{
 	"SyslogServerSettings":        "an administrator sets it per network",
 	"BackwardCompatibilityMode":   "the VDC decides",
 	"VirtualCpuType":              "the host decides",
-	"MediaSection":                "media are recorded, not inserted again",
+	"MediaSection":                "media are inserted again where they still exist",
 	"NetworkConnectionSectionUri": "names the object",
 }
 
@@ -97,7 +97,7 @@ func Compare(document string, want, got []byte) ([]Difference, error) {
 			continue
 		}
 		d := Difference{Document: document, Field: f, Want: w[f], Got: g[f], Reason: reasonFor(f)}
-		if isSecret(f, w, g) {
+		if IsSecret(f, w, g) {
 			d.Want, d.Got = "[secret]", "[another secret]"
 		}
 		out = append(out, d)
@@ -105,10 +105,18 @@ func Compare(document string, want, got []byte) ([]Difference, error) {
 	return out, nil
 }
 
-// isSecret tells whether nobody may read a field: passwords, values of OVF
+// Flatten turns a document, XML or JSON, into its fields: path -> text. Ids
+// and hrefs are left out, and what a caller may do next.
+func Flatten(doc []byte) (map[string]string, error) { return flatten(doc) }
+
+// Reason says why a field cannot be made equal to another document's, "" where
+// it can.
+func Reason(field string) string { return reasonFor(field) }
+
+// IsSecret tells whether nobody may read a field: passwords, values of OVF
 // properties and of options that are some, and those of an environment, which
-// does not tell.
-func isSecret(field string, docs ...map[string]string) bool {
+// does not tell. Docs are the fields of the documents that have it.
+func IsSecret(field string, docs ...map[string]string) bool {
 	if restorepoint.IsSecret(field[strings.LastIndexByte(field, '/')+1:]) {
 		return true
 	}

@@ -25,8 +25,9 @@ func (p *Plan) vCenterOf(vm *restorepoint.VM) string {
 
 func datastoreName(file string) string { return vsphere.DatastoreOf(file) }
 
-// planDatastores keeps the datastore that each disk is or was on where it has
-// room, and else takes the one with the most.
+// planDatastores puts each disk on the datastore that was asked for, else
+// keeps the one that it is or was on where that has room, and else takes the
+// one with the most.
 func planDatastores(ctx context.Context, d *Deps, client *vsphere.Client, p *Plan, plan *VM) error {
 	stores, err := client.Datastores(ctx)
 	if err != nil {
@@ -40,13 +41,14 @@ func planDatastores(ctx context.Context, d *Deps, client *vsphere.Client, p *Pla
 		if f := plan.Files[d.Key]; f != "" {
 			was = vsphere.DatastoreOf(f)
 		}
-		plan.Disks[d.Key] = p.room(stores, "vm "+plan.Name+" disk "+d.Label, was, p.roomWanted(stores, plan, d, full[d.Key]))
+		plan.Disks[d.Key] = p.room(stores, "vm "+plan.VM.Name+" disk "+d.Label, was, p.roomWanted(stores, plan, d, full[d.Key]))
 	}
 	home := vsphere.DatastoreOf(plan.Home)
 	if len(plan.VM.Disks) > 0 && home == "" {
-		home = plan.Disks[plan.VM.Disks[0].Key].Name
+		plan.Datastore = plan.Disks[plan.VM.Disks[0].Key]
+		return nil
 	}
-	plan.Datastore = p.room(stores, "vm "+plan.Name, home, 0)
+	plan.Datastore = p.room(stores, "vm "+plan.VM.Name, home, 0)
 	return nil
 }
 
@@ -55,28 +57,39 @@ func (p *Plan) room(stores []vsphere.DatastoreInfo, object, was string, size int
 	if p.taken == nil {
 		p.taken = map[string]int64{}
 	}
-	free := func(s vsphere.DatastoreInfo) int64 { return s.Free - p.taken[s.Ref] }
+	free := func(s vsphere.DatastoreInfo) int64 { return s.Free - p.taken[s.Ref] - p.batch.on(s) }
+	take := func(s vsphere.DatastoreInfo) restorepoint.Ref {
+		p.taken[s.Ref] += size
+		return restorepoint.Ref{ID: s.Ref, Name: s.Name}
+	}
+	var names []string
 	var most *vsphere.DatastoreInfo
+	to, asked := lookup(p.options.Overrides.Datastores, was)
 	for i, s := range stores {
-		if s.Name == was && free(s) >= size {
-			p.taken[s.Ref] += size
-			return restorepoint.Ref{ID: s.Ref, Name: s.Name}
+		names = append(names, s.Name)
+		if (s.Name == to && asked || s.Name == was && !asked) && free(s) >= size {
+			return take(s)
 		}
 		if most == nil || free(s) > free(*most) {
 			most = &stores[i]
 		}
 	}
+	c := Conflict{Kind: KindDatastore, Object: object, Override: "--datastore " + flagName(was) + "=NEW"}
 	switch {
+	case asked:
+		c.Object = "datastore " + to
+		p.add(c, "is not there or has no room for %s of %s; there are %s", wording.Size(size), object, orNone(names))
+		return restorepoint.Ref{}
 	case most == nil:
 		p.conflict(KindDatastore, object, "", "its vCenter has no datastore that can be reached")
 		return restorepoint.Ref{}
 	case free(*most) < size:
-		p.conflict(KindDatastore, object, "", "needs %s, and no datastore has more than %s free (%s)", wording.Size(size), wording.Size(free(*most)), most.Name)
+		p.add(c, "needs %s, and no datastore has more than %s free (%s)", wording.Size(size), wording.Size(free(*most)), most.Name)
 		return restorepoint.Ref{}
 	}
 	if was != "" {
-		p.conflict(KindDatastore, "datastore "+was, "use "+most.Name, "is gone or full; %s was on it", object)
+		c.Object, c.Resolution = "datastore "+was, "use "+most.Name
+		p.add(c, "is gone or full; %s was on it; there are %s", object, orNone(names))
 	}
-	p.taken[most.Ref] += size
-	return restorepoint.Ref{ID: most.Ref, Name: most.Name}
+	return take(*most)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/beevik/etree"
+
 	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
@@ -34,7 +36,7 @@ func planHardware(_ context.Context, d *Deps, p *Plan, _ *restorepoint.Point) er
 				"has hardware version %s, and VDC %s takes %s at most", version, p.VDC.Name, slices.Max(known))
 		}
 		if document.Text(root, "TrustedPlatformModule", "TpmPresent") == "true" {
-			p.add(Conflict{Kind: KindTPM, Object: object, Resolution: "make it without one", Loss: true},
+			p.add(Conflict{Kind: KindTPM, Object: object, Resolution: "give it a blank one", Loss: true},
 				"has a virtual TPM, whose keys no backup can read: what it sealed stays locked")
 		}
 	}
@@ -45,8 +47,18 @@ func planHardware(_ context.Context, d *Deps, p *Plan, _ *restorepoint.Point) er
 	return nil
 }
 
-// planMedia tells what becomes of the media that were inserted. They are
-// recorded, not inserted again, unless an override names them.
+// mediaOf are the references of a VM's document to what is in its drives.
+func mediaOf(root *etree.Element) []*etree.Element {
+	out := document.FindAll(root, "Media")
+	for _, e := range root.FindElements("./VmSpecSection/MediaSection/MediaSettings/MediaImage") {
+		if !slices.ContainsFunc(out, func(o *etree.Element) bool { return document.Attribute(o, "href") == document.Attribute(e, "href") }) {
+			out = append(out, e)
+		}
+	}
+	return slices.DeleteFunc(out, func(e *etree.Element) bool { return document.Attribute(e, "name") == "" })
+}
+
+// planMedia finds the media that were inserted, to insert them again.
 func planMedia(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) error {
 	var there []vcd.Ref
 	asked := false
@@ -62,17 +74,16 @@ func planMedia(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) err
 		if root == nil {
 			continue
 		}
-		name := document.AttributeOf(root, "name", "Media")
-		if name == "" {
-			continue
-		}
-		if !asked {
+		media := mediaOf(root)
+		if len(media) > 0 && !asked {
 			if there, err = d.VCD.Media(ctx, p.Org.ID); err != nil && !errors.Is(err, vcd.ErrShort) {
 				return fmt.Errorf("list media of organization %s: %w", p.Org.Name, err)
 			}
 			asked = true
 		}
-		p.planMedium(vm, name, vcd.UUID(document.AttributeOf(root, "href", "Media")), there)
+		for _, e := range media {
+			p.planMedium(vm, document.Attribute(e, "name"), vcd.UUID(document.Attribute(e, "href")), there)
+		}
 	}
 	return nil
 }
@@ -81,16 +92,18 @@ func (p *Plan) planMedium(vm *VM, name, uuid string, there []vcd.Ref) {
 	c := Conflict{Kind: KindMedia, Object: "vm " + vm.Name, Override: "--media " + flagName(name) + "=NEW", Resolution: "leave the drive empty"}
 	to, asked := lookup(p.options.Overrides.Media, name)
 	var names []string
+	var found *restorepoint.Ref
 	for _, m := range there {
 		names = append(names, m.Name)
 		if asked && m.Name == to || !asked && (m.Name == name || vcd.UUID(m.Href) == uuid) {
-			vm.Media = restorepoint.Ref{ID: m.ID, Name: m.Name, Href: m.Href}
+			found = &restorepoint.Ref{ID: m.ID, Name: m.Name, Href: m.Href}
 		}
 	}
 	slices.Sort(names)
 	switch {
 	case asked && to == "":
-	case vm.Media.Href != "":
+	case found != nil:
+		vm.Media = append(vm.Media, *found)
 	case asked:
 		c.Resolution = ""
 		p.add(c, "organization %s has no medium %s, but %s", p.Org.Name, to, orNone(names))

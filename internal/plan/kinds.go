@@ -45,4 +45,5 @@ const (
 	KindOverride       = "override" // one that names nothing
 	KindRuns           = "runs"
 	KindNature         = "nature"
+	KindOtherPoint     = "other-point"
 )

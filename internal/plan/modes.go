@@ -45,12 +45,12 @@ type planStep func(context.Context, *Deps, *Plan, *restorepoint.Point) error
 func (p *Plan) parts(o Options) []planStep {
 	switch p.Mode {
 	case ModeVMs:
-		return []planStep{planPlace, planVApp, planNature, planProfiles, planPolicies, selectVMs(o), planHardware, planQuota}
+		return []planStep{planPlace, planVApp, planNature, planSkew, planProfiles, planPolicies, selectVMs(o), planHardware, planQuota}
 	case ModeConfig:
 		return []planStep{planPlace, planVApp, planNature, planProfiles, planPolicies, planConfig(o)}
 	}
 	return []planStep{
-		planPlace, planVApp, planNature, planNetworks, planPeople, planProfiles, planPolicies, planVMs, nameStandalone, planNames, planNICs, planLease,
+		planPlace, planVApp, planNature, planSkew, planNetworks, planPeople, planProfiles, planPolicies, planVMs, nameStandalone, planNames, planNICs, planLease,
 		planHardware, planMedia, planQuota, planUnused,
 	}
 }

@@ -21,6 +21,10 @@ type Options struct {
 	// ToVSphere makes the VMs in this folder of vSphere, unknown to vCD.
 	ToVSphere string `json:"toVSphere,omitempty"`
 
+	// Best takes VMs that the restore point lacks from the newest earlier
+	// point of the vApp that has them.
+	Best bool `json:"best,omitempty"`
+
 	// KeepOld keeps the disks that an overwrite replaced, for an undo.
 	KeepOld bool `json:"keepOld,omitempty"`
 	// ExtraVMs says what becomes of VMs that the restore point does not

@@ -16,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
 )
@@ -168,7 +169,13 @@ func planUnused(_ context.Context, d *Deps, p *Plan, point *restorepoint.Point) 
 		for _, disk := range vm.Disks {
 			stores = append(stores, datastoreName(disk.FileName))
 		}
-		media = append(media, d.Docs.Attribute("vcd/vms/"+restorepoint.UUID(vm.ID)+"/vm.xml", "name", "Media"))
+		root, err := vmTree(d, vm)
+		if err != nil || root == nil {
+			continue // said before
+		}
+		for _, e := range mediaOf(root) {
+			media = append(media, document.Attribute(e, "name"))
+		}
 	}
 	for _, c := range []struct {
 		flag  string

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/restorepoint"
@@ -98,6 +99,9 @@ type Plan struct {
 	// Standalone says that the VM comes back as a standalone one, in a shell
 	// that vCD makes and names.
 	Standalone bool `json:"standalone,omitempty"`
+	// Skew is the time between the VMs' snapshots, where they come from
+	// several restore points. Nanoseconds.
+	Skew time.Duration `json:"skew,omitempty"`
 	// AddNetworks are networks that the vApp lost since and that the
 	// selected VMs need.
 	AddNetworks []string `json:"addNetworks,omitempty"`
@@ -115,6 +119,8 @@ type Plan struct {
 	Profiles map[string]string `json:"-"` // storage profiles of the VDC: name -> href
 
 	options        Options
+	batch          *Batch
+	need           *need    // what it takes, once that is known
 	vdc            *vcd.VDC // where the vApp will be
 	home           string   // href of its vCenter
 	use            map[string]vcd.ProfileUse
@@ -135,13 +141,13 @@ type VM struct {
 	// Disks are the datastores of the disks, by device key.
 	Disks map[int32]restorepoint.Ref `json:"disks,omitempty"`
 	// Thick are the device keys of the disks that take all of their room.
-	Thick          []int32          `json:"thick,omitempty"`
-	StorageProfile restorepoint.Ref `json:"storageProfile"`
-	Bytes          int64            `json:"bytes"` // of disk data to write
-	NICs           []NIC            `json:"nics,omitempty"`
-	Media          restorepoint.Ref `json:"media,omitzero"` // that is inserted again
-	Live           *vcd.VM          `json:"-"`              // the VM that is overwritten
-	LiveMoRef      string           `json:"moref,omitempty"`
+	Thick          []int32            `json:"thick,omitempty"`
+	StorageProfile restorepoint.Ref   `json:"storageProfile"`
+	Bytes          int64              `json:"bytes"` // of disk data to write
+	NICs           []NIC              `json:"nics,omitempty"`
+	Media          []restorepoint.Ref `json:"media,omitempty"` // that is inserted again
+	Live           *vcd.VM            `json:"-"`               // the VM that is overwritten
+	LiveMoRef      string             `json:"moref,omitempty"`
 	// Kept says that its disks are those that an overwrite put aside.
 	Kept bool `json:"kept,omitempty"`
 	// Out are the device keys of the disks that are taken out of the VM that
@@ -213,6 +219,8 @@ type Deps struct {
 	// reference (the href of its vimServer).
 	VSphere func(ctx context.Context, vimServerHref string) (*vsphere.Client, error)
 	Docs    document.Set // of the restore point, secrets put back
+	// Batch, where set, is what the plans of one go take together.
+	Batch *Batch
 	// Made are the disk files that the overwrite put in which is undone; the
 	// restore point is then what the vApp was before it.
 	Made []string
@@ -231,7 +239,7 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 		Mode: o.mode(), Point: point.Summary(), VAppName: cmp.Or(o.As, o.Overrides.Name, point.VApp.Name),
 		IP: o.Overrides.IP, MAC: o.Overrides.MAC, KeepOld: o.KeepOld, Power: cmp.Or(o.Power, PowerOff),
 		ExtraVMs: o.ExtraVMs, ExtraDisks: o.ExtraDisks, DiscardSnapshots: o.DiscardSnapshots,
-		Beside: o.Beside, options: o,
+		Beside: o.Beside, options: o, batch: d.Batch,
 	}
 	for _, step := range p.parts(o) {
 		err := step(ctx, &d, p, point)
@@ -242,10 +250,12 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 			return nil, err
 		}
 	}
+	d.Batch.taken(p)
 	p.sort()
 	if p.Refused() == nil {
 		p.Steps = p.steps()
 	}
+	d.Batch.add(p)
 	return p, nil
 }
 

@@ -68,17 +68,20 @@ func (p *Plan) needs(d *Deps) (*need, error) {
 // refuses itself where that makes the difference, when the disks have been
 // written.
 func planQuota(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) error {
-	n, err := p.needs(d)
+	own, err := p.needs(d)
 	if err != nil {
 		return err
 	}
-	if n.vms == 0 {
+	if own.vms == 0 {
 		return nil
 	}
+	p.need = own
+	n := d.Batch.with(own, p.VDC.ID)
 	p.profileRoom(n)
 	if err := p.vdcRoom(ctx, d, n); err != nil {
 		return err
 	}
+	n = d.Batch.with(own, p.Org.ID)
 	limits, err := d.VCD.OrgLimits(ctx, p.Org.ID)
 	if err != nil {
 		return fmt.Errorf("settings of organization %s: %w", p.Org.Name, err)
@@ -90,7 +93,7 @@ func planQuota(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) err
 		return err
 	}
 	if p.Owner.ID != "" {
-		return p.poolRoom(ctx, d, n, "users", p.Owner, "user "+p.Owner.Name)
+		return p.poolRoom(ctx, d, d.Batch.with(own, p.Owner.ID), "users", p.Owner, "user "+p.Owner.Name)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func selectVMs(o Options) planStep {
 	return func(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
 		chosen := p.chosen(point, o.VMs)
 		if p.Refused() != nil {
-			return nil
+			return errStop
 		}
 		var missing []string
 		for _, vm := range chosen.VMs {
@@ -150,7 +150,7 @@ func (p *Plan) nameBeside(o Options) error {
 		// not apply.
 		copied := *vm.VM
 		copied.ScopedLocalID = ""
-		vm.Name, vm.VM = name, &copied
+		vm.Name, vm.Was, vm.VM = name, vm.VM.Name, &copied
 		taken = append(taken, strings.ToLower(name))
 	}
 	return nil

@@ -30,7 +30,7 @@ func planNature(_ context.Context, _ *Deps, p *Plan, point *restorepoint.Point) 
 func nameStandalone(_ context.Context, _ *Deps, p *Plan, _ *restorepoint.Point) error {
 	if p.Standalone && (p.Mode == ModeCopy || p.options.Overrides.Name != "") {
 		for i := range p.VMs {
-			p.VMs[i].Name = p.VAppName
+			p.VMs[i].Name, p.VMs[i].Was = p.VAppName, p.VMs[i].VM.Name
 		}
 	}
 	return nil

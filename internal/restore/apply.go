@@ -24,6 +24,7 @@ func (r *run) apply(ctx context.Context) error {
 	}{
 		{"apply networks", func(ctx context.Context) error { return r.applyNetworks(ctx, false) }},
 		{"apply VM settings", r.applyVMs},
+		{"insert media", r.insertMedia},
 		{"apply network rules", func(ctx context.Context) error { return r.applyNetworks(ctx, true) }},
 		{"apply name, startup order, lease, product sections", r.applyVApp},
 		{"apply metadata", r.applyMetadata},
@@ -122,6 +123,9 @@ func (r *run) applyVM(ctx context.Context, vm *restorepoint.VM, res *VMResult) e
 	if err := r.reconfigure(ctx, vm, href); err != nil {
 		return fmt.Errorf("reconfigure: %w", err)
 	}
+	if err := r.applyTPM(ctx, vm, href); err != nil {
+		return fmt.Errorf("virtual TPM: %w", err)
+	}
 	if err := r.applyNICs(ctx, vm, href); err != nil {
 		return err
 	}
@@ -161,7 +165,6 @@ func (r *run) reconfigure(ctx context.Context, vm *restorepoint.VM, href string)
 		}
 	}
 	bareVM(root)
-	document.SetAttribute(root, "name", r.nameOf(vm))
 	document.Strip(root, "Link")
 	for _, c := range root.ChildElements() {
 		if c.Tag != "StorageProfile" {
@@ -326,7 +329,6 @@ func (r *run) applySection(ctx context.Context, name, mediaType string) error {
 	}
 	document.Strip(doc.Root(), "DeploymentLeaseExpiration", "StorageLeaseExpiration")
 	r.dropStartup(doc.Root())
-	r.renameStartup(doc.Root())
 	if err := r.put(ctx, r.vapp.Href+"/"+name+"/", mediaType, doc); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

@@ -82,6 +82,8 @@ func (r *run) chosen(d *document.Difference) {
 	case d.Reason != "":
 	case r.askedAddress(d) != "":
 		d.Reason = r.askedAddress(d)
+	case strings.HasSuffix(d.Field, "/TpmPresent") && d.Want == "true":
+		d.Reason = "its keys are in no backup, and vCenter made no blank one"
 	case r.inherited(d):
 		d.Reason = "it hangs from another network now"
 	case strings.Contains(d.Field, "/AllocatedIpAddresses"):
@@ -90,8 +92,6 @@ func (r *run) chosen(d *document.Difference) {
 		d.Reason = r.extra(d)
 	case r.plan.Beside && besideField(d.Field):
 		d.Reason = "it stands beside the VM that it was"
-	case r.plan.Standalone && r.plan.Mode == plan.ModeCopy && (d.Field == "/Vm/@name" || strings.Contains(d.Field, "StartupSection/Item[")):
-		d.Reason = "a copy has its own name"
 	case r.plan.Mode == plan.ModeCopy && d.Document == "vcd/vapp.xml" && d.Field == "/VApp/@name":
 		d.Reason = "a copy has its own name"
 	case r.plan.MAC == plan.MACNew && (strings.HasSuffix(d.Field, "/MACAddress") || strings.Contains(d.Field, "/Item[") && strings.HasSuffix(d.Field, "/Address")):

@@ -46,6 +46,8 @@ type Deps struct {
 	Site       string
 	Progress   progress.Func
 	Logger     *slog.Logger
+	// Batch, where set, is what the plans of one go take together.
+	Batch *plan.Batch
 	// Planned, where set, is handed the plan before it is applied.
 	Planned func(*plan.Plan)
 	// Check, where set, refuses a plan that is not what it should be.
@@ -61,16 +63,24 @@ type Deps struct {
 
 // documents reads those of the restore point, secrets put back.
 func (d *Deps) documents(ctx context.Context, point *restorepoint.Point) (document.Set, error) {
-	docs, err := d.Repository.Documents(ctx, point.ID)
+	docs, err := d.documentsOf(ctx, point.ID)
 	if err != nil {
-		return nil, fmt.Errorf("restore point %s: read documents: %w", point.ID, err)
+		return nil, err
+	}
+	return docs, d.borrowed(ctx, point, docs)
+}
+
+func (d *Deps) documentsOf(ctx context.Context, id string) (document.Set, error) {
+	docs, err := d.Repository.Documents(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("restore point %s: read documents: %w", id, err)
 	}
 	secrets, err := restorepoint.DecodeSecrets(docs[restorepoint.SecretsPath])
 	if err != nil {
-		return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
+		return nil, fmt.Errorf("restore point %s: %w", id, err)
 	}
 	if err := secrets.RestoreAll(docs); err != nil {
-		return nil, fmt.Errorf("restore point %s: %w", point.ID, err)
+		return nil, fmt.Errorf("restore point %s: %w", id, err)
 	}
 	return docs, nil
 }
@@ -83,7 +93,7 @@ func Compute(ctx context.Context, d *Deps, point *restorepoint.Point, o plan.Opt
 			return nil, err
 		}
 	}
-	return plan.Compute(ctx, plan.Deps{VCD: d.VCD, VSphere: d.VSphere, Docs: d.docs, Made: d.made}, point, o)
+	return plan.Compute(ctx, plan.Deps{VCD: d.VCD, VSphere: d.VSphere, Docs: d.docs, Batch: d.Batch, Made: d.made}, point, o)
 }
 
 // A Result is what a restore did.

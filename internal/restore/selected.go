@@ -443,16 +443,6 @@ func (r *run) powerOnSelected(ctx context.Context) error {
 	return nil
 }
 
-// nameOf is the name that a VM of the restore point has once it is restored.
-func (r *run) nameOf(vm *restorepoint.VM) string {
-	for _, vp := range r.plan.VMs {
-		if vp.VM != nil && vp.VM.ID == vm.ID {
-			return vp.Name
-		}
-	}
-	return vm.Name
-}
-
 // besideField tells whether a field of a VM's documents must differ from
 // those of the VM that it stands beside.
 func besideField(field string) bool {

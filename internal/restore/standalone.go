@@ -7,9 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/beevik/etree"
-
-	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/mark"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/vcd"
@@ -75,19 +72,6 @@ func RemoveShell(ctx context.Context, c *vcd.Client, vdcID, vm string, since tim
 		}
 	}
 	return found, nil
-}
-
-// renameStartup gives the startup items of VMs that have another name now that
-// name.
-func (r *run) renameStartup(section *etree.Element) {
-	for _, item := range document.FindAll(section, "Item") {
-		for _, vp := range r.plan.VMs {
-			if vp.VM != nil && vp.Action != plan.Leave && !r.plan.Beside && document.Attribute(item, "id") == vp.VM.Name {
-				document.SetAttribute(item, "id", vp.Name)
-				break
-			}
-		}
-	}
 }
 
 // shellDetail is what the intent of a new vApp says of a standalone VM's.

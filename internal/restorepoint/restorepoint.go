@@ -99,6 +99,9 @@ type VM struct {
 	Unprotected []Disk `json:"unprotected,omitempty"`
 	// Missing says why the VM's disks are not in the point.
 	Missing string `json:"missing,omitempty"`
+	// From is the id of the earlier point that the VM was taken from, where
+	// a restore puts one together out of several. No stored point has it.
+	From string `json:"-"`
 	// Excluded is true where that was asked for. A reader that does not know
 	// the field takes the VM for one that failed, which is on the safe side.
 	Excluded bool `json:"excluded,omitempty"`

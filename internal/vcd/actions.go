@@ -142,3 +142,16 @@ func (c *Client) act(ctx context.Context, href, name, contentType string, body [
 	})
 	return err
 }
+
+// InsertMedia inserts a medium into an empty drive of a VM and waits for it.
+func (c *Client) InsertMedia(ctx context.Context, vmHref, mediaHref string) error {
+	body, err := encode(struct {
+		XMLName xml.Name `xml:"MediaInsertOrEjectParams"`
+		NS      string   `xml:"xmlns,attr"`
+		Media   hrefRef  `xml:"Media"`
+	}{NS: nsVCloud, Media: hrefRef{Href: mediaHref}})
+	if err != nil {
+		return err
+	}
+	return c.act(ctx, vmHref, "media/action/insertMedia", TypeMediaInsert, body)
+}

@@ -45,7 +45,8 @@ func captureSite(t *testing.T) *fakeSite {
 	f.xml("/api/vdc/"+vdcUUID, `<Vdc><Link rel="up" type="`+TypeOrg+`" href="https://elsewhere/api/org/`+orgUUID+`"/></Vdc>`)
 	f.xml("/api/org/"+orgUUID, `<Org name="acme"/>`)
 	f.xml("/api/vApp/vapp-"+vappUUID+"/controlAccess/", `<ControlAccessParams><AccessSettings><AccessSetting><Subject href="https://elsewhere/api/admin/user/`+userUUID+`"/></AccessSetting>
-		<AccessSetting><Subject href="https://elsewhere/api/admin/group/`+userUUID+`"/></AccessSetting></AccessSettings></ControlAccessParams>`)
+		<AccessSetting><Subject href="https://elsewhere/api/admin/group/`+userUUID+`"/></AccessSetting>
+		<AccessSetting><Subject href="https://elsewhere/api/org/`+roleUUID+`"/></AccessSetting></AccessSettings></ControlAccessParams>`)
 	f.xml("/api/admin/user/"+userUUID, `<User><Role href="https://elsewhere/api/admin/role/`+roleUUID+`"/></User>`)
 	f.xml("/api/admin/network/"+netUUID, `<OrgVdcNetwork><EdgeGateway href="https://elsewhere/api/admin/edgeGateway/`+edgeUUID+`"/></OrgVdcNetwork>`)
 	f.xml("/api/query", `<QueryResultRecords/>`)
@@ -95,7 +96,7 @@ func TestCaptureTakesEveryDocument(t *testing.T) {
 		"vapp.xml", "owner.xml", "controlAccess.xml", "leaseSettingsSection.xml", "networkConfigSection.xml", "networkSection.xml",
 		"startupSection.xml", "productSections.xml", "metadata.xml", "snapshotSection.xml", "quotaPolicy.json",
 		"networks/" + lanUUID + ".xml",
-		"context/record.xml", "context/vmRecords.xml", "context/templates/" + tplUUID + ".xml",
+		"context/orgs/" + roleUUID + ".xml", "context/record.xml", "context/vmRecords.xml", "context/templates/" + tplUUID + ".xml",
 		"context/org.xml", "context/orgSettings.xml", "context/orgMetadata.xml", "context/orgQuotaPolicy.json",
 		"context/vdc.xml", "context/vdc.json", "context/vdcMetadata.xml", "context/vdcNetworkProfile.json", "context/vdcMaxComputePolicy.json",
 		"context/vdcControlAccess.xml", "context/vdcComputePolicies.json", "context/affinityRules/" + userUUID + ".xml",

@@ -177,11 +177,14 @@ func (c *Client) accessJobs(raw []byte) ([]job, error) {
 	}
 	var jobs []job
 	for _, s := range e.Subjects {
-		if strings.Contains(s.Href, "/group/") {
+		switch {
+		case strings.Contains(s.Href, "/group/"):
 			jobs = append(jobs, memberJobs("groups", "group", s.Href)...)
-			continue
+		case strings.Contains(s.Href, "/org/"): // shared with all of another organization
+			jobs = append(jobs, jobByUUID("vcd/context/orgs/", s.Href, nil)...)
+		default:
+			jobs = append(jobs, c.userJobs(s.Href)...)
 		}
-		jobs = append(jobs, c.userJobs(s.Href)...)
 	}
 	return jobs, nil
 }

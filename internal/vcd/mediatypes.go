@@ -26,6 +26,7 @@ const (
 	TypeUndeployVApp       = "application/vnd.vmware.vcloud.undeployVAppParams+xml"
 	TypeImportVMAsVApp     = "application/vnd.vmware.admin.importVmAsVAppParams+xml"
 	TypeImportVMIntoVApp   = "application/vnd.vmware.admin.importVmIntoExistingVAppParams+xml"
+	TypeMediaInsert        = "application/vnd.vmware.vcloud.mediaInsertOrEjectParams+xml"
 	TypeImportVM           = "application/vnd.vmware.admin.importVmParams+xml"
 )
 

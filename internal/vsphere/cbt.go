@@ -25,16 +25,28 @@ func SameEpoch(a, b string) bool {
 // host cannot tell, read in full. Any other error leaves the question open
 // too; no answer is ever made up.
 func (s *Snapshot) Changed(ctx context.Context, d Disk, changeID string) (extent.Set, error) {
+	snapshot := ref("VirtualMachineSnapshot", s.Ref)
+	return s.vm.changed(ctx, &snapshot, d, changeID)
+}
+
+// ChangedSince is Changed up to now, without a snapshot. vSphere answers it
+// for VMs that are switched off only (QueryChangedDiskAreas, parameter
+// snapshot); d is from the VM's configuration.
+func (v *VM) ChangedSince(ctx context.Context, d Disk, changeID string) (extent.Set, error) {
+	return v.changed(ctx, nil, d, changeID)
+}
+
+func (v *VM) changed(ctx context.Context, snapshot *types.ManagedObjectReference, d Disk, changeID string) (extent.Set, error) {
 	step := fmt.Sprintf("disk %d: changed areas", d.Key)
 	if changeID == "" || !SameEpoch(changeID, d.ChangeID) {
-		return nil, s.vm.fail(step, fmt.Errorf("%w: %q to %q is no span", ErrChangeIDUnknown, changeID, d.ChangeID))
+		return nil, v.fail(step, fmt.Errorf("%w: %q to %q is no span", ErrChangeIDUnknown, changeID, d.ChangeID))
 	}
-	set, err := s.areas(ctx, d, changeID)
+	set, err := v.areas(ctx, snapshot, d, changeID)
 	if isFault[types.BaseFileFault](err) || invalidArgument(err, "changeId") {
 		err = fmt.Errorf("%w: %w", ErrChangeIDUnknown, explain(err))
 	}
 	if err != nil {
-		return nil, s.vm.fail(step, err)
+		return nil, v.fail(step, err)
 	}
 	return set, nil
 }
@@ -46,7 +58,8 @@ func (s *Snapshot) Allocated(ctx context.Context, d Disk) (extent.Set, error) {
 	if d.ChangeID == "" {
 		return nil, s.vm.fail(step, fmt.Errorf("%w without change tracking", ErrNotSupported))
 	}
-	set, err := s.areas(ctx, d, "*")
+	snapshot := ref("VirtualMachineSnapshot", s.Ref)
+	set, err := s.vm.areas(ctx, &snapshot, d, "*")
 	switch {
 	case isFault[types.BaseFileFault](err), invalidArgument(err, "changeId"):
 		err = fmt.Errorf("%w: %w", ErrNotSupported, explain(err))
@@ -63,15 +76,14 @@ func (s *Snapshot) Allocated(ctx context.Context, d Disk) (extent.Set, error) {
 
 // areas pages through QueryChangedDiskAreas until the answers cover the disk.
 // A page without areas is an answer like any other, not the end.
-func (s *Snapshot) areas(ctx context.Context, d Disk, changeID string) (extent.Set, error) {
+func (v *VM) areas(ctx context.Context, snapshot *types.ManagedObjectReference, d Disk, changeID string) (extent.Set, error) {
 	if d.Capacity <= 0 {
 		return nil, errors.New("the disk has no capacity")
 	}
-	snapshot := ref("VirtualMachineSnapshot", s.Ref)
 	var list []extent.Extent
 	for offset := int64(0); offset < d.Capacity; {
-		res, err := methods.QueryChangedDiskAreas(ctx, s.vm.c.vim, &types.QueryChangedDiskAreas{
-			This: s.vm.ref, Snapshot: &snapshot, DeviceKey: d.Key, StartOffset: offset, ChangeId: changeID,
+		res, err := methods.QueryChangedDiskAreas(ctx, v.c.vim, &types.QueryChangedDiskAreas{
+			This: v.ref, Snapshot: snapshot, DeviceKey: d.Key, StartOffset: offset, ChangeId: changeID,
 		})
 		if err != nil {
 			return nil, err

@@ -207,7 +207,7 @@ func FuzzAreas(f *testing.F) {
 			named = append(named, extent.Extent{Offset: p.ChangedArea[0].Start, Length: p.ChangedArea[0].Length})
 			return p, nil
 		})
-		got, err := s.areas(t.Context(), d, "52 ab/3")
+		got, err := s.vm.areas(t.Context(), nil, d, "52 ab/3")
 		if calls > size {
 			t.Fatalf("%d calls", calls)
 		}

@@ -90,7 +90,7 @@ func (r *rebuilder) device(d types.BaseVirtualDevice) {
 			r.note(name, "displays and 3D graphics go back to their defaults")
 		}
 	case *types.VirtualTPM:
-		r.note(name, "a virtual TPM cannot be carried over: without its keys it would come back blank, and whatever it sealed stays locked")
+		r.note(name, "a virtual TPM is not carried over: without its keys it comes back blank, and whatever it sealed stays locked")
 	case *types.VirtualPCIPassthrough:
 		r.note(name, "passthrough devices belong to a host and are not carried over")
 	case *types.VirtualUSB:

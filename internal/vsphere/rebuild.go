@@ -212,7 +212,10 @@ func (r *rebuilder) machine(info *types.VirtualMachineConfigInfo) types.VirtualM
 		MaxMksConnections: info.MaxMksConnections, GuestAutoLockEnabled: info.GuestAutoLockEnabled,
 		NestedHVEnabled: info.NestedHVEnabled, VPMCEnabled: info.VPMCEnabled,
 		MessageBusTunnelEnabled: info.MessageBusTunnelEnabled,
-		ExtraConfig:             extraConfig(info.ExtraConfig), VmProfile: r.profile(),
+		RebootPowerOff:          info.RebootPowerOff, ConsolePreferences: info.ConsolePreferences, MigrateEncryption: info.MigrateEncryption,
+		VmOpNotificationToAppEnabled: info.VmOpNotificationToAppEnabled, VmOpNotificationTimeout: info.VmOpNotificationTimeout,
+		VirtualNuma: numa(info.NumaInfo),
+		ExtraConfig: extraConfig(info.ExtraConfig), VmProfile: r.profile(),
 	}
 	if r.o.KeepUUID {
 		spec.Uuid, spec.InstanceUuid = info.Uuid, info.InstanceUuid
@@ -220,6 +223,12 @@ func (r *rebuilder) machine(info *types.VirtualMachineConfigInfo) types.VirtualM
 	if a := info.Hardware.AutoCoresPerSocket; a != nil && *a {
 		spec.NumCoresPerSocket = nil // vCenter chooses, as it did
 	}
+	r.notCarried(info)
+	return spec
+}
+
+// notCarried notes what a VM has that no specification makes again.
+func (r *rebuilder) notCarried(info *types.VirtualMachineConfigInfo) {
 	if info.KeyId != nil {
 		r.note("", "the VM was encrypted and is rebuilt without encryption")
 	}
@@ -232,7 +241,31 @@ func (r *rebuilder) machine(info *types.VirtualMachineConfigInfo) types.VirtualM
 	if info.VAppConfig != nil {
 		r.note("", "OVF properties are not carried over; Cloud Director has them in its product sections")
 	}
-	return spec
+	if len(info.NpivNodeWorldWideName) > 0 || len(info.NpivPortWorldWideName) > 0 {
+		r.note("", "its world wide names (NPIV) are not carried over")
+	}
+	if info.Pmem != nil {
+		r.note("", "persistent memory is not carried over")
+	}
+	for _, guard := range []struct {
+		name string
+		on   *bool
+	}{{"SEV", info.SevEnabled}, {"SEV-SNP", info.SevSnpEnabled}, {"TDX", info.TdxEnabled}} {
+		if guard.on != nil && *guard.on {
+			r.note("", "memory encrypted by the host (%s) is not carried over", guard.name)
+		}
+	}
+	if s := info.ScheduledHardwareUpgradeInfo; s != nil && s.VersionKey != "" {
+		r.note("", "the upgrade to hardware version %s that was planned is not carried over", s.VersionKey)
+	}
+}
+
+// numa carries over a NUMA layout that somebody chose.
+func numa(n *types.VirtualMachineVirtualNumaInfo) *types.VirtualMachineVirtualNuma {
+	if n == nil || n.AutoCoresPerNumaNode != nil && *n.AutoCoresPerNumaNode {
+		return nil
+	}
+	return &types.VirtualMachineVirtualNuma{CoresPerNumaNode: n.CoresPerNumaNode, ExposeVnumaOnCpuHotadd: n.VnumaOnCpuHotaddExposed}
 }
 
 // bootOptions carries over a boot order as far as it names devices that the

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/sim/cloud"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
@@ -61,6 +62,7 @@ func (k *kitchen) dress(v *vcd.VApp) {
 	k.task(http.MethodPost, off.Href+"/media/action/insertMedia", mediaType+"mediaInsertOrEjectParams+xml",
 		`<MediaInsertOrEjectParams xmlns="http://www.vmware.com/vcloud/v1.5"><Media href="`+k.vcd.SiteURL()+`/api/media/`+image+`"/></MediaInsertOrEjectParams>`)
 	k.quota(v)
+	k.group(v)
 	k.edge()
 	k.task(http.MethodPost, k.vm(v, "asleep").Href+"/action/createSnapshot", mediaType+"createSnapshotParams+xml",
 		`<CreateSnapshotParams xmlns="http://www.vmware.com/vcloud/v1.5" name="mine" memory="false"/>`)
@@ -97,6 +99,25 @@ func (k *kitchen) quota(v *vcd.VApp) {
 			k.t.Fatal(err)
 		}
 		k.task(http.MethodPut, "/cloudapi/1.0.0/"+what+"/"+id+"/quotaPolicy", "application/json", `{"quotaPolicyReference":{"id":"`+made.ID+`"}}`)
+	}
+}
+
+// group gives a group of users access to the vApp.
+func (k *kitchen) group(v *vcd.VApp) {
+	k.t.Helper()
+	org := "/api/admin/org/" + vcd.UUID(v.Org.ID)
+	role := k.get(org)
+	role = role[strings.Index(role, "/api/admin/role/"):]
+	role, _, _ = strings.Cut(role, `"`)
+	made := string(k.send(http.MethodPost, org+"/groups", "application/vnd.vmware.admin.group+xml",
+		`<Group xmlns="http://www.vmware.com/vcloud/v1.5" name="cooks"><ProviderType>SAML</ProviderType><Role href="`+k.vcd.SiteURL()+role+`"/></Group>`))
+	made = made[strings.Index(made, "/api/admin/group/"):]
+	made, _, _ = strings.Cut(made, `"`)
+	access := k.get(v.Href + "/controlAccess/")
+	access = strings.Replace(access, "</AccessSettings>", `<AccessSetting><Subject href="`+k.vcd.SiteURL()+made+
+		`" name="cooks" type="application/vnd.vmware.admin.group+xml"/><AccessLevel>FullControl</AccessLevel></AccessSetting></AccessSettings>`, 1)
+	if err := k.vcd.SetControlAccess(k.t.Context(), v.Href, []byte(access)); err != nil {
+		k.t.Fatal(err)
 	}
 }
 
@@ -164,5 +185,39 @@ func (k *kitchen) reconfigure(vm vcd.VM, part string) {
 	body := `<Vm xmlns="http://www.vmware.com/vcloud/v1.5" name="` + vm.Name + `">` + part + `</Vm>`
 	if err := k.vcd.ReconfigureVM(k.t.Context(), vm.Href, []byte(body)); err != nil {
 		k.t.Fatal(err)
+	}
+}
+
+// instantiate makes a vApp of the template of that name.
+func (k *kitchen) instantiate(template, name string) {
+	k.t.Helper()
+	records := k.get("/api/query?type=adminVAppTemplate&format=records&filter=name==" + template)
+	_, id, _ := strings.Cut(records, "/api/vAppTemplate/vappTemplate-")
+	id, _, _ = strings.Cut(id, `"`)
+	k.task(http.MethodPost, "/api/vdc/"+k.vdc+"/action/instantiateVAppTemplate", mediaType+"instantiateVAppTemplateParams+xml",
+		`<InstantiateVAppTemplateParams xmlns="http://www.vmware.com/vcloud/v1.5" name="`+name+`" deploy="false" powerOn="false">
+		<Source href="`+k.vcd.SiteURL()+`/api/vAppTemplate/vappTemplate-`+id+`"/><AllEULAsAccepted>true</AllEULAsAccepted></InstantiateVAppTemplateParams>`)
+}
+
+// TestAPointKnowsTheTemplateOfOrigin: vCD says it in metadata alone.
+func TestAPointKnowsTheTemplateOfOrigin(t *testing.T) {
+	k := newKitchen(t)
+	k.instantiate("golden", "made")
+	point := k.backup("made")
+	templates, vms := 0, 0
+	for _, doc := range point.Documents {
+		if strings.HasPrefix(doc, "vcd/context/templates/") {
+			templates++
+		}
+		if strings.HasPrefix(doc, "vcd/context/templateVMs/") {
+			vms++
+		}
+	}
+	if templates != 1 || vms != 1 {
+		t.Errorf("%d templates and %d VMs of them, want 1 and 1: %v", templates, vms, point.Absent)
+	}
+	k.destroyAll("made")
+	if result := k.restore(app.RestoreRequest{Point: point.ID}); len(result.Unexplained()) > 0 {
+		t.Errorf("%+v", result.Unexplained())
 	}
 }

@@ -1,169 +1,183 @@
 package e2e
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
-
-	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vappvault/vappvault/internal/app"
-	"github.com/vappvault/vappvault/internal/progress"
+	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/sim/cloud"
 )
 
-// manyVApps is a cloud of so many small vApps in each of two orgs. Their
-// tasks take a moment, as those of a real cloud do.
-func manyVApps(t *testing.T, each int) *cloud.Inventory {
-	t.Helper()
-	var text strings.Builder
-	text.WriteString(`
-version: 1
-sites:
-- id: lab
-  admin: {name: administrator, password: secret}
-  taskDelay: 100ms
-  vcenters:
-  - name: vc1
-    datacenter: DC
-    cluster: cluster
-    hosts: 1
-    networks: [pg]
-    taskDelay: 100ms
-    datastores:
-    - {name: ds1, capacity: 8TiB}
-  orgs:
-`)
-	for _, org := range []string{"acme", "globex"} {
-		fmt.Fprintf(&text, "  - name: %s\n    vdcs:\n    - name: %s-vdc\n      vcenter: vc1\n      storageProfiles:\n      - {name: gold, datastore: ds1, limit: 1TiB, default: true}\n      vapps:\n", org, org)
-		for i := range each {
-			fmt.Fprintf(&text, "      - name: %s-%d\n        vms:\n        - name: %s-vm%d\n          computerName: vm%d\n          guestID: debian12_64Guest\n          memory: 256MiB\n          disks:\n          - {size: 32MiB, fill: 2MiB, controller: pvscsi}\n", org, i, org, i, i)
+// outcomes says of each vApp what became of it.
+func outcomes(all []app.RestoreOutcome) []string {
+	var out []string
+	for _, o := range all {
+		name := o.VApp[strings.LastIndexByte(o.VApp, '/')+1:]
+		switch {
+		case o.Err == nil:
+			name += " restored"
+		case errors.Is(o.Err, plan.ErrConflict):
+			name += " refused"
+		default:
+			name += " " + o.Err.Error()
+		}
+		out = append(out, name)
+	}
+	return out
+}
+
+func TestManyVAppsComeBackInOneGo(t *testing.T) {
+	e := newEnv(t, nil)
+	shop, wiki := e.sums(e.vapp("web-shop")), e.sums(e.vapp("wiki"))
+	for _, name := range []string{webShop, "acme/acme-vdc1/wiki", jumphost} {
+		e.backup(name)
+	}
+	e.destroy(e.vapp("web-shop"))
+	e.destroy(e.vapp("wiki"))
+
+	dry, err := e.app(nil).RestoreMany(t.Context(), []string{"acme/*@latest"}, app.RestoreRequest{DryRun: true})
+	want := []string{"web-shop restored", "wiki restored", "jumphost refused"}
+	if got := outcomes(dry); !slices.Equal(got, want) || !errors.Is(err, app.ErrPartial) {
+		t.Fatalf("dry run: got %q, %v, want %q", got, err, want)
+	}
+	if e.find("wiki") != nil {
+		t.Fatal("a dry run made a vApp")
+	}
+
+	all, err := e.app(nil).RestoreMany(t.Context(), []string{"acme/*@latest"}, app.RestoreRequest{Parallel: 2})
+	if got := outcomes(all); !slices.Equal(got, want) || !errors.Is(err, app.ErrPartial) {
+		t.Fatalf("got %q, %v, want %q", got, err, want)
+	}
+	if !strings.Contains(all[2].Err.Error(), "still exists") {
+		t.Errorf("refused without the reason: %v", all[2].Err)
+	}
+	for _, o := range all[:2] {
+		if len(o.Result.Unexplained()) > 0 || o.Result.VAppID == "" {
+			t.Errorf("%s: %+v", o.VApp, o.Result.Unexplained())
 		}
 	}
-	inventory, err := cloud.Parse([]byte(text.String()))
+	sameSums(t, e.sums(e.vapp("web-shop")), shop)
+	sameSums(t, e.sums(e.vapp("wiki")), wiki)
+
+	// Those that are there are overwritten, those that are gone rebuilt.
+	e.write("jumphost", 0, mib, random(1, mib))
+	e.destroy(e.vapp("wiki"))
+	all, err = e.app(nil).RestoreMany(t.Context(), []string{"*/*/wiki@latest", jumphost + "@latest"}, app.RestoreRequest{Options: plan.Options{Overwrite: true}})
+	if err != nil || len(all) != 2 || all[0].Result.Plan.Mode != plan.ModeMissing || all[1].Result.Plan.Mode != plan.ModeOverwrite {
+		t.Fatalf("got %q, %v", outcomes(all), err)
+	}
+	sameSums(t, e.sums(e.vapp("wiki")), wiki)
+}
+
+func TestManyVAppsShareOneQuota(t *testing.T) {
+	// Room for the four VMs that there are, and no more.
+	inventory, err := cloud.Parse([]byte(strings.Replace(string(cloud.DefaultYAML()), "storedVMQuota: 60", "storedVMQuota: 4", 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return inventory
-}
+	e := newEnv(t, inventory)
+	e.backup(webShop)
+	point := e.backup("acme/acme-vdc1/wiki")
+	e.destroy(e.vapp("web-shop"))
+	e.destroy(e.vapp("wiki"))
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "in the way"}})
 
-func TestManyVAppsSideBySide(t *testing.T) {
-	e := newEnv(t, manyVApps(t, 2))
-	var mu sync.Mutex
-	under, most := map[string]bool{}, 0
-	e.on = func(ev progress.Event) { // under e.mu
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case ev.Kind == progress.StepStart && ev.Step == "enter maintenance mode":
-			under[ev.VApp] = true
-		case ev.Kind == progress.StepDone && ev.Step == "exit maintenance mode":
-			delete(under, ev.VApp)
-		}
-		most = max(most, len(under))
+	all, err := e.app(nil).RestoreMany(t.Context(), []string{"acme/*@latest"}, app.RestoreRequest{DryRun: true})
+	if got, want := outcomes(all), []string{"web-shop restored", "wiki refused"}; !slices.Equal(got, want) || !errors.Is(err, app.ErrPartial) {
+		t.Fatalf("got %q, %v, want %q", got, err, want)
 	}
-	var want []string
-	for _, org := range []string{"acme", "globex"} {
-		for i := range 2 {
-			want = append(want, fmt.Sprintf("%s/%s-vdc/%s-%d", org, org, org, i))
-		}
-	}
-	run := func(parallel int) time.Duration {
-		most = 0
-		began := time.Now()
-		results, err := e.backups(app.BackupRequest{All: true, Parallel: parallel, Full: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for _, r := range results {
-			got = append(got, r.VApp)
-			if r.Point.State != restorepoint.Complete || r.Point.VApp.Name != r.VApp[strings.LastIndexByte(r.VApp, '/')+1:] {
-				t.Errorf("%s: %+v", r.VApp, r.Point)
-			}
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("results in the order %v", got)
-		}
-		if most > parallel {
-			t.Errorf("%d at once, asked for %d", most, parallel)
-		}
-		return time.Since(began)
-	}
-	for _, parallel := range []int{1, 4} {
-		took := run(parallel)
-		t.Logf("%d at once: %s", parallel, took.Round(10*time.Millisecond))
-		if parallel > 1 && most < 2 {
-			t.Errorf("asked for %d at once, got %d", parallel, most)
-		}
-	}
-	for i := range 2 {
-		e.tidy(e.vapp(fmt.Sprintf("acme-%d", i)))
-	}
-	verified, err := e.app(nil).Verify(t.Context(), nil, 100)
-	if err != nil || len(verified.Damage) != 0 || verified.Points != 8 {
-		t.Errorf("verify: %+v, %v", verified, err)
+	if !strings.Contains(all[1].Err.Error(), "quota") {
+		t.Errorf("refused for another reason: %v", all[1].Err)
 	}
 }
 
-func TestOneOfManyThatFailsStopsNoOther(t *testing.T) {
-	e := newEnv(t, manyVApps(t, 2))
-	e.cloud.VCenter("vc1").Faults().FailTask("CreateSnapshotEx_Task", 1, &types.GenericVmConfigFault{})
-	e.cloud.VCenter("vc1").Faults().FailTask("CreateSnapshot_Task", 1, &types.GenericVmConfigFault{})
-	results, err := e.backups(app.BackupRequest{Selectors: []string{"*/*/*"}, Parallel: 3, Quiesce: "off"})
-	if !errors.Is(err, app.ErrPartial) {
-		t.Fatal(err)
-	}
-	failed := 0
-	for _, r := range results {
-		if r.Err != nil {
-			failed++
-			if !strings.Contains(fmt.Sprint(err), r.VApp) {
-				t.Errorf("the error does not name %s: %v", r.VApp, err)
+func TestOneOfManyThatFailsDoesNotStopTheOthers(t *testing.T) {
+	e := newEnv(t, nil)
+	e.backup(webShop)
+	e.backup("acme/acme-vdc1/wiki")
+	e.destroy(e.vapp("web-shop"))
+	e.destroy(e.vapp("wiki"))
+	at := func(step string) {
+		if step != "build web01" {
+			return
+		}
+		for _, c := range e.vcenters {
+			found, err := c.FindVMs(t.Context(), "vappvault-scratch-")
+			if err != nil {
+				t.Error(err)
+			}
+			for _, vm := range found {
+				if err := c.VM(vm.MoRef).Destroy(t.Context()); err != nil {
+					t.Error(err)
+				}
 			}
 		}
-		e.tidy(e.vapp(r.VApp[strings.LastIndexByte(r.VApp, '/')+1:]))
 	}
-	if failed != 1 || len(results) != 4 {
-		t.Errorf("%d of %d failed", failed, len(results))
+	all, err := e.app(at).RestoreMany(t.Context(), []string{"acme/acme-vdc1/*@latest"}, app.RestoreRequest{Parallel: 1})
+	if !errors.Is(err, app.ErrPartial) || len(all) != 2 || all[0].Err == nil || all[1].Err != nil {
+		t.Fatalf("%q, %v", outcomes(all), err)
 	}
-}
-
-func TestCancellingManyTidiesUpAll(t *testing.T) {
-	e := newEnv(t, manyVApps(t, 2))
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var mu sync.Mutex
-	frozen := 0
-	results, err := e.app(func(step string) {
-		mu.Lock()
-		defer mu.Unlock()
-		if strings.HasPrefix(step, "snapshot ") {
-			if frozen++; frozen == 2 {
-				cancel()
-			}
-		}
-	}).Backup(ctx, app.BackupRequest{All: true, Parallel: 3, SamplePercent: -1})
-	if !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
+	if !strings.Contains(err.Error(), "1 of 2 vApps") || !strings.Contains(err.Error(), "web-shop") {
+		t.Errorf("the error does not say which: %v", err)
 	}
-	if len(results) != 4 {
-		t.Errorf("%d results", len(results))
+	if e.find("web-shop") != nil {
+		t.Error("what failed was not taken back")
 	}
-	for _, r := range results {
-		if r.Point == nil && r.Err == nil {
-			t.Errorf("%s: neither a point nor an error", r.VApp)
-		}
-		e.tidy(e.vapp(r.VApp[strings.LastIndexByte(r.VApp, '/')+1:]))
-	}
+	e.tidy(e.vapp("wiki"))
 	e.noOrphans()
-	if results, err := e.backups(app.BackupRequest{All: true}); err != nil || len(results) != 4 {
-		t.Errorf("the next run: %v", err)
+}
+
+// TestPain2OneFailedVMMakesAPointUnusable: in other products it does.
+func TestPain2OneFailedVMMakesAPointUnusable(t *testing.T) {
+	e := newEnv(t, nil)
+	want := e.sums(e.vapp("web-shop"))
+	whole := e.backup(webShop)
+	e.write("web01", 0, mib, random(1, mib))
+	e.write("db01", 0, mib, random(2, mib))
+	later := e.sums(e.vapp("web-shop"))
+	partial, lacks := e.partial()
+	e.destroy(e.vapp("web-shop"))
+
+	dry, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: partial.ID, DryRun: true, Options: plan.Options{Best: true}})
+	if err != nil {
+		t.Fatal(err)
 	}
+	i := slices.IndexFunc(dry.Plan.Conflicts, func(c plan.Conflict) bool { return c.Kind == plan.KindOtherPoint })
+	if i < 0 || !strings.Contains(dry.Plan.Conflicts[i].Resolution, whole.ID) || dry.Plan.Skew <= 0 {
+		t.Fatalf("the plan does not tell the skew %s: %+v", dry.Plan.Skew, dry.Plan.Conflicts)
+	}
+
+	result := e.restore(app.RestoreRequest{Point: webShop + "@latest", Options: plan.Options{Best: true}})
+
+	got := e.sums(e.vapp("web-shop"))
+	for _, vm := range []string{"web01", "db01"} {
+		from := later
+		if vm == lacks {
+			from = want
+		}
+		if disk := vm + "/2000"; got[disk] != from[disk] {
+			t.Errorf("disk %s is not that of its newest good point", disk)
+		}
+	}
+	if !strings.Contains(strings.Join(result.Warnings, "\n"), "before the newest of the others") || result.Plan.Skew != dry.Plan.Skew {
+		t.Errorf("the result does not record the skew: %q", result.Warnings)
+	}
+}
+
+// partial makes a restore point of the shop that lacks a VM, and names it.
+func (e *env) partial() (point *restorepoint.Point, lacks string) {
+	e.t.Helper()
+	e.cloud.VCenter("vc1").Faults().FailTask("CreateSnapshotEx_Task", 1, nil)
+	results, err := e.app(nil).Backup(e.t.Context(), app.BackupRequest{Selectors: []string{webShop}, SamplePercent: -1, Quiesce: "off"})
+	for _, vm := range results[0].Point.VMs {
+		if vm.Missing != "" {
+			return results[0].Point, vm.Name
+		}
+	}
+	e.t.Fatalf("the point lacks no VM: %v", err)
+	return nil, ""
 }

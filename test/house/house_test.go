@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"internal/cli"},
 	{"internal/app"},
 	{"internal/reconcile"},
-	{"internal/backup", "internal/restore"},
+	{"internal/backup", "internal/restore", "internal/diff"},
 	{"internal/maintenance", "internal/plan"},
 	{"internal/selection", "internal/repository", "internal/transport/nfc", "internal/transport/datastore", "internal/transport/transporttest"},
 	{"internal/vcd", "internal/vsphere", "internal/vmdk", "internal/journal", "internal/config"},

@@ -61,6 +61,11 @@ func (c *call) fromWhole(v *vdc, doc *node, from *vapp) (*vapp, []sourced, error
 		a.desc = from.desc
 	}
 	a.products, a.meta = copies(from.products), append(metadata(nil), from.meta...)
+	if from.template != nil {
+		a.meta.madeFrom("vapp", from.thing, "vapptemplate")
+	} else {
+		a.meta.madeFrom("vapp", from.thing, "vapp")
+	}
 	params := child(doc, "InstantiationParams")
 	if ps := childrenOf(params, "ProductSection"); len(ps) > 0 {
 		a.products = copies(ps)

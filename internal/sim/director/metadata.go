@@ -30,6 +30,14 @@ func (m *metadata) set(e entry) {
 	*m = append(*m, e)
 }
 
+// madeFrom says what a vApp or VM was made from, as vCD does since 10.5.1
+// (38.1) and for templates always: KIND.origin.id, .name and .type.
+func (m *metadata) madeFrom(kind string, from thing, entity string) {
+	for _, e := range [][2]string{{"id", from.id}, {"name", from.name}, {"type", "com.vmware.vcloud.entity." + entity}} {
+		m.set(entry{"SYSTEM", "READONLY", kind + ".origin." + e[0], "String", e[1]})
+	}
+}
+
 // visible tells whether the caller may see an entry.
 func (c *call) visible(e entry) bool {
 	return c.provider() || e.domain != "SYSTEM" || e.visibility != "PRIVATE"

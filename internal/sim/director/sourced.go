@@ -367,6 +367,7 @@ func (c *call) copyOf(a *vapp, from *vm) (sourced, error) {
 	}
 	if a.template == nil && from.vapp.template != nil {
 		m.customize = from.vapp.template.customize
+		m.meta.madeFrom("vm", from.thing, "vm")
 	}
 	for _, other := range a.vms {
 		if other.scopedID == m.scopedID {

@@ -22,6 +22,9 @@ func (c *call) newTemplate(k *catalog, v *vdc, p *profile, name string, from *va
 func (c *call) likeness(t *vappTemplate, from *vapp) ([]sourced, error) {
 	a := t.content
 	a.products, a.meta = copies(from.products), append(metadata(nil), from.meta...)
+	if from.template == nil {
+		a.meta.madeFrom("vapp", from.thing, "vapp")
+	}
 	c.s.sameNetworks(a, from)
 	var items []sourced
 	for _, m := range from.vms {

@@ -1,0 +1,159 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vappvault/vappvault/internal/plan"
+	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/selection"
+)
+
+// A RestoreOutcome is what became of one of many vApps.
+type RestoreOutcome struct {
+	VApp     string          // selector
+	Point    string          // id of the restore point
+	Result   *restore.Result // nil where not even a plan came of it
+	Err      error
+	Duration time.Duration
+}
+
+// ManyPoints tells whether references mean restore points of several vApps.
+func ManyPoints(refs []string) bool {
+	if len(refs) > 1 {
+		return true
+	}
+	ref, err := selection.ParsePoints(refs[0])
+	return err == nil && ref.Many()
+}
+
+// RestoreMany restores the newest points of all vApps that the references
+// mean, in the order of their selectors, some side by side. All are planned
+// first, each with what the others take counted in. One that is refused or
+// fails does not stop the others: the error is then ErrPartial, or their own
+// where nothing was done. With Overwrite vApps that are gone are rebuilt.
+// With DryRun nothing is changed.
+func (a *App) RestoreMany(ctx context.Context, refs []string, q RestoreRequest) ([]RestoreOutcome, error) {
+	q.Many = true
+	works, err := a.works(ctx, refs, q)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]RestoreOutcome, len(works))
+	batch := &plan.Batch{}
+	for i, w := range works {
+		out[i] = RestoreOutcome{VApp: pointPath(w.point.Summary()), Point: w.point.ID}
+		if out[i].Result, out[i].Err = w.plan(ctx, batch); out[i].Err != nil {
+			out[i].Err = fmt.Errorf("%s: %w", out[i].VApp, out[i].Err)
+		}
+		if q.Planned != nil && out[i].Result != nil {
+			q.Planned(out[i].Result.Plan)
+		}
+	}
+	if !q.DryRun {
+		a.restoreEach(ctx, works, out, q)
+	}
+	return out, together(ctx, out)
+}
+
+// works finds the restore points of all references, each once.
+func (a *App) works(ctx context.Context, refs []string, q RestoreRequest) ([]*restoreWork, error) {
+	points, err := a.allPoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []*restoreWork
+	for _, ref := range refs {
+		parsed, err := selection.ParsePoints(ref)
+		if err != nil {
+			return nil, err
+		}
+		picked, err := selection.PickPoints(points, parsed)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range picked {
+			one := q
+			one.Point = p.ID
+			w, err := a.work(ctx, one)
+			if err != nil {
+				return nil, err
+			}
+			if !slices.ContainsFunc(out, func(o *restoreWork) bool { return o.point.ID == p.ID }) {
+				out = append(out, w)
+			}
+		}
+	}
+	return out, nil
+}
+
+// plan plans one of many. An overwrite of a vApp that is gone is its rebuild.
+func (w *restoreWork) plan(ctx context.Context, batch *plan.Batch) (*restore.Result, error) {
+	w.deps.Batch = batch
+	p, err := restore.Compute(ctx, &w.deps, w.point, w.options)
+	if err == nil && w.options.Overwrite && gone(p) {
+		w.options.Overwrite, w.options.KeepOld = false, false
+		p, err = restore.Compute(ctx, &w.deps, w.point, w.options)
+	}
+	w.deps.Batch = nil
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	return &restore.Result{Plan: p, VAppName: p.VAppName}, p.Refused()
+}
+
+func gone(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Conflicts, func(c plan.Conflict) bool { return c.Kind == plan.KindVAppGone })
+}
+
+// restoreEach carries out the plans that were not refused.
+func (a *App) restoreEach(ctx context.Context, works []*restoreWork, out []RestoreOutcome, q RestoreRequest) {
+	parallel := q.Parallel
+	q.Planned = nil // they were shown
+	if parallel == 0 {
+		parallel = a.Config.Limits.VApps
+	}
+	var group errgroup.Group
+	group.SetLimit(max(1, parallel))
+	for i, w := range works {
+		if out[i].Err != nil {
+			continue
+		}
+		group.Go(func() error {
+			began := time.Now()
+			if out[i].Err = ctx.Err(); out[i].Err == nil {
+				out[i].Result, out[i].Err = a.carryOut(ctx, w, q)
+			}
+			out[i].Duration = time.Since(began)
+			return nil
+		})
+	}
+	_ = group.Wait() // each keeps its own error
+}
+
+// together is the error of many restores.
+func together(ctx context.Context, all []RestoreOutcome) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var errs []error
+	partial := false
+	for _, o := range all {
+		if o.Err != nil {
+			errs = append(errs, o.Err)
+			partial = partial || errors.Is(o.Err, ErrPartial)
+		}
+	}
+	switch {
+	case len(errs) == 0:
+		return nil
+	case len(errs) < len(all) || partial:
+		return fmt.Errorf("%w: %d of %d vApps: %w", ErrPartial, len(errs), len(all), errors.Join(errs...))
+	}
+	return errors.Join(errs...)
+}
