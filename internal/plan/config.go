@@ -211,7 +211,7 @@ func (p *Plan) vmsThere(point *restorepoint.Point) []restorepoint.VM {
 	var out []restorepoint.VM
 	for i := range point.VMs {
 		vm := &point.VMs[i]
-		j := slices.IndexFunc(p.Live.VMs, func(l vcd.VM) bool { return l.ID == vm.ID })
+		j := slices.IndexFunc(p.Live.VMs, func(l vcd.VM) bool { return p.is(l, *vm) })
 		if j < 0 {
 			p.conflict(KindVMGone, "vm "+vm.Name, "leave it out, with the rules that name it", "is not in the vApp any more")
 			p.VMs = append(p.VMs, VM{Name: vm.Name, Action: Leave, VM: vm})

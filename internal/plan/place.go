@@ -57,6 +57,15 @@ func planPlace(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point)
 // findLive finds the vApp that is overwritten.
 func findLive(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
 	live, err := d.VCD.VApp(ctx, point.VApp.ID)
+	if vcd.IsNotFound(err) || vcd.IsForbidden(err) {
+		gone := err
+		if live, err = findHeir(ctx, d, point); live == nil && err == nil {
+			err = gone
+		}
+		if live != nil {
+			p.conflict(KindRestored, "vApp "+point.VApp.Name, "take it for the one that was backed up", "has another id since: it was restored or made anew")
+		}
+	}
 	if vcd.IsNotFound(err) {
 		p.conflict(KindVAppGone, "vApp "+point.VApp.Name, "", "does not exist any more: restore it as a whole, without --overwrite")
 		return errStop
@@ -65,6 +74,7 @@ func findLive(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) 
 		return fmt.Errorf("vApp %s: %w", point.VApp.Name, err)
 	}
 	p.Live, p.VAppID = live, live.ID
+	p.matchVMs(point)
 	p.VDC = restorepoint.Ref{ID: live.VDC.ID, Name: live.VDC.Name, Href: live.VDC.Href}
 	p.Org = restorepoint.Ref{ID: live.Org.ID, Name: live.Org.Name}
 	return nil

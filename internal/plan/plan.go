@@ -126,6 +126,7 @@ type Plan struct {
 	use            map[string]vcd.ProfileUse
 	defaultProfile string // the VDC's
 	policies       map[string]vcd.Ref
+	now            map[string]string  // VMs of the restore point and of the vApp that is overwritten: id -> id
 	inOrg, inVDC   int                // VMs that they have at least
 	taken          map[string]int64   // bytes that the plan puts on a datastore, by moref
 	subnets        map[string]*subnet // by the vApp network's name in the restore point

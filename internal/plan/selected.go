@@ -82,7 +82,7 @@ func (p *Plan) planChosen(ctx context.Context, d *Deps, chosen *restorepoint.Poi
 	whole := p.Live
 	narrow := *whole
 	narrow.VMs = slices.DeleteFunc(slices.Clone(whole.VMs), func(l vcd.VM) bool {
-		return p.Beside || !slices.ContainsFunc(chosen.VMs, func(vm restorepoint.VM) bool { return vm.ID == l.ID })
+		return p.Beside || !slices.ContainsFunc(chosen.VMs, func(vm restorepoint.VM) bool { return p.is(l, vm) })
 	})
 	p.Live = &narrow
 	err := planVMs(ctx, d, p, chosen)

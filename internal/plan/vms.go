@@ -14,14 +14,12 @@ import (
 
 // planVMs decides what becomes of each VM and where its disks go.
 func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
-	inPoint := map[string]bool{}
 	for i := range point.VMs {
 		vm := &point.VMs[i]
-		inPoint[vm.ID] = true
 		plan := VM{Name: vm.Name, Action: Rebuild, VM: vm, VimServerHref: p.vCenterOf(vm)}
 		if vm.Missing != "" {
 			plan.Action = Leave
-			plan.Live = p.live(vm.ID)
+			plan.Live = p.live(vm)
 			if vm.Excluded {
 				resolution := "leave it out"
 				if plan.Live != nil {
@@ -39,7 +37,7 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 		for _, disk := range vm.Disks {
 			plan.Bytes += disk.Content.DataBytes
 		}
-		if live := p.live(vm.ID); live != nil {
+		if live := p.live(vm); live != nil {
 			plan.Action, plan.Live, plan.LiveMoRef = Overwrite, live, live.VimInfo.VMMoRef
 			// It may have moved to another vCenter since.
 			plan.VimServerHref = live.VimInfo.VCenterHref
@@ -63,7 +61,7 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 	}
 	if p.Live != nil {
 		for j, l := range p.Live.VMs {
-			if !inPoint[l.ID] {
+			if !slices.ContainsFunc(point.VMs, func(vm restorepoint.VM) bool { return p.is(l, vm) }) {
 				p.planExtra(&p.Live.VMs[j])
 			}
 		}
@@ -71,12 +69,12 @@ func planVMs(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) e
 	return nil
 }
 
-// live returns the VM of an id that the vApp has now, nil where it has none.
-func (p *Plan) live(id string) *vcd.VM {
+// live returns what the vApp has now of a VM, nil where that is gone.
+func (p *Plan) live(vm *restorepoint.VM) *vcd.VM {
 	if p.Live == nil {
 		return nil
 	}
-	i := slices.IndexFunc(p.Live.VMs, func(vm vcd.VM) bool { return vm.ID == id })
+	i := slices.IndexFunc(p.Live.VMs, func(l vcd.VM) bool { return p.is(l, *vm) })
 	if i < 0 {
 		return nil
 	}

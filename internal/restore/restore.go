@@ -251,6 +251,13 @@ func (r *run) do(ctx context.Context) (err error) {
 		}
 		err = errors.Join(err, r.unclaim(ctx))
 	}()
+	if live := r.plan.Live; live != nil && live.ID != r.point.VApp.ID {
+		// The claim of the restore point's vApp is another's.
+		r.vapp = live
+		if err := r.claim(ctx); err != nil {
+			return err
+		}
+	}
 	if err := way.make(ctx); err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func (r *run) planSwap(ctx context.Context, made *scratch, client *vsphere.Clien
 				return files, fmt.Errorf("disk %s: not in the scratch VM", d.Label)
 			}
 			files.Also = append(files.Also, f.FileName)
-			to.File = r.beside(now, d, f.FileName)
+			to.File, to.Thin = r.beside(now, d, f.FileName), f.Thin
 		}
 		files.New = append(files.New, to)
 	}

@@ -19,7 +19,8 @@ type Attach struct {
 	Controller string `json:"controller"` // type: pvscsi, lsilogic, lsisas, buslogic, ahci, nvme, ide
 	Bus        int32  `json:"bus"`        // number of the controller
 	Unit       int32  `json:"unit"`
-	Capacity   int64  `json:"capacity"`          // bytes
+	Capacity   int64  `json:"capacity"` // bytes
+	Thin       bool   `json:"thin,omitempty"`
 	Mode       string `json:"mode,omitempty"`    // "" is persistent
 	Sharing    string `json:"sharing,omitempty"` // sharingMultiWriter, or ""
 	IOLimit    int64  `json:"ioLimit,omitempty"` // operations per second; 0 is none
@@ -27,7 +28,7 @@ type Attach struct {
 
 // Attach returns the file and place of a disk.
 func (d Disk) Attach() Attach {
-	a := Attach{Key: d.Key, File: d.FileName, Controller: d.ControllerType, Bus: d.BusNumber, Unit: d.Unit, Capacity: d.Capacity, Mode: d.Mode, IOLimit: d.IOLimit}
+	a := Attach{Key: d.Key, File: d.FileName, Controller: d.ControllerType, Bus: d.BusNumber, Unit: d.Unit, Capacity: d.Capacity, Thin: d.Thin, Mode: d.Mode, IOLimit: d.IOLimit}
 	if d.Sharing == string(types.VirtualDiskSharingSharingMultiWriter) {
 		a.Sharing = d.Sharing
 	}
@@ -245,7 +246,7 @@ func (x *exchange) disk(a Attach, key int32) *types.VirtualDisk {
 	b := &types.VirtualDiskFlatVer2BackingInfo{
 		VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: a.File},
 		DiskMode:                     cmp.Or(a.Mode, string(types.VirtualDiskModePersistent)),
-		ThinProvisioned:              types.NewBool(true), // as all disks that we make
+		ThinProvisioned:              types.NewBool(a.Thin),
 		Sharing:                      a.Sharing,
 	}
 	out := &types.VirtualDisk{

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -72,7 +73,9 @@ func child(words []string) error {
 	case "backup":
 		_, err = a.Backup(ctx, app.BackupRequest{Selectors: words[1:], SamplePercent: -1})
 	case "restore":
-		_, err = a.Restore(ctx, app.RestoreRequest{Point: words[1], Options: plan.Options{Overwrite: len(words) > 2}})
+		_, err = a.Restore(ctx, app.RestoreRequest{Point: words[1], Options: childOptions(words[2:])})
+	case "undo":
+		_, err = a.Undo(ctx, app.UndoRequest{Which: words[1], Options: childOptions(words[2:])})
 	case "verify":
 		var result app.VerifyResult
 		result, err = a.Verify(ctx, words[1:], 100)
@@ -84,6 +87,15 @@ func child(words []string) error {
 		err = printPeak()
 	}
 	return err
+}
+
+// childOptions reads how a child is to restore: "overwrite keep remove".
+func childOptions(words []string) plan.Options {
+	o := plan.Options{Overwrite: slices.Contains(words, "overwrite"), KeepOld: slices.Contains(words, "keep")}
+	if slices.Contains(words, "remove") {
+		o.ExtraVMs, o.ExtraDisks = plan.ExtraRemove, plan.ExtraRemove
+	}
+	return o
 }
 
 // printPeak prints the process's peak of resident memory in KiB.

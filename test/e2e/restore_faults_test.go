@@ -17,7 +17,10 @@ import (
 )
 
 // addDisk gives a VM another disk, as its owner would.
-func (e *env) addDisk(vm vcd.VM) {
+func (e *env) addDisk(vm vcd.VM) { e.addDiskOn(vm, "4") }
+
+// addDiskOn puts it on the first controller, of a type as vCD numbers them.
+func (e *env) addDiskOn(vm vcd.VM, adapter string) {
 	e.t.Helper()
 	doc, err := e.vcd.Get(e.t.Context(), vm.Href)
 	if err != nil {
@@ -31,7 +34,7 @@ func (e *env) addDisk(vm vcd.VM) {
 		e.t.Fatalf("no VmSpecSection as expected: %s", spec)
 	}
 	spec = strings.Replace(spec, `Modified="false"`, `Modified="true"`, 1) + "</VmSpecSection>"
-	added := `</DiskSettings><DiskSettings><SizeMb>16</SizeMb><UnitNumber>9</UnitNumber><BusNumber>0</BusNumber><AdapterType>4</AdapterType>` +
+	added := `</DiskSettings><DiskSettings><SizeMb>16</SizeMb><UnitNumber>9</UnitNumber><BusNumber>0</BusNumber><AdapterType>` + adapter + `</AdapterType>` +
 		`<ThinProvisioned>true</ThinProvisioned><overrideVmDefault>false</overrideVmDefault></DiskSettings></DiskSection>`
 	body := `<Vm xmlns="http://www.vmware.com/vcloud/v1.5" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1" name="` + vm.Name + `">` +
 		strings.Replace(spec, end, added, 1) + `</Vm>`
