@@ -34,7 +34,8 @@ type InventoryItem struct {
 	LastTime  time.Time `json:"lastTime,omitzero"`
 	// State is that of the vApp's newest point, and Hold, of a VM, what that
 	// point has of it. Both are empty where there is no such point, Hold also
-	// where the VM was added since.
+	// where the VM was added since; of a vApp it is set where all its VMs were
+	// excluded.
 	State restorepoint.State `json:"lastState,omitempty"`
 	Hold  restorepoint.Hold  `json:"lastHold,omitempty"`
 }
@@ -180,6 +181,9 @@ func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error)
 			Site: v.site.ID, Org: name.Org, VDC: name.VDC, VApp: v.Name, VAppID: v.ID, Status: v.Status,
 			Nature: natureOf(v, point), InMaintenance: v.InMaintenance, Protected: protected, LastPoint: point.ID, LastTime: point.Started, State: point.State,
 		}
+		if len(point.Members) > 0 && !slices.ContainsFunc(point.Members, func(m restorepoint.Member) bool { return m.Hold != restorepoint.Excluded }) {
+			item.Hold = restorepoint.Excluded
+		}
 		all, names = append(all, item), append(names, name)
 		for _, vm := range vms[v.ID] {
 			all = append(all, last.vm(item, vm, point))
@@ -257,6 +261,7 @@ func (l lastPoints) vm(item InventoryItem, vm vcd.VMRef, newest restorepoint.Sum
 	if !ok {
 		point, ok = l[selection.Format(item.Org, item.VDC, item.VApp, vm.Name)]
 	}
+	item.Hold = ""
 	item.Protected, item.LastPoint, item.LastTime = ok, point.ID, point.Started
 	for _, m := range newest.Members {
 		if m.ID == vm.ID || m.Name == vm.Name {

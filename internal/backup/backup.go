@@ -107,6 +107,11 @@ type run struct {
 
 	parent   *restorepoint.Point
 	noParent string // why there is none
+	// older are the points before it, the newest first, and loaded those of
+	// them whose manifests were needed.
+	older   []restorepoint.Summary
+	loaded  map[string]*restorepoint.Point
+	olderMu sync.Mutex
 
 	letGone   bool // letGo went through all VMs in good order
 	committed bool
@@ -120,7 +125,7 @@ func Run(ctx context.Context, d Deps, o Options) (*restorepoint.Point, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{Deps: d, opts: o, id: ulid.Make().String(), self: self, docs: map[string][]byte{}}
+	r := &run{Deps: d, opts: o, id: ulid.Make().String(), self: self, docs: map[string][]byte{}, loaded: map[string]*restorepoint.Point{}}
 	if r.Logger == nil {
 		r.Logger = slog.New(slog.DiscardHandler)
 	}

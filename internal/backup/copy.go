@@ -96,7 +96,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // to be wrong with CBT or the parent.
 func (c *diskCopy) attempt(ctx context.Context) error {
 	c.rec.FullReason = ""
-	parent, why := c.parentOf()
+	parent, why := c.parentOf(ctx)
 	if c.anew != "" {
 		parent, why = nil, c.anew
 	}
@@ -114,7 +114,7 @@ func (c *diskCopy) attempt(ctx context.Context) error {
 		}
 		why = reason
 	}
-	c.rec.FullReason = why
+	c.rec.FullReason, c.rec.Parent = why, ""
 	err := c.full(ctx)
 	if c.distrust(ctx, err) {
 		c.rec.FullReason = c.anew
@@ -188,6 +188,7 @@ func (c *diskCopy) incremental(ctx context.Context, parent *restorepoint.Disk, c
 		// A stream brings every byte anyway: keep them all, and have no
 		// need to believe CBT.
 		c.rec.FullReason = "transport " + c.rec.Transport + " reads disks whole"
+		c.rec.Parent = ""
 		c.rec.Mode = "full"
 		disk, err := c.run.writer.Disk(ctx, c.disk.Capacity, nil)
 		if err != nil {

@@ -155,14 +155,19 @@ func transportDisk(d vsphere.Disk) transport.Disk {
 
 // parentOf finds the disk's earlier content that this copy can build on, or
 // says why there is none.
-func (c *diskCopy) parentOf() (*restorepoint.Disk, string) {
+func (c *diskCopy) parentOf(ctx context.Context) (*restorepoint.Disk, string) {
 	if c.run.opts.Full {
 		return nil, "asked for"
 	}
-	if c.run.parent == nil {
+	point := c.run.parentOf(ctx, c.vm.rec.ID, c.disk.Key)
+	if point == nil {
 		return nil, c.run.noParent
 	}
-	for _, vm := range c.run.parent.VMs {
+	c.rec.Parent = ""
+	if point != c.run.parent {
+		c.rec.Parent = point.ID
+	}
+	for _, vm := range point.VMs {
 		if vm.ID != c.vm.rec.ID {
 			continue
 		}

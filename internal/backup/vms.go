@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -109,16 +111,14 @@ func (r *run) loadParent(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list earlier restore points: %w", err)
 	}
-	var newest restorepoint.Summary
-	for _, p := range points {
-		if p.VApp.ID == r.vapp.ID && p.ID > newest.ID {
-			newest = p
-		}
-	}
-	if newest.ID == "" {
+	points = slices.DeleteFunc(points, func(p restorepoint.Summary) bool { return p.VApp.ID != r.vapp.ID })
+	slices.SortFunc(points, func(a, b restorepoint.Summary) int { return strings.Compare(b.ID, a.ID) })
+	if len(points) == 0 {
 		r.noParent = "first restore point"
 		return nil
 	}
+	newest := points[0]
+	r.older = points[1:]
 	r.parent, err = r.Repository.Load(ctx, newest.ID)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -130,6 +130,40 @@ func (r *run) loadParent(ctx context.Context) error {
 	}
 	r.point.Parent = newest.ID
 	return nil
+}
+
+// parentOf returns the newest restore point that holds a disk of a VM: the
+// one before this, unless the VM failed then, or it or the disk was excluded.
+// Nil, where there is none that can be read.
+func (r *run) parentOf(ctx context.Context, vm string, key int32) *restorepoint.Point {
+	if r.parent == nil || holds(r.parent, vm, key) {
+		return r.parent
+	}
+	r.olderMu.Lock()
+	defer r.olderMu.Unlock()
+	for _, summary := range r.older {
+		if !slices.ContainsFunc(summary.Members, func(m restorepoint.Member) bool { return m.ID == vm && m.Hold == restorepoint.Held }) {
+			continue
+		}
+		point, loaded := r.loaded[summary.ID]
+		if !loaded {
+			var err error
+			if point, err = r.Repository.Load(ctx, summary.ID); err != nil {
+				return r.parent // the disk is read in full
+			}
+			r.loaded[summary.ID] = point
+		}
+		if holds(point, vm, key) {
+			return point
+		}
+	}
+	return r.parent
+}
+
+func holds(p *restorepoint.Point, vm string, key int32) bool {
+	return slices.ContainsFunc(p.VMs, func(v restorepoint.VM) bool {
+		return v.ID == vm && slices.ContainsFunc(v.Disks, func(d restorepoint.Disk) bool { return d.Key == key })
+	})
 }
 
 // freeze prepares all VMs and then snapshots them side by side, as close in

@@ -107,6 +107,8 @@ func protection(it app.InventoryItem) string {
 		since = " since"
 	}
 	switch {
+	case it.VM == "" && it.Hold == restorepoint.Excluded:
+		return "no disks, excluded"
 	case it.VM == "" && it.State == restorepoint.Partial:
 		return "in part"
 	case it.VM != "" && it.Hold == restorepoint.Excluded:

@@ -159,6 +159,9 @@ func ofVM(name string, vm *restorepoint.VM) bool {
 // oneSided tells of a document that only one side has. What the vApp refers
 // to differs along with what refers to it, so that it is said once.
 func (c *comparison) oneSided(name, object string, added bool) {
+	if !strings.HasPrefix(name, "vcd/") && c.b.Point.ID == "" {
+		return // of a vApp as it is, only the configuration is read
+	}
 	f := Field{Object: object, What: "document " + path.Base(name), Change: Removed, Document: name, Path: "/"}
 	absent := c.b.Point.Absent
 	if added {

@@ -122,9 +122,10 @@ type Disk struct {
 	// Mode is "full" or "incremental"; FullReason says why it was full.
 	Mode        string      `json:"mode,omitempty"`
 	FullReason  string      `json:"fullReason,omitempty"`
-	ReadBytes   int64       `json:"readBytes"`   // disk bytes asked of the transport
-	WireBytes   int64       `json:"wireBytes"`   // bytes that came over the wire
-	SampleBytes int64       `json:"sampleBytes"` // of ReadBytes: unchanged bytes, read to check CBT
+	Parent      string      `json:"parent,omitempty"` // the point it was taken over from, if that is not the Point's Parent
+	ReadBytes   int64       `json:"readBytes"`        // disk bytes asked of the transport
+	WireBytes   int64       `json:"wireBytes"`        // bytes that came over the wire
+	SampleBytes int64       `json:"sampleBytes"`      // of ReadBytes: unchanged bytes, read to check CBT
 	Content     DiskContent `json:"content"`
 }
 

@@ -328,3 +328,21 @@ func (e *env) collect(org string) {
 		}
 	}
 }
+
+// A VM that was excluded or failed is not read in full afterwards.
+func TestAnIncrementalBuildsOnTheNewestPointThatHoldsTheDisk(t *testing.T) {
+	e := newEnv(t, nil)
+	first := e.backup(webShop)
+	e.backupWith(app.BackupRequest{Selectors: []string{webShop + "/web01"}, SamplePercent: -1})
+	e.backupWith(app.BackupRequest{Selectors: []string{webShop}, ExcludeDisks: []string{"db01:2019"}, SamplePercent: -1})
+	e.write("db01", 1, 20*mib, random(3, mib))
+	want := e.sums(e.vapp("web-shop"))
+	last := e.backup(webShop)
+	for n, parent := range []string{"", first.ID} {
+		if d := diskOf(t, last, "db01", n); d.Mode != "incremental" || d.Parent != parent {
+			t.Errorf("disk %d: %s (%s), from %q", d.Key, d.Mode, d.FullReason, d.Parent)
+		}
+	}
+	e.restore(app.RestoreRequest{Point: last.ID, Options: plan.Options{As: "copy"}})
+	sameSums(t, e.sums(e.vapp("copy")), want)
+}
