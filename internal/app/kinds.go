@@ -1,11 +1,15 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
+	"github.com/vappvault/vappvault/internal/backup"
+	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
+	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
 // withVMs adds to the VMs that a request names those that its reference
@@ -22,6 +26,41 @@ func withVMs(names []string, pattern string, point *restorepoint.Point) ([]strin
 	}
 	if len(out) == len(names) {
 		return nil, fmt.Errorf("restore point %s: vm %s: %w", point.ID, pattern, selection.ErrNoMatch)
+	}
+	return out, nil
+}
+
+// diskNames resolves the selectors of disks to disks of the restore point,
+// "VM-UUID:KEY".
+func diskNames(ctx context.Context, repo *repository.Repository, point *restorepoint.Point, words []string) ([]string, error) {
+	var out []string
+	for _, word := range words {
+		sel, err := selection.ParseDisk(word)
+		if err != nil {
+			return nil, err
+		}
+		found := false
+		for _, vm := range point.VMs {
+			raw, err := repo.Document(ctx, point.ID, "vsphere/"+restorepoint.UUID(vm.ID)+"/config.xml")
+			if err != nil {
+				continue // a VM that is not in the point
+			}
+			config, err := vsphere.ParseConfig(raw)
+			if err != nil {
+				return nil, fmt.Errorf("restore point %s: vm %s: %w", point.ID, vm.Name, err)
+			}
+			item := pointItem(point.Summary())
+			item.VM, item.URN = vm.Name, vm.ID
+			for _, d := range config.Disks {
+				if sel.Matches(item, backup.Drive(d)) {
+					found = true
+					out = append(out, fmt.Sprintf("%s:%d", restorepoint.UUID(vm.ID), d.Key))
+				}
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("restore point %s: disk %s: %w", point.ID, word, selection.ErrNoMatch)
+		}
 	}
 	return out, nil
 }

@@ -105,6 +105,11 @@ func (a *App) carryOut(ctx context.Context, w *restoreWork, q RestoreRequest) (*
 		result, err = restore.Run(ctx, w.deps, w.point, w.options)
 		return err
 	})
+	return finished(result, err, w)
+}
+
+// finished names the restore in its error, and says what is not as it was.
+func finished(result *restore.Result, err error, w *restoreWork) (*restore.Result, error) {
 	if err != nil {
 		return result, fmt.Errorf("%s: restore point %s: %w", pointPath(w.point.Summary()), w.point.ID, err)
 	}
@@ -149,6 +154,9 @@ func (a *App) work(ctx context.Context, q RestoreRequest) (*restoreWork, error) 
 		return nil, err
 	}
 	if q.VMs, err = withVMs(q.VMs, vm, point); err != nil {
+		return nil, err
+	}
+	if q.Disks, err = diskNames(ctx, repo, point, q.Disks); err != nil {
 		return nil, err
 	}
 	if q.Best {

@@ -102,13 +102,13 @@ func protected(vm *vmRun) []vsphere.Disk {
 // wanted returns those of them that were not excluded.
 func (r *run) wanted(vm *vmRun) []vsphere.Disk {
 	return slices.DeleteFunc(protected(vm), func(d vsphere.Disk) bool {
-		counts, _ := r.opts.Choice.Disk(r.item(vm), drive(d))
+		counts, _ := r.opts.Choice.Disk(r.item(vm), Drive(d))
 		return !counts
 	})
 }
 
-// drive is a disk as selectors know it.
-func drive(d vsphere.Disk) selection.Drive {
+// Drive is a disk as selectors know it.
+func Drive(d vsphere.Disk) selection.Drive {
 	kind := d.ControllerType
 	switch kind {
 	case "lsilogic", "lsisas", "buslogic", "pvscsi":
@@ -129,7 +129,7 @@ func (r *run) unprotected(vm *vmRun) {
 		}
 		rec := restorepoint.Disk{Key: d.Key, UUID: d.UUID, Label: d.Label, FileName: d.FileName}
 		rec.Content.Size = d.Capacity
-		if counts, why := r.opts.Choice.Disk(r.item(vm), drive(d)); !counts {
+		if counts, why := r.opts.Choice.Disk(r.item(vm), Drive(d)); !counts {
 			rec.NotProtected, rec.Excluded = why, true
 			vm.rec.Unprotected = append(vm.rec.Unprotected, rec)
 			continue

@@ -17,8 +17,8 @@ import (
 	"github.com/vappvault/vappvault/internal/wording"
 )
 
-// undoFlags are those of restore --undo.
-type undoFlags struct{ undo, list, forget bool }
+// undoFlags are those of restore --undo and --resume.
+type undoFlags struct{ undo, list, forget, resume bool }
 
 // withOverwrite gives the restore command the flags of an overwrite, and what
 // becomes of it afterwards: then the argument names a vApp or a run.
@@ -31,7 +31,13 @@ func (e *env) withOverwrite(cmd *cobra.Command, req *app.RestoreRequest) {
 	flags.BoolVar(&u.undo, "undo", false, "take back an overwrite with --keep-old, by its vApp or its run")
 	flags.BoolVar(&u.list, "list", false, "with --undo, list what can be undone")
 	flags.BoolVar(&u.forget, "forget", false, "with --undo, delete what was kept instead")
+	flags.StringVar(&req.OnError, "on-error", "", "with --overwrite, what becomes of it when it fails, `back|keep`: taken back, or left for --resume (default back)")
+	flags.BoolVar(&u.resume, "resume", false, "go on with an interrupted overwrite, by its vApp or its run")
 	cmd.Long += `
+
+An overwrite that was interrupted is taken back by reconcile, and by whatever
+runs next on that vApp; until then restore --resume goes on with it, and does not
+write again what is in its place already.
 
 With --overwrite --keep-old the disks that are replaced are kept, and what the
 vApp was is recorded: until the next overwrite, restore --undo brings that back.
@@ -40,10 +46,13 @@ With --keep-old again the undo can be undone, too.`
   vappvault restore web-shop@latest --overwrite --keep-old --extra-vms remove
   vappvault restore --undo --list
   vappvault restore --undo acme/vdc1/web-shop
-  vappvault restore --undo --forget web-shop`
+  vappvault restore --undo --forget web-shop
+  vappvault restore --resume web-shop`
 	args, run := cmd.Args, cmd.RunE
 	cmd.Args = func(cmd *cobra.Command, words []string) error {
 		switch {
+		case u.resume:
+			return arguments(0, 1, "")(cmd, words)
 		case u.undo && u.list:
 			return arguments(0, 1, "")(cmd, words)
 		case u.undo:
@@ -63,9 +72,20 @@ With --keep-old again the undo can be undone, too.`
 		}
 		return e.undo(cmd.Context(), u, strings.Join(words, ""), *req)
 	})
+	resume := e.run(func(cmd *cobra.Command, words []string) error {
+		if req.Overwrite || req.As != "" || req.DryRun {
+			return usagef("--resume goes on as the overwrite was begun, and takes no other options")
+		}
+		return e.resume(cmd.Context(), strings.Join(words, ""))
+	})
 	cmd.RunE = func(cmd *cobra.Command, words []string) error {
-		if u.undo {
+		switch {
+		case u.undo && u.resume:
+			return usagef("--undo and --resume exclude each other")
+		case u.undo:
 			return undo(cmd, words)
+		case u.resume:
+			return resume(cmd, words)
 		}
 		return e.run(func(cmd *cobra.Command, words []string) error {
 			if u.list || u.forget {
@@ -77,6 +97,7 @@ With --keep-old again the undo can be undone, too.`
 			return run(cmd, words)
 		})(cmd, words)
 	}
+	_ = cmd.RegisterFlagCompletionFunc("on-error", cobra.FixedCompletions([]string{plan.OnErrorBack, plan.OnErrorKeep}, cobra.ShellCompDirectiveNoFileComp))
 	for _, name := range []string{"extra-vms", "extra-disks"} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{plan.ExtraKeep, plan.ExtraRemove}, cobra.ShellCompDirectiveNoFileComp))
 	}
@@ -92,6 +113,14 @@ func checkOverwrite(req app.RestoreRequest, overwrites bool) error {
 		}
 		if !overwrites {
 			return usagef("--%s goes with --overwrite", name)
+		}
+	}
+	if req.OnError != "" {
+		if err := oneOf("on-error", req.OnError, plan.OnErrorBack, plan.OnErrorKeep); err != nil {
+			return err
+		}
+		if !req.Overwrite {
+			return usagef("--on-error goes with --overwrite")
 		}
 	}
 	if req.DiscardSnapshots && !overwrites {
@@ -122,6 +151,18 @@ func (e *env) undo(ctx context.Context, u undoFlags, which string, req app.Resto
 	case req.DryRun:
 		return errors.Join(err, e.print("plan", result.Plan, func(w io.Writer) { drawPlan(w, result.Plan) }))
 	case err != nil && !errors.Is(err, app.ErrPartial):
+		return err
+	}
+	return errors.Join(err, e.print("restore", result, func(w io.Writer) { drawRestore(w, result) }))
+}
+
+func (e *env) resume(ctx context.Context, which string) error {
+	var result *restore.Result
+	err := e.withApp(ctx, func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
+		result, err = a.Resume(ctx, which, func(p *plan.Plan) { drawPlan(e.stderr, p) })
+		return err
+	})
+	if result == nil || err != nil && !errors.Is(err, app.ErrPartial) {
 		return err
 	}
 	return errors.Join(err, e.print("restore", result, func(w io.Writer) { drawRestore(w, result) }))

@@ -35,9 +35,10 @@ another name is made beside it.
 
 With --vm only that VM comes back, into the vApp that is there, whose other VMs
 run on: in place of the present one, or with --beside as a further one. The VM
-can stand in the reference as well: acme/vdc1/web-shop/db01@latest. With
---config-only no disk is touched: the documents come back, or those sections of
-them that are named, and a VM is switched off only where vCD wants it so.
+can stand in the reference as well: acme/vdc1/web-shop/db01@latest. With --disk
+only that disk does, in its place, or with --attach-to as a further disk of a VM.
+With --config-only no disk is touched: the documents come back, or those sections
+of them that are named, and a VM is switched off only where vCD wants it so.
 
 Several references, or one with a glob, restore many vApps: each from its newest
 restore point at that time, all of them planned before the first is touched. One
@@ -76,6 +77,9 @@ differs is listed, with the reason where there is one.`,
 				return usagef("--as wants a name")
 			}
 			if len(args) > 0 && app.ManyPoints(args) {
+				if overrides.planOut != "" || overrides.planIn != "" {
+					return usagef("--plan and --plan-out are for one vApp")
+				}
 				return e.restoreMany(cmd.Context(), args, req)
 			}
 			if err := checkRestore(req); err != nil {

@@ -17,6 +17,9 @@ import (
 func kindFlags(flags *pflag.FlagSet, req *app.RestoreRequest) {
 	flags.StringArrayVar(&req.VMs, "vm", nil, "restore only this VM into the vApp that is there, by its `name` in the restore point; may be given again")
 	flags.BoolVar(&req.Beside, "beside", false, "with --vm: as a further VM, beside the one that is there")
+	flags.StringArrayVar(&req.Disks, "disk", nil, "restore only this `VM:DISK`, in place of the present one; DISK is a label, a device key or BUS:UNIT; may be given again")
+	flags.StringVar(&req.AttachTo, "attach-to", "", "with --disk: as a further disk of this `VM` of the vApp")
+	flags.BoolVar(&req.EmptyDisks, "empty-disks", false, "make named disks that are gone anew, empty: no restore point has their content")
 	flags.IntVar(&req.Parallel, "parallel", 0, "restore this `many` of several vApps at once (default from the configuration, else 2)")
 	flags.BoolVar(&req.Best, "best", false, "take VMs that the restore point lacks from the newest earlier one that has them")
 	flags.Var(&sectionsValue{req}, "config-only", "restore documents only, no disks: all, or these `sections`, "+strings.Join(plan.Sections, ","))
@@ -63,6 +66,11 @@ func checkKinds(req app.RestoreRequest) error {
 	if err := checkPoints([]string{point}); err != nil {
 		return err
 	}
+	for _, disk := range req.Disks {
+		if _, err := selection.ParseDisk(disk); err != nil {
+			return &usageError{err}
+		}
+	}
 	single := vm != "" || len(req.VMs) > 0
 	switch {
 	case slices.Contains(req.VMs, ""):
@@ -73,6 +81,12 @@ func checkKinds(req app.RestoreRequest) error {
 		return usagef("--vm and --as exclude each other: to bring a VM back beside the present one use --beside")
 	case single && req.Overwrite:
 		return usagef("--vm and --overwrite exclude each other: a VM that is there is overwritten anyway")
+	case req.AttachTo != "" && len(req.Disks) == 0:
+		return usagef("--attach-to goes with --disk")
+	case len(req.Disks) > 0 && (single || req.As != "" || req.Overwrite || req.ConfigOnly):
+		return usagef("--disk goes without --vm, --as, --overwrite and --config-only")
+	case req.AttachTo != "" && (req.KeepOld || req.Power != "" && req.Power != plan.PowerOff):
+		return usagef("--attach-to goes without --keep-old and --power: nothing is replaced, and what ran runs on")
 	case req.ConfigOnly && (single || req.As != "" || req.Overwrite || req.KeepOld):
 		return usagef("--config-only goes without --vm, --as, --overwrite and --keep-old: it restores no disks")
 	case req.ConfigOnly && req.Power != "" && req.Power != plan.PowerOff:

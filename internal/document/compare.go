@@ -55,7 +55,6 @@ var exempt = map[string]string{
 	"VirtualSystemIdentifier":     "vCD names the VM in vSphere",
 	"created":                     "vCD sets it",
 	"ovfDescriptorUploaded":       "tells how the first vApp came to be",
-	"autoNature":                  "a restored VM is not discovered",
 	"DeploymentLeaseRemaining":    "vCD counts the lease from now",
 	"PatchVersion":                "the host decides",
 	"SyslogServerSettings":        "an administrator sets it per network",

@@ -22,8 +22,17 @@ const (
 	Import = "import"
 	// NewVApp: a vApp is made by a restore. Object: its href once known; Detail name.
 	NewVApp = "new-vapp"
+	// NewDisk: a named disk is made. Object: the name that it bears at first;
+	// Detail href once that is known.
+	NewDisk = "new-disk"
+	// AttachDisk: a named disk is attached. Object: its href; Detail vm-href.
+	AttachDisk = "attach-disk"
 	// Swap: the disks of a VM are swapped. Object: moref; Detail has old and new files.
 	Swap = "swap"
+	// Overwrite: a whole vApp is being overwritten; the others of the run are
+	// its parts. Object: the vApp's URN; Detail has the restore point, the
+	// options, and once known what the vApp was, sealed.
+	Overwrite = "overwrite"
 	// OldDisk: disks that a proven restore replaced are deleted. Object: the
 	// VM's moref; Detail has the files.
 	OldDisk = "old-disk"

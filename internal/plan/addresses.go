@@ -76,6 +76,9 @@ func planNICs(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) erro
 			continue
 		}
 		asked := p.options.Overrides.VMs[vm.VM.Name].NICs
+		if p.Beside && len(asked) == 0 {
+			continue // all of its addresses are new
+		}
 		for _, e := range document.FindAll(doc.Root(), "NetworkConnection") {
 			n := p.planNIC(vm, e, macs)
 			vm.NICs = append(vm.NICs, n)
@@ -227,13 +230,13 @@ func (p *Plan) holder(vm *VM, net *Network, s *subnet, ip string) string {
 }
 
 // frees tells whether what has an address gives it up: a VM that is
-// overwritten, or the router of a network of the vApp.
+// overwritten or configured anew, or the router of a network of the vApp.
 func (p *Plan) frees(uuid string) bool {
 	if p.Live == nil || uuid == "" {
 		return false
 	}
 	for _, vm := range p.VMs {
-		if vm.Action == Overwrite && vm.Live != nil && vcd.UUID(vm.Live.ID) == uuid {
+		if (vm.Action == Overwrite || vm.Action == Configure) && vm.Live != nil && vcd.UUID(vm.Live.ID) == uuid {
 			return true
 		}
 	}

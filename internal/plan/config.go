@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -87,7 +88,7 @@ func (c Change) Object() string {
 // Changes compares sections of a restore point with the documents of the vApp
 // as it is, for the vApp and those VMs. Differences with a reason that lies in
 // vCD are left out.
-func Changes(docs document.Set, now map[string][]byte, vms []restorepoint.VM, sections []string) ([]Change, error) {
+func Changes(docs document.Set, now map[string][]byte, vms []VM, sections []string) ([]Change, error) {
 	var out []Change
 	for _, section := range Sections {
 		if !slices.Contains(sections, section) {
@@ -98,10 +99,14 @@ func Changes(docs document.Set, now map[string][]byte, vms []restorepoint.VM, se
 		if of.vapp != "" {
 			all = append(all, Change{Section: section, Document: "vcd/" + of.vapp})
 		}
+		live := map[string]string{} // where the same document is of the VM that is there
 		for _, vm := range vms {
-			if of.vm != "" {
-				all = append(all, Change{Section: section, VMID: vm.ID, VM: vm.Name, Document: "vcd/vms/" + restorepoint.UUID(vm.ID) + "/" + of.vm})
+			if of.vm == "" || vm.Live == nil || vm.VM == nil {
+				continue
 			}
+			path := "vcd/vms/" + restorepoint.UUID(vm.VM.ID) + "/" + of.vm
+			all = append(all, Change{Section: section, VMID: vm.VM.ID, VM: vm.Name, Document: path})
+			live[path] = "vcd/vms/" + restorepoint.UUID(vm.Live.ID) + "/" + of.vm
 		}
 		for _, c := range all {
 			want, ok := docs[c.Document]
@@ -109,7 +114,7 @@ func Changes(docs document.Set, now map[string][]byte, vms []restorepoint.VM, se
 				continue
 			}
 			var err error
-			if c.Differences, err = sectionDiffers(section, c.Document, want, now[c.Document]); err != nil {
+			if c.Differences, err = sectionDiffers(section, c.Document, want, now[cmp.Or(live[c.Document], c.Document)]); err != nil {
 				return nil, err
 			}
 			if len(c.Differences) > 0 {
@@ -184,6 +189,11 @@ func planConfig(o Options) planStep {
 			}
 		}
 		there := p.vmsThere(point)
+		if slices.Contains(p.Sections, SectionNICs) {
+			if err := planNICs(ctx, d, p, point); err != nil {
+				return err
+			}
+		}
 		now, err := d.VCD.Capture(ctx, p.Live.ID)
 		if err != nil {
 			return err
@@ -207,8 +217,8 @@ func (p *Plan) ownerGone() {
 }
 
 // vmsThere are the VMs of the restore point that the vApp still has.
-func (p *Plan) vmsThere(point *restorepoint.Point) []restorepoint.VM {
-	var out []restorepoint.VM
+func (p *Plan) vmsThere(point *restorepoint.Point) []VM {
+	var out []VM
 	for i := range point.VMs {
 		vm := &point.VMs[i]
 		j := slices.IndexFunc(p.Live.VMs, func(l vcd.VM) bool { return p.is(l, *vm) })
@@ -218,8 +228,8 @@ func (p *Plan) vmsThere(point *restorepoint.Point) []restorepoint.VM {
 			continue
 		}
 		live := &p.Live.VMs[j]
-		p.VMs = append(p.VMs, VM{Name: vm.Name, Action: Configure, VM: vm, Live: live, LiveMoRef: live.VimInfo.VMMoRef})
-		out = append(out, *vm)
+		out = append(out, VM{Name: vm.Name, Action: Configure, VM: vm, Live: live, LiveMoRef: live.VimInfo.VMMoRef})
+		p.VMs = append(p.VMs, out[len(out)-1])
 	}
 	return out
 }
@@ -230,7 +240,11 @@ func (p *Plan) switchOff() {
 	for _, c := range p.Changes {
 		switch {
 		case c.VM != "" && slices.Contains(cold, c.Section):
-			why[c.VMID] = append(why[c.VMID], c.Section)
+			for _, vm := range p.VMs {
+				if vm.Live != nil && vm.VM.ID == c.VMID {
+					why[vm.Live.ID] = append(why[vm.Live.ID], c.Section)
+				}
+			}
 		case c.Section == SectionNetworks && slices.ContainsFunc(c.Differences, structural):
 			for _, vm := range p.VMs {
 				if vm.Live != nil {

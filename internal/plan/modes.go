@@ -45,12 +45,14 @@ type planStep func(context.Context, *Deps, *Plan, *restorepoint.Point) error
 func (p *Plan) parts(o Options) []planStep {
 	switch p.Mode {
 	case ModeVMs:
-		return []planStep{planPlace, planVApp, planNature, planSkew, planProfiles, planPolicies, selectVMs(o), planHardware, planQuota}
+		return []planStep{planUsable, planPlace, planVApp, planNature, planSkew, planProfiles, planPolicies, planLiveNetworks, selectVMs(o), planNamed, planNICs, planHardware, planQuota}
+	case ModeDisks:
+		return []planStep{planUsable, planPlace, planVApp, planNature, planProfiles, selectDisks(o)}
 	case ModeConfig:
-		return []planStep{planPlace, planVApp, planNature, planProfiles, planPolicies, planConfig(o)}
+		return []planStep{planUsable, planPlace, planVApp, planNature, planProfiles, planPolicies, planConfig(o)}
 	}
 	return []planStep{
-		planPlace, planVApp, planNature, planSkew, planNetworks, planPeople, planProfiles, planPolicies, planVMs, nameStandalone, planNames, planNICs, planLease,
+		planUsable, planPlace, planVApp, planNature, planSkew, planNetworks, planPeople, planProfiles, planPolicies, planVMs, planNamed, nameStandalone, planNames, planNICs, planLease,
 		planHardware, planMedia, planQuota, planUnused,
 	}
 }

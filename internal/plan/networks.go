@@ -47,7 +47,9 @@ func planNetworks(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) 
 	if err != nil || config == nil {
 		return err
 	}
-	p.Networks, p.subnets = map[string]string{}, map[string]*subnet{}
+	if p.Networks == nil {
+		p.Networks, p.subnets = map[string]string{}, map[string]*subnet{}
+	}
 	for _, c := range document.FindAll(config.Root(), "NetworkConfig") {
 		name := document.Attribute(c, "networkName")
 		configuration := document.Find(c, "Configuration")
@@ -79,6 +81,18 @@ func planNetworks(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) 
 		}
 	}
 	return nil
+}
+
+// planLiveNetworks looks at the networks of the vApp as it is, which single VMs
+// come back to.
+func planLiveNetworks(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) error {
+	now, err := d.VCD.Get(ctx, p.Live.Href+"/networkConfigSection/")
+	if err != nil {
+		return fmt.Errorf("vApp %s: networks: %w", p.VAppName, err)
+	}
+	narrow := *d
+	narrow.Docs = document.Set{networkSection: now.Raw}
+	return planNetworks(ctx, &narrow, p, point)
 }
 
 // planParent finds the organization network for a vApp network: the one that

@@ -25,6 +25,9 @@ type Options struct {
 	// point of the vApp that has them.
 	Best bool `json:"best,omitempty"`
 
+	// EmptyDisks makes named disks anew that are gone, empty.
+	EmptyDisks bool `json:"emptyDisks,omitempty"`
+
 	// KeepOld keeps the disks that an overwrite replaced, for an undo.
 	KeepOld bool `json:"keepOld,omitempty"`
 	// ExtraVMs says what becomes of VMs that the restore point does not
@@ -38,6 +41,9 @@ type Options struct {
 	// ChangedBlocks writes only the blocks that differ, into the disks that
 	// are there.
 	ChangedBlocks bool `json:"changedBlocks,omitempty"`
+	// OnError says what becomes of an overwrite that fails: back, or keep to
+	// leave it as it is for a resume. "" is back.
+	OnError string `json:"onError,omitempty"`
 	// Power is off, on, or as-was: what ran when the point was made. "" is off.
 	Power string `json:"power,omitempty"`
 
@@ -51,6 +57,12 @@ type Options struct {
 const (
 	ExtraKeep   = "keep"
 	ExtraRemove = "remove"
+)
+
+// What becomes of an overwrite that fails.
+const (
+	OnErrorBack = "back"
+	OnErrorKeep = "keep"
 )
 
 // What is switched on afterwards.

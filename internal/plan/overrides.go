@@ -205,3 +205,30 @@ func planUnused(_ context.Context, d *Deps, p *Plan, point *restorepoint.Point) 
 func flagName(name string) string {
 	return strings.NewReplacer("=", "%3D", ",", "%2C", ":", "%3A").Replace(selection.Escape(name))
 }
+
+// planUsable refuses overrides of what a way back does not touch: whoever
+// gives one believes that it has an effect.
+func planUsable(_ context.Context, _ *Deps, p *Plan, _ *restorepoint.Point) error {
+	o := p.options.Overrides
+	given := map[string]bool{
+		"--org": o.Org != "", "--vdc": o.VDC != "", "--name": o.Name != "", "--network": len(o.Networks) > 0, "--owner": o.Owner != "",
+		"--user": len(o.Users) > 0, "--lease": o.Lease != nil, "--media": len(o.Media) > 0, "--datastore": len(o.Datastores) > 0,
+		"--ip": o.IP != "", "--mac": o.MAC != "", "--vm-name or --nic": len(o.VMs) > 0,
+	}
+	var idle []string
+	why := "what is there stays where it is"
+	switch p.Mode {
+	case ModeOverwrite:
+		idle = []string{"--org", "--vdc"}
+	case ModeVMs, ModeDisks:
+		idle, why = []string{"--org", "--vdc", "--name", "--network", "--owner", "--user", "--lease", "--media"}, "only VMs or disks come back, into the vApp that is there"
+	case ModeConfig:
+		idle, why = []string{"--org", "--vdc", "--name", "--media", "--datastore", "--ip", "--mac", "--vm-name or --nic"}, "only documents come back"
+	}
+	for _, flag := range idle {
+		if given[flag] && !p.options.Many {
+			p.add(Conflict{Kind: KindOverride, Object: flag}, "has no effect here: %s", why)
+		}
+	}
+	return nil
+}

@@ -27,10 +27,13 @@ func planOverwrite(ctx context.Context, d *Deps, client *vsphere.Client, p *Plan
 		return fmt.Errorf("document %s: %w", path, err)
 	}
 	o := overwriting{p: p, plan: plan, object: "vm " + plan.Name, live: config, was: was, made: d.Made, out: map[int32]bool{}}
-	plan.Kept = d.Made != nil
+	plan.Kept, plan.Swapped = d.Made != nil, d.Swapped[plan.LiveMoRef]
 	plan.Home, plan.Files = config.VmPathName, map[int32]string{}
 	for _, disk := range config.Disks {
 		plan.Files[disk.Key] = disk.FileName
+	}
+	if plan.Swapped {
+		return nil // all that was to be said of its disks was said before
 	}
 	o.state()
 	for _, disk := range plan.VM.Disks {

@@ -209,7 +209,7 @@ func planVApp(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) 
 		p.add(Conflict{Kind: KindNameInvalid, Object: object, Override: "--name NAME"}, "cannot be its name: %v", err)
 	}
 	if p.InPlace() {
-		if p.Live.InMaintenance {
+		if p.Live.InMaintenance && d.Swapped == nil {
 			p.conflict(KindBusy, object, "", "is in maintenance mode by somebody else")
 		}
 		if p.Mode == ModeOverwrite && p.Live.Name != p.VAppName {

@@ -91,6 +91,7 @@ type Plan struct {
 	// before it.
 	Undo string `json:"undo,omitempty"`
 	// These are as in Options.
+	OnError          string `json:"onError,omitempty"`
 	ExtraVMs         string `json:"extraVMs,omitempty"`
 	ExtraDisks       string `json:"extraDisks,omitempty"`
 	DiscardSnapshots bool   `json:"discardSnapshots,omitempty"`
@@ -149,6 +150,8 @@ type VM struct {
 	Media          []restorepoint.Ref `json:"media,omitempty"` // that is inserted again
 	Live           *vcd.VM            `json:"-"`               // the VM that is overwritten
 	LiveMoRef      string             `json:"moref,omitempty"`
+	// Swapped says that an overwrite which is resumed has put its new disks in.
+	Swapped bool `json:"swapped,omitempty"`
 	// Kept says that its disks are those that an overwrite put aside.
 	Kept bool `json:"kept,omitempty"`
 	// Out are the device keys of the disks that are taken out of the VM that
@@ -157,6 +160,12 @@ type VM struct {
 	Snapshots int     `json:"snapshots,omitempty"`
 	// SwitchOff says that the VM must be off for what is to be changed.
 	SwitchOff bool `json:"switchOff,omitempty"`
+
+	// Named are the named disks that were attached to the VM.
+	Named []NamedDisk `json:"named,omitempty"`
+	// Places are where disks are attached that are further ones of the VM,
+	// by their device keys in the restore point.
+	Places map[int32]vsphere.Attach `json:"places,omitempty"`
 
 	// VimServerHref is the vCenter where the VM is or will be.
 	VimServerHref string           `json:"-"`
@@ -225,6 +234,9 @@ type Deps struct {
 	// Made are the disk files that the overwrite put in which is undone; the
 	// restore point is then what the vApp was before it.
 	Made []string
+	// Swapped are, of an overwrite that is resumed, the VMs by moref that have
+	// their new disks already; nil where none is resumed.
+	Swapped map[string]bool
 }
 
 // errStop ends the planning where what follows would have nothing to go by.
@@ -239,7 +251,7 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 	p := &Plan{
 		Mode: o.mode(), Point: point.Summary(), VAppName: cmp.Or(o.As, o.Overrides.Name, point.VApp.Name),
 		IP: o.Overrides.IP, MAC: o.Overrides.MAC, KeepOld: o.KeepOld, Power: cmp.Or(o.Power, PowerOff),
-		ExtraVMs: o.ExtraVMs, ExtraDisks: o.ExtraDisks, DiscardSnapshots: o.DiscardSnapshots,
+		OnError: o.OnError, ExtraVMs: o.ExtraVMs, ExtraDisks: o.ExtraDisks, DiscardSnapshots: o.DiscardSnapshots,
 		Beside: o.Beside, options: o, batch: d.Batch,
 	}
 	for _, step := range p.parts(o) {
@@ -276,6 +288,8 @@ func (p *Plan) steps() []string {
 		return p.selectedSteps()
 	case ModeConfig:
 		return p.configSteps()
+	case ModeDisks:
+		return p.diskSteps()
 	}
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
@@ -291,6 +305,10 @@ func (p *Plan) steps() []string {
 		case Rebuild:
 			add("rebuild vm %s on datastore %s, %s, %s", vm.Name, vm.Datastore.Name, wording.Count(len(vm.VM.Disks), "disk"), wording.Size(vm.Bytes))
 		case Overwrite:
+			if vm.Swapped {
+				add("leave the new disks of vm %s, which are in their place already", vm.Name)
+				continue
+			}
 			if vm.Kept {
 				add("swap %s of vm %s back in", wording.Count(len(vm.VM.Disks), "former disk"), vm.Name)
 				continue

@@ -119,8 +119,14 @@ func (d Deps) settle(ctx context.Context, i journal.Intent) (string, error) {
 		return d.settleMaintenance(ctx, i)
 	case mark.NewVApp:
 		return d.settleVApp(ctx, i)
+	case mark.NewDisk:
+		return "delete the named disk that was made", restore.RemoveDisk(ctx, d.VCD, i.Detail["href"], i.Object)
+	case mark.AttachDisk:
+		return "detach the named disk", restore.Detach(ctx, d.VCD, i.Detail["vm-href"], i.Object)
 	case mark.Import:
 		return "take back the import", restore.RemoveImported(ctx, d.VCD, i.Object, i.Detail[mark.VCenter], i.Detail["whole"] == "true")
+	case mark.Overwrite:
+		return "the interrupted overwrite is taken back; its settings may be partly restored", nil
 	case mark.RemoveVM:
 		return "delete the VM that was added since", d.VCD.DeleteVM(ctx, d.VCD.Href(i.Object))
 	}

@@ -24,6 +24,7 @@ func (r *run) apply(ctx context.Context) error {
 	}{
 		{"apply networks", func(ctx context.Context) error { return r.applyNetworks(ctx, false) }},
 		{"apply VM settings", r.applyVMs},
+		{"attach named disks", r.applyNamed},
 		{"insert media", r.insertMedia},
 		{"apply network rules", func(ctx context.Context) error { return r.applyNetworks(ctx, true) }},
 		{"apply name, startup order, lease, product sections", r.applyVApp},
@@ -229,6 +230,12 @@ func (r *run) applyDiskProfiles(ctx context.Context, vm *restorepoint.VM, href s
 	if !changed {
 		return nil
 	}
+	return r.sendSpec(ctx, href, now)
+}
+
+// sendSpec sends the specification of a VM's document, and nothing else of it.
+func (r *run) sendSpec(ctx context.Context, href string, now *etree.Document) error {
+	spec := document.Find(now.Root(), "VmSpecSection")
 	root := now.Root()
 	for _, c := range root.ChildElements() {
 		if c != spec {

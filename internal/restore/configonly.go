@@ -11,7 +11,6 @@ import (
 
 	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/plan"
-	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
 
@@ -72,8 +71,10 @@ func (r *run) applyChanges(ctx context.Context) error {
 
 func (r *run) applyChange(ctx context.Context, c plan.Change) error {
 	href := r.vapp.Href
-	if c.VMID != "" {
-		href = r.VCD.Href(c.VMID)
+	for _, res := range r.result.VMs {
+		if c.VMID != "" && res.OldID == c.VMID {
+			href = r.VCD.Href(res.NewID)
+		}
 	}
 	vm := r.pointVM(c.VMID)
 	switch c.Section {
@@ -96,7 +97,7 @@ func (r *run) applyChange(ctx context.Context, c plan.Change) error {
 	case plan.SectionMetadata:
 		return r.setMetadata(ctx, c.Document, href)
 	case plan.SectionTags:
-		return r.applyVMTags(ctx, c.Document, c.VMID)
+		return r.applyVMTags(ctx, c.Document, vcd.URN(href))
 	case plan.SectionOwner:
 		return r.applyOwner(ctx)
 	case plan.SectionAccess:
@@ -143,17 +144,11 @@ func (r *run) readBackChanges(ctx context.Context) error {
 		return err
 	}
 	r.vapp = now.VApp
-	var vms []restorepoint.VM
-	for _, vp := range r.plan.VMs {
-		if vp.Action == plan.Configure {
-			vms = append(vms, *vp.VM)
-		}
-	}
 	docs, err := r.withoutTheGone()
 	if err != nil {
 		return err
 	}
-	left, err := plan.Changes(docs, now.Files, vms, r.plan.Sections)
+	left, err := plan.Changes(docs, now.Files, r.plan.VMs, r.plan.Sections)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,8 @@ func (r *run) capture(ctx context.Context) (*safety, error) {
 	s := &safety{Docs: document.Set(now.Files), Point: restorepoint.Point{
 		Schema: restorepoint.SchemaVersion, ID: r.id, State: restorepoint.Complete, Started: time.Now().UTC(),
 		Site: r.point.Site, Org: r.plan.Org, VDC: r.plan.VDC, AutoNature: now.VApp.AutoNature,
-		VApp: restorepoint.Ref{ID: now.VApp.ID, Name: now.VApp.Name, Href: now.VApp.Href},
+		Nature: restorepoint.GuessNature(now.VApp.AutoNature, now.VApp.Name, now.VApp.Owner.Name),
+		VApp:   restorepoint.Ref{ID: now.VApp.ID, Name: now.VApp.Name, Href: now.VApp.Href},
 	}}
 	for name, raw := range s.Docs {
 		if path.Base(name) == "metadata.xml" {

@@ -109,7 +109,9 @@ func (r *run) applyNICs(ctx context.Context, vm *restorepoint.VM, href string) e
 	if err != nil || want == nil {
 		return err
 	}
-	r.besideNICs(vm.Name, want.Root())
+	if len(r.nics(vm)) == 0 {
+		r.besideNICs(vm.Name, want.Root())
+	}
 	if r.plan.MAC == plan.MACNew && len(r.nics(vm)) == 0 {
 		for _, nic := range document.FindAll(want.Root(), "NetworkConnection") {
 			if mac := document.Find(nic, "MACAddress"); mac != nil {

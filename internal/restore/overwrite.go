@@ -3,7 +3,6 @@ package restore
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/mark"
@@ -15,10 +14,16 @@ import (
 // are rebuilt into it.
 func (r *run) overwrite(ctx context.Context) error {
 	r.vapp = r.plan.Live
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
 	if err := r.undeploy(ctx); err != nil {
 		return err
 	}
 	if err := r.enter(ctx); err != nil {
+		return err
+	}
+	if err := r.replaced(ctx); err != nil {
 		return err
 	}
 	if err := r.prepare(ctx); err != nil {
@@ -47,9 +52,14 @@ func (r *run) prepare(ctx context.Context) error {
 	if err := r.discardSnapshots(ctx); err != nil {
 		return err
 	}
+	if r.before != nil {
+		return nil // the run that is resumed has read it
+	}
 	return r.step(ctx, "read what is there", func(ctx context.Context) (err error) {
-		r.before, err = r.capture(ctx)
-		return err
+		if r.before, err = r.capture(ctx); err != nil {
+			return err
+		}
+		return r.remember(ctx)
 	})
 }
 
@@ -75,7 +85,7 @@ func (r *run) undeploy(ctx context.Context) error {
 }
 
 func (r *run) overwriteVM(ctx context.Context, n int, vp *plan.VM) error {
-	if len(vp.VM.Disks) > 0 || len(vp.Out) > 0 {
+	if len(vp.VM.Disks) > 0 || len(vp.Out) > 0 || vp.Swapped {
 		if err := r.swapVM(ctx, n, vp); err != nil {
 			return err
 		}
@@ -89,6 +99,10 @@ func (r *run) overwriteVM(ctx context.Context, n int, vp *plan.VM) error {
 
 // swapVM writes the disks and swaps them in.
 func (r *run) swapVM(ctx context.Context, n int, vp *plan.VM) error {
+	if done, ok := r.swaps[vp.LiveMoRef]; ok {
+		r.undo = append(r.undo, done)
+		return nil
+	}
 	client, err := r.VSphere(ctx, vp.VimServerHref)
 	if err != nil {
 		return err
@@ -107,18 +121,12 @@ func (r *run) swapVM(ctx context.Context, n int, vp *plan.VM) error {
 	if err != nil {
 		return err
 	}
-	err = r.intend(ctx, journal.Intent{Kind: mark.Swap, Object: vp.LiveMoRef, Detail: detail}, "swap the old disks of vm "+vp.Name+" back",
-		func(ctx context.Context) error {
-			left, err := SwapBack(ctx, client, vp.LiveMoRef, files)
-			if len(left) > 0 {
-				r.warn(vp.Name, "these files were left, because something may refer to them: "+strings.Join(left, ", "))
-			}
-			return err
-		})
+	step := &swap{moref: vp.LiveMoRef, vm: vp.Name, client: client, files: files}
+	err = r.intend(ctx, journal.Intent{Kind: mark.Swap, Object: vp.LiveMoRef, Detail: detail}, "swap the old disks of vm "+vp.Name+" back", r.swapBack(step))
 	if err != nil {
 		return err
 	}
-	r.undo[len(r.undo)-1].swap = &swap{moref: vp.LiveMoRef, vm: vp.Name, client: client, files: files}
+	r.undo[len(r.undo)-1].swap = step
 	if made != nil {
 		if err := r.moveDisks(ctx, made, files); err != nil {
 			return err

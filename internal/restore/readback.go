@@ -82,6 +82,8 @@ func (r *run) chosen(d *document.Difference) {
 	case d.Reason != "":
 	case r.askedAddress(d) != "":
 		d.Reason = r.askedAddress(d)
+	case d.Field == "/VApp/autoNature" && r.point.Kind() == restorepoint.NatureDiscovered:
+		d.Reason = "a restored VM is not discovered"
 	case strings.HasSuffix(d.Field, "/TpmPresent") && d.Want == "true":
 		d.Reason = "its keys are in no backup, and vCenter made no blank one"
 	case r.inherited(d):

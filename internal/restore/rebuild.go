@@ -49,6 +49,9 @@ func (r *run) rebuild(ctx context.Context, n int, vp *plan.VM) (*scratch, error)
 	name := mark.ScratchName(r.id, strconv.Itoa(n))
 	return r.build(ctx, vp, name, func(place vsphere.Place, raw []byte) (vsphere.ImportSpec, error) {
 		o := diskPlaces(place.Options(name), vp)
+		for _, d := range vp.Named {
+			o.LeaveDisks = append(o.LeaveDisks, d.Key) // they are no disks of the VM
+		}
 		o.KeepMAC, o.KeepUUID = r.plan.MAC == plan.MACKeep, !r.plan.Copies()
 		o.NewMACs = r.newMACs(vp)
 		spec, notes, err := vsphere.SpecFromConfig(raw, o)
@@ -68,7 +71,7 @@ func (r *run) rebuildDisks(ctx context.Context, n int, vp *plan.VM) (*scratch, e
 	}
 	return r.build(ctx, vp, name, func(place vsphere.Place, raw []byte) (vsphere.ImportSpec, error) {
 		o := diskPlaces(place.Options(name), vp)
-		o.KeepUUID = true // of the disks: guests name them by it
+		o.KeepUUID = vp.Action != plan.Attach // of the disks: guests name them by it
 		return vsphere.ScratchSpec(raw, name, keys, o)
 	})
 }

@@ -59,6 +59,8 @@ type Deps struct {
 
 	docs document.Set
 	made []string // disk files that the overwrite put in which is undone
+	// swaps are those of an overwrite that is resumed, by moref.
+	swaps map[string]undoStep
 }
 
 // documents reads those of the restore point, secrets put back.
@@ -93,7 +95,14 @@ func Compute(ctx context.Context, d *Deps, point *restorepoint.Point, o plan.Opt
 			return nil, err
 		}
 	}
-	return plan.Compute(ctx, plan.Deps{VCD: d.VCD, VSphere: d.VSphere, Docs: d.docs, Batch: d.Batch, Made: d.made}, point, o)
+	deps := plan.Deps{VCD: d.VCD, VSphere: d.VSphere, Docs: d.docs, Batch: d.Batch, Made: d.made}
+	if d.swaps != nil {
+		deps.Swapped = map[string]bool{}
+		for moref := range d.swaps {
+			deps.Swapped[moref] = true
+		}
+	}
+	return plan.Compute(ctx, deps, point, o)
 }
 
 // A Result is what a restore did.
@@ -102,6 +111,8 @@ type Result struct {
 	VAppID   string     `json:"vappId"`
 	VAppName string     `json:"vappName"`
 	VMs      []VMResult `json:"vms"`
+	// Disks are the named disks that were attached or made.
+	Disks []DiskResult `json:"disks,omitempty"`
 	// Compared counts the documents that were read back and compared.
 	Compared    int                   `json:"compared"`
 	Differences []document.Difference `json:"differences,omitempty"`
@@ -120,6 +131,15 @@ func (r *Result) Unexplained() []document.Difference {
 // differs without a reason, or had to be left out.
 func (r *Result) Incomplete() bool {
 	return r.Missing > 0 || len(r.Unexplained()) > 0 || r.Plan != nil && r.Plan.Lossy()
+}
+
+// A DiskResult is the identity of a named disk before and after.
+type DiskResult struct {
+	Name   string `json:"name"`
+	VM     string `json:"vm"`
+	Action string `json:"action"`
+	OldID  string `json:"oldId"`
+	NewID  string `json:"newId"`
 }
 
 // A VMResult is the identity of a VM before and after.
@@ -152,6 +172,12 @@ type run struct {
 	committed bool
 	// applying is true once settings are being changed.
 	applying bool
+	options  plan.Options
+	// resumes are the intents of the run that is resumed and that this one
+	// replaces once it has made its own.
+	resumes []int64
+	// started is the intent of an overwrite as a whole.
+	started int64
 	// before is what an overwritten vApp was.
 	before *safety
 	// undoes is the overwrite that this run undoes.
@@ -194,7 +220,9 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o plan.Options)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	return newRun(d, p, point).run(ctx)
+	r := newRun(d, p, point)
+	r.options = o
+	return r.run(ctx)
 }
 
 func newRun(d Deps, p *plan.Plan, point *restorepoint.Point) *run {
@@ -216,8 +244,8 @@ func (r *run) run(ctx context.Context) (_ *Result, err error) {
 			return r.result, err
 		}
 	}
-	for _, c := range p.Conflicts {
-		r.warn("", fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
+	for _, c := range p.Conflicts { // the plan has told them already
+		r.result.Warnings = append(r.result.Warnings, fmt.Sprintf("%s: %s: %s", c.Object, c.Message, c.Resolution))
 	}
 	r.result.Missing = p.Missing
 	r.was = r.docs
@@ -233,6 +261,10 @@ func (r *run) run(ctx context.Context) (_ *Result, err error) {
 func (r *run) do(ctx context.Context) (err error) {
 	way := r.way()
 	defer func() {
+		if err != nil && r.resumable() {
+			r.warn("", "the overwrite is left as it is, in maintenance mode: `restore --resume` goes on with it, `reconcile` or the next run takes it back")
+			return
+		}
 		if err != nil && !r.committed {
 			back := r.takeBack(ctx)
 			err = errors.Join(err, back, r.reapply(ctx))

@@ -136,7 +136,11 @@ func (r *run) backward(ctx context.Context) (*run, error) {
 		return nil, err
 	}
 	b := newRun(d, p, &r.before.Point)
-	b.vapp, b.was = r.vapp, d.docs
+	b.was = d.docs
+	// What the run made of it since counts.
+	if b.vapp, err = r.VCD.VApp(ctx, r.vapp.ID); err != nil {
+		return nil, err
+	}
 	if b.docs, b.changes, err = p.Rewrite(d.docs); err != nil {
 		return nil, err
 	}

@@ -86,6 +86,9 @@ func (r *run) planSwap(ctx context.Context, made *scratch, client *vsphere.Clien
 			return files, fmt.Errorf("disk %s: not in the configuration of the restore point", d.Label)
 		}
 		to := was.Attach()
+		if at, ok := vp.Places[d.Key]; ok {
+			to.Controller, to.Bus, to.Unit, to.Mode, to.Sharing = at.Controller, at.Bus, at.Unit, "", ""
+		}
 		to.Capacity, to.File = d.Content.Size, d.FileName
 		if fresh != nil {
 			f, ok := fresh.Disk(d.Key)
@@ -146,6 +149,17 @@ func filesDetail(vcenter, vm string, files Files) (map[string]string, error) {
 		return nil, err
 	}
 	return map[string]string{mark.VCenter: vcenter, mark.VM: vm, mark.Files: string(raw)}, nil
+}
+
+// swapBack is how the swap of a VM is taken back.
+func (r *run) swapBack(s *swap) func(context.Context) error {
+	return func(ctx context.Context) error {
+		left, err := SwapBack(ctx, s.client, s.moref, s.files)
+		if len(left) > 0 {
+			r.warn(s.vm, "these files were left, because something may refer to them: "+strings.Join(left, ", "))
+		}
+		return err
+	}
 }
 
 // SwapBack gives a VM its old disks back and deletes the new ones. It finds

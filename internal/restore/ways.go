@@ -26,6 +26,13 @@ func (r *run) way() way {
 	case plan.ModeVMs:
 		return way{make: r.selected, apply: r.applySelected, readBack: r.readBackSelected, power: r.powerOnSelected,
 			failed: "the restore was taken back; the VMs that it was to overwrite are powered off"}
+	case plan.ModeDisks:
+		w := way{make: r.disks, apply: r.applyDisks, readBack: r.readBackDisks, power: r.powerOnSelected, after: r.switchOnAgain,
+			failed: "the restore was taken back; the VMs whose disks it was to replace are powered off"}
+		if r.attaches() {
+			w.power, w.failed = nothing, "the restore was taken back"
+		}
+		return w
 	case plan.ModeConfig:
 		return way{make: r.prepareConfig, apply: r.applyChanges, readBack: r.readBackChanges, power: nothing, after: r.switchOnAgain,
 			failed: "sections that were applied already stay so; the same restore again does the rest"}

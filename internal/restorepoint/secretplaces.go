@@ -70,7 +70,6 @@ func places(name string, doc []byte, keys map[string]bool) ([]place, error) {
 // properties: elements beside each other.
 type pair struct {
 	depth  int
-	key    string
 	secret bool
 	values []place
 }

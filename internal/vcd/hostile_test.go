@@ -44,11 +44,14 @@ func TestACaptureOfHostileDocuments(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long with the race detector")
 	}
-	for _, place := range []string{
+	for i, place := range []string{
 		"/api/vApp/vapp-" + vappUUID, "/api/vApp/vm-" + vmUUID, "/api/vApp/vapp-" + vappUUID + "/controlAccess/",
 		"/api/vdc/" + vdcUUID + "/vmAffinityRules", "/cloudapi/1.0.0/orgVdcNetworks/urn:vcloud:network:" + netUUID,
 	} {
 		for what, doc := range hostile() {
+			if i > 0 && len(doc) > 1<<20 {
+				continue // large ones are refused before anybody knows what they are
+			}
 			t.Run(path.Base(place)+" is "+what, func(t *testing.T) {
 				f := captureSite(t)
 				inner := f.Config.Handler

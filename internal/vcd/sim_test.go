@@ -86,7 +86,9 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-func start(t *testing.T) *site {
+func start(t *testing.T) *site { return startWith(t, inventory) }
+
+func startWith(t *testing.T, inventory string) *site {
 	t.Helper()
 	parsed, err := cloud.Parse([]byte(inventory))
 	if err != nil {
@@ -398,5 +400,42 @@ func TestImportIntoASimulatedCloud(t *testing.T) {
 	if _, err := s.ImportVMAsVApp(ctx, servers[0].Href, vcd.ImportAsVApp{Name: "twice", MoRef: morefs[0], VDCHref: s.Href(old.VDCID)}); err == nil ||
 		!strings.Contains(err.Error(), "import VM "+morefs[0]+" as vApp twice") {
 		t.Errorf("imported twice: %v", err)
+	}
+}
+
+// What a server of another version does not have, or does not show a tenant,
+// is absent and no error.
+func TestCaptureOfOlderVersionsAndByTenants(t *testing.T) {
+	for _, test := range []struct {
+		name, versions, user string
+		absent               []string
+	}{
+		{"the oldest version", "apiVersions: ['37.0']", "administrator@System", []string{"/snapshots.json"}},
+		{"an administrator of the organization", "", "ada@acme", []string{"vcd/context/providerVDCs/", "vcd/context/vimServers/"}},
+		{"a user", "", "wile@acme", []string{"vcd/context/orgSettings.xml", "vcd/context/org.xml"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := startWith(t, strings.Replace(inventory, "- id: lab", "- id: lab\n  "+test.versions, 1))
+			c := s.Client
+			if test.user != "administrator@System" {
+				c = s.login(t, test.user, "pw")
+			}
+			got, err := c.Capture(t.Context(), s.vapp(t, awkward).ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, part := range test.absent {
+				for path := range got.Files {
+					if strings.Contains(path, part) {
+						t.Errorf("%s is there", path)
+					}
+				}
+			}
+			for _, must := range []string{"vcd/vapp.xml", "vcd/metadata.xml", "vcd/networkConfigSection.xml", "vcd/controlAccess.xml", "vcd/context/vdc.xml"} {
+				if got.Files[must] == nil {
+					t.Errorf("%s is absent: %s", must, got.Absent[must])
+				}
+			}
+		})
 	}
 }

@@ -2,6 +2,7 @@ package vsphere
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/vim25/types"
@@ -106,6 +107,9 @@ func (r *rebuilder) device(d types.BaseVirtualDevice) {
 
 // disk rebuilds a disk as an empty one, thin unless its place says otherwise.
 func (r *rebuilder) disk(d *types.VirtualDisk) {
+	if slices.Contains(r.o.LeaveDisks, d.Key) {
+		return
+	}
 	was := disk(d, nil)
 	mode := was.Mode
 	if mode == "" || strings.HasPrefix(mode, "independent") && r.scratch {

@@ -27,6 +27,8 @@ type RebuildOptions struct {
 	DatastoreName string
 	// Disks puts single disks, by device key, on other datastores.
 	Disks map[int32]DiskPlace
+	// LeaveDisks are the device keys of disks that are left out.
+	LeaveDisks []int32
 	// Network and NetworkName are where NICs are parked, disconnected;
 	// without them NICs are left out. Switch is the UUID of the network's
 	// distributed switch, if it has one.

@@ -74,6 +74,8 @@ func child(words []string) error {
 		_, err = a.Backup(ctx, app.BackupRequest{Selectors: words[1:], SamplePercent: -1})
 	case "restore":
 		_, err = a.Restore(ctx, app.RestoreRequest{Point: words[1], Options: childOptions(words[2:])})
+	case "resume":
+		_, err = a.Resume(ctx, words[1], nil)
 	case "undo":
 		_, err = a.Undo(ctx, app.UndoRequest{Which: words[1], Options: childOptions(words[2:])})
 	case "verify":
@@ -94,6 +96,17 @@ func childOptions(words []string) plan.Options {
 	o := plan.Options{Overwrite: slices.Contains(words, "overwrite"), KeepOld: slices.Contains(words, "keep")}
 	if slices.Contains(words, "remove") {
 		o.ExtraVMs, o.ExtraDisks = plan.ExtraRemove, plan.ExtraRemove
+	}
+	o.EmptyDisks, o.Beside, o.ConfigOnly = slices.Contains(words, "empty-disks"), slices.Contains(words, "beside"), slices.Contains(words, "config")
+	for _, word := range words {
+		switch what, value, _ := strings.Cut(word, "="); what {
+		case "vm":
+			o.VMs = append(o.VMs, value)
+		case "disk":
+			o.Disks = append(o.Disks, value)
+		case "attach-to":
+			o.AttachTo = value
+		}
 	}
 	return o
 }

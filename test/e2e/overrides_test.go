@@ -260,3 +260,23 @@ func TestASavedPlanIsAppliedOrRefused(t *testing.T) {
 		t.Error("something was made")
 	}
 }
+
+func TestDocumentsAloneTakeAnotherNetwork(t *testing.T) {
+	e := newEnv(t, nil)
+	point := e.backup("acme/acme-vdc1/wiki")
+	overrides := plan.Overrides{Networks: map[string]string{"acme-direct": "acme-routed"}}
+	result := e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{
+		ConfigOnly: true, Sections: []string{plan.SectionNetworks, plan.SectionNICs}, Overrides: overrides,
+	}})
+	got := e.vapp("wiki")
+	if n := got.Networks[0]; n.Name != "acme-routed" || n.ParentName != "acme-routed" {
+		t.Errorf("network: %+v", n)
+	}
+	if n := vmOf(t, got, "wiki01").NICs[0]; n.Network != "acme-routed" || !strings.HasPrefix(n.IP, "10.20.") || n.Mode != "POOL" {
+		t.Errorf("NIC: %+v", n)
+	}
+	if !slices.ContainsFunc(result.Plan.Conflicts, func(c plan.Conflict) bool { return c.Kind == plan.KindIPOutside }) {
+		t.Errorf("conflicts: %+v", result.Plan.Conflicts)
+	}
+	e.tidy(got)
+}

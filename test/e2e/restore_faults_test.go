@@ -102,8 +102,8 @@ func TestDisksThatWereSwappedInAreNotTakenFromARunningVM(t *testing.T) {
 	e.noOrphans()
 }
 
-// dieAt kills a child after a step of the given name.
-func (e *env) dieAt(action, step string) {
+// dieAt kills a child after a step of the given name, and returns which it was.
+func (e *env) dieAt(action, step string) int {
 	e.t.Helper()
 	for n := 1; n < 100; n++ {
 		name, killed := e.die(n, action)
@@ -111,7 +111,7 @@ func (e *env) dieAt(action, step string) {
 			e.t.Fatalf("%s: has no step %s", action, step)
 		}
 		if strings.HasSuffix(name, " "+step) {
-			return
+			return n
 		}
 		e.once(func(ctx context.Context, a *app.App) (string, error) {
 			_, err := a.Reconcile(ctx)
@@ -119,6 +119,7 @@ func (e *env) dieAt(action, step string) {
 		})
 	}
 	e.t.Fatalf("%s: step %s is far away", action, step)
+	return 0
 }
 
 // TestAnOverwriteIsAllOrNothing kills an overwrite of several VMs: after

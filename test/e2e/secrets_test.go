@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -55,10 +56,12 @@ func TestATenantsSecretsAreSeenNowhere(t *testing.T) {
 	// What a tenant changed since is no less secret.
 	v := k.vapp("kitchen")
 	k.put(t, v.Href+"/productSections/", "kitchen-property-secret", "kitchen-vm-property-secret")
-	again, err := open().Restore(t.Context(), app.RestoreRequest{Point: point.ID, DryRun: true, Options: plan.Options{Overwrite: true}})
-	printed.add(t, "an overwrite's plan", again)
-	if err != nil {
-		printed.add(t, "an error", err.Error())
+	for _, dry := range []bool{true, false} {
+		again, err := open().Restore(t.Context(), app.RestoreRequest{Point: point.ID, DryRun: dry, Options: plan.Options{Overwrite: true, KeepOld: true}})
+		printed.add(t, fmt.Sprintf("an overwrite, dry run %t", dry), again)
+		if err != nil {
+			printed.add(t, fmt.Sprintf("its error, dry run %t", dry), err.Error())
+		}
 	}
 	for what, text := range printed {
 		mustNotHave(t, what, text)
