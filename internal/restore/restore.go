@@ -111,6 +111,8 @@ type Result struct {
 	VAppID   string     `json:"vappId"`
 	VAppName string     `json:"vappName"`
 	VMs      []VMResult `json:"vms"`
+	// Networks are the vApp's.
+	Networks []NetworkResult `json:"networks,omitempty"`
 	// Disks are the named disks that were attached or made.
 	Disks []DiskResult `json:"disks,omitempty"`
 	// Compared counts the documents that were read back and compared.
@@ -300,6 +302,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	if err := r.step(ctx, "read back and compare", way.readBack); err != nil {
 		return err
 	}
+	r.noteNetworks()
 	if err := r.step(ctx, "settle", r.commitPoint); err != nil {
 		return err
 	}

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -10,6 +13,7 @@ import (
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/vcd"
+	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
 // refused checks that a restore is refused with a conflict, and changes
@@ -140,4 +144,83 @@ func TestPowerAfterwardsIsByChoice(t *testing.T) {
 			t.Errorf("--power %s: web01 runs: %v, db01 runs: %v", c.power, web, db)
 		}
 	}
+}
+
+func TestALinkedCloneGetsAWholeDisk(t *testing.T) {
+	e := matrixCloud(t)
+	linkedClone(e, kind{name: "one", vdc: "fast"})
+	linkedClone(e, kind{name: "other", vdc: "fast"})
+	other := e.guestSum("other")
+	results, err := e.app(nil).Backup(t.Context(), app.BackupRequest{Selectors: []string{"one"}, SamplePercent: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := e.vapp("one")
+	vm := one.VMs[0]
+	was := e.configs(one)[vm.Name]
+	chain := chainOf(was)
+	if len(chain) < 2 {
+		t.Fatalf("no chain: %q", chain)
+	}
+	c := e.vcenters[vcd.URN(vm.VimInfo.VCenterHref)]
+	users, err := c.UsersOf(t.Context(), chain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := ""
+	for _, f := range chain {
+		if len(users[f]) > 1 {
+			shared = f
+		}
+	}
+	if shared == "" {
+		t.Fatalf("nobody shares what it hangs from: %v", users)
+	}
+	result, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: results[0].Point.ID, Options: plan.Options{Overwrite: true}})
+	if err != nil && !errors.Is(err, app.ErrPartial) {
+		t.Fatal(err)
+	}
+	for _, d := range result.Unexplained() {
+		t.Errorf("%s: %s: got %q, want %q", d.Document, d.Field, d.Got, d.Want)
+	}
+	now := e.configs(e.vapp("one"))[vm.Name]
+	if now.Disks[0].ChainDepth != 0 || now.Disks[0].UUID != was.Disks[0].UUID {
+		t.Errorf("%+v, was %+v", now.Disks[0], was.Disks[0])
+	}
+	if got := e.guestSum("other"); got != other {
+		t.Error("the other clone has changed")
+	}
+	if _, err := os.Stat(e.flat(shared)); err != nil {
+		t.Errorf("what it hung from: %v", err)
+	}
+	if _, err := os.Stat(e.flat(was.Disks[0].FileName)); err == nil {
+		t.Error("its own delta is still there")
+	}
+}
+
+// chainOf lists the descriptors of the files that a VM's layout names.
+func chainOf(c *vsphere.VMConfig) []string {
+	var out []string
+	for part := range strings.SplitSeq(string(c.Layout), "<name>") {
+		name, _, ok := strings.Cut(part, "</name>")
+		if ok && strings.HasSuffix(name, ".vmdk") && !strings.HasSuffix(name, "-flat.vmdk") && !strings.HasSuffix(name, "-delta.vmdk") && !strings.HasSuffix(name, "-sesparse.vmdk") {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// guestSum reads the first disk of a vApp's first VM as its guest does.
+func (e *env) guestSum(name string) string {
+	e.t.Helper()
+	vm := e.vapp(name).VMs[0]
+	guest, err := e.cloud.Guest(e.t.Context(), "acme/fast/"+name+"/"+vm.Name, 0)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(guest, 0, guest.Size())); err != nil {
+		e.t.Fatal(err)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
