@@ -109,6 +109,8 @@ func childOptions(words []string) plan.Options {
 			o.Disks = append(o.Disks, value)
 		case "attach-to":
 			o.AttachTo = value
+		case "to-vsphere":
+			o.ToVSphere = value
 		}
 	}
 	return o
