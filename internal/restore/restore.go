@@ -102,7 +102,11 @@ func Compute(ctx context.Context, d *Deps, point *restorepoint.Point, o plan.Opt
 			deps.Swapped[moref] = true
 		}
 	}
-	return plan.Compute(ctx, deps, point, o)
+	p, err := plan.Compute(ctx, deps, point, o)
+	if err != nil {
+		return nil, err
+	}
+	return p, d.planKept(ctx, p, point)
 }
 
 // A Result is what a restore did.
@@ -261,6 +265,9 @@ func (r *run) run(ctx context.Context) (_ *Result, err error) {
 }
 
 func (r *run) do(ctx context.Context) (err error) {
+	if r.plan.Mode == plan.ModeVSphere {
+		return r.toVSphere(ctx, r.plan.Folder())
+	}
 	way := r.way()
 	defer func() {
 		if err != nil && r.resumable() {

@@ -10,7 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/beevik/etree"
+
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
@@ -223,4 +226,45 @@ func (e *env) guestSum(name string) string {
 		e.t.Fatal(err)
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+func TestChangedBlocksAreRefusedWithTheReason(t *testing.T) {
+	e := newEnv(t, nil)
+	point := e.backup(webShop)
+	q := app.RestoreRequest{Point: point.ID, DryRun: true, Options: plan.Options{Overwrite: true, ChangedBlocks: true}}
+	refuse := func(kind, want string) {
+		t.Helper()
+		result, err := e.app(nil).Restore(t.Context(), q)
+		if !errors.Is(err, plan.ErrConflict) {
+			t.Fatalf("got %v", err)
+		}
+		if !slices.ContainsFunc(result.Plan.Conflicts, func(c plan.Conflict) bool {
+			return c.Kind == kind && c.Resolution == "" && strings.Contains(c.Message, want)
+		}) {
+			t.Errorf("no %s conflict says %q: %+v", kind, want, result.Plan.Conflicts)
+		}
+	}
+	refuse(plan.KindNoTarget, "up to")
+	e.write("db01", 1, 1<<20, random(2, 3<<20))
+	e.off("web-shop")
+	refuse(plan.KindNoTarget, "3.0 MiB would be written")
+	vm := vmOf(t, e.vapp("web-shop"), "db01")
+	id := ""
+	for _, d := range e.configs(e.vapp("web-shop"))["db01"].Disks {
+		id = keyText(d.Key)
+	}
+	e.respec(vm, func(s *etree.Element) {
+		d := settingsOf(t, s, id)
+		setText(d, "SizeMb", "777")
+		d.RemoveChild(document.Find(d, "VirtualQuantity"))
+		d.RemoveChild(document.Find(d, "VirtualQuantityUnit"))
+	})
+	refuse(plan.KindChangedBlocks, "and had")
+	if _, err := e.vsphere(vm).CreateSnapshot(t.Context(), tenantSnapshot); err != nil {
+		t.Fatal(err)
+	}
+	refuse(plan.KindChangedBlocks, "snapshots")
+	if n := len(e.configs(e.vapp("web-shop"))["web01"].Snapshots); n != 0 {
+		t.Errorf("the plan made %d snapshots", n)
+	}
 }
