@@ -38,6 +38,7 @@ With --vm only that VM comes back, into the vApp that is there, whose other VMs
 run on: in place of the present one, or with --beside as a further one. The VM
 can stand in the reference as well: acme/vdc1/web-shop/db01@latest. With --disk
 only that disk does, in its place, or with --attach-to as a further disk of a VM.
+With --to-vsphere the VMs are made in a folder of vSphere, and vCD is left alone.
 With --config-only no disk is touched: the documents come back, or those sections
 of them that are named, and a VM is switched off only where vCD wants it so.
 
@@ -59,6 +60,7 @@ differs is listed, with the reason where there is one.`,
   vappvault restore web-shop@latest --overwrite --power-on
   vappvault restore acme/vdc1/web-shop/db01@latest --power on
   vappvault restore web-shop@latest --vm db01 --beside
+  vappvault restore web-shop@latest --to-vsphere restored/today
   vappvault restore web-shop@latest --id-map ids.json --terraform imports.tf
   vappvault restore web-shop@latest --config-only=networks,access,metadata
   vappvault restore 'acme/*@latest' 'bolt/vdc1/web-*@2026-11-22T08:00' --dry-run
@@ -82,6 +84,9 @@ differs is listed, with the reason where there is one.`,
 				return err
 			}
 			if len(args) > 0 && app.ManyPoints(args) {
+				if overrides.planOut != "" {
+					return usagef("--plan-out is for one vApp")
+				}
 				if overrides.planOut != "" || overrides.planIn != "" {
 					return usagef("--plan and --plan-out are for one vApp")
 				}
@@ -163,7 +168,11 @@ func (e *env) restore(ctx context.Context, req app.RestoreRequest, overrides *pl
 }
 
 func drawRestore(w io.Writer, r *restore.Result) {
-	fmt.Fprintf(w, "restored vApp %s (%s)\n", clean(r.VAppName), clean(r.VAppID))
+	if r.VAppID == "" {
+		fmt.Fprintf(w, "made the VMs of vApp %s in vSphere\n", clean(r.VAppName))
+	} else {
+		fmt.Fprintf(w, "restored vApp %s (%s)\n", clean(r.VAppName), clean(r.VAppID))
+	}
 	row(w, "VM", "ACTION", "DISKS", "WRITTEN", "ID", "WAS", "MOREF", "WAS")
 	for _, vm := range r.VMs {
 		row(w, vm.Name, vm.Action, strconv.Itoa(vm.Disks), wording.Size(vm.Bytes), vm.NewID, vm.OldID, vm.NewMoRef, vm.OldMoRef)

@@ -291,6 +291,8 @@ func (p *Plan) steps() []string {
 		return p.configSteps()
 	case ModeDisks:
 		return p.diskSteps()
+	case ModeVSphere:
+		return p.vsphereSteps()
 	}
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }

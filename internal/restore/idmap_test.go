@@ -10,7 +10,7 @@ import (
 func TestImportBlocksNameWhatTheRestoreBrought(t *testing.T) {
 	result := func(name string, alone bool) *Result {
 		return &Result{
-			Plan: &plan.Plan{Org: restorepoint.Ref{Name: "acme"}, VDC: restorepoint.Ref{Name: "vdc1"}, Standalone: alone},
+			Plan:   &plan.Plan{Org: restorepoint.Ref{Name: "acme"}, VDC: restorepoint.Ref{Name: "vdc1"}, Standalone: alone},
 			VAppID: "urn:vcloud:vapp:1", VAppName: name, VMs: []VMResult{{Name: "db 01", NewID: "urn:vcloud:vm:2"}},
 		}
 	}

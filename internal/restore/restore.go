@@ -265,6 +265,9 @@ func (r *run) run(ctx context.Context) (_ *Result, err error) {
 }
 
 func (r *run) do(ctx context.Context) (err error) {
+	if r.plan.Mode == plan.ModeVSphere {
+		return r.toVSphere(ctx, r.plan.Folder())
+	}
 	way := r.way()
 	defer func() {
 		if err != nil && r.resumable() {
