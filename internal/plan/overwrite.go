@@ -193,11 +193,13 @@ func (o *overwriting) extras() {
 			o.say(KindAdded, "take it out", "disk %s was put back by the overwrite", l.Label)
 		case l.IndependentID != "":
 			o.say(KindAdded, "leave it attached", "named disk %s was attached since the backup", l.Label)
+			o.plan.Extra = append(o.plan.Extra, l.Key)
 		case o.p.ExtraDisks == ExtraRemove:
 			o.take(l)
 			o.say(KindAdded, "remove it", "disk %s was added since the backup", l.Label)
 		default:
 			o.say(KindAdded, "keep it as it is", "disk %s was added since the backup", l.Label)
+			o.plan.Extra = append(o.plan.Extra, l.Key)
 			o.p.Conflicts[len(o.p.Conflicts)-1].Override = "--extra-disks remove"
 		}
 	}

@@ -157,6 +157,7 @@ type VM struct {
 	// Out are the device keys of the disks that are taken out of the VM that
 	// is overwritten; Snapshots counts those of the tenant's that are removed.
 	Out       []int32 `json:"out,omitempty"`
+	Extra     []int32 `json:"extra,omitempty"` // device keys of disks that were added since and stay
 	Snapshots int     `json:"snapshots,omitempty"`
 	// SwitchOff says that the VM must be off for what is to be changed.
 	SwitchOff bool `json:"switchOff,omitempty"`

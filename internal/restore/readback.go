@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vappvault/vappvault/internal/document"
@@ -154,8 +155,12 @@ func (r *run) sameNetwork(name string, live map[string][]byte) ([]byte, bool, er
 	return raw, ok, nil
 }
 
-// extra tells of a startup item that it belongs to a VM which was added since.
+// extra tells of a field that it belongs to a VM or a disk which was added
+// since.
 func (r *run) extra(d *document.Difference) string {
+	if d.Want == "" && r.ofExtraDisk(d) {
+		return "the disk was added since, and is kept"
+	}
 	for _, vp := range r.plan.VMs {
 		if vp.VM != nil || vp.Live == nil || d.Want != "" || !document.InEntry(d.Field, "Item", vp.Live.Name) {
 			continue
@@ -166,4 +171,19 @@ func (r *run) extra(d *document.Difference) string {
 		return "the VM was added since, and is kept"
 	}
 	return ""
+}
+
+func (r *run) ofExtraDisk(d *document.Difference) bool {
+	for _, vp := range r.plan.VMs {
+		if vp.VM == nil || !strings.HasPrefix(d.Document, vmPath(vp.VM.ID, "")) {
+			continue
+		}
+		for _, key := range vp.Extra {
+			id := strconv.Itoa(int(key))
+			if document.InEntry(d.Field, "Item", id) || document.InEntry(d.Field, "DiskSettings", id) {
+				return true
+			}
+		}
+	}
+	return false
 }
