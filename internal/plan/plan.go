@@ -294,6 +294,11 @@ func (p *Plan) steps() []string {
 	case ModeVSphere:
 		return p.vsphereSteps()
 	}
+	return p.wholeSteps()
+}
+
+// wholeSteps tells it of a whole vApp.
+func (p *Plan) wholeSteps() []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if p.Mode == ModeOverwrite {
