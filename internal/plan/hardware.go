@@ -36,7 +36,7 @@ func planHardware(_ context.Context, d *Deps, p *Plan, _ *restorepoint.Point) er
 				"has hardware version %s, and VDC %s takes %s at most", version, p.VDC.Name, slices.Max(known))
 		}
 		if document.Text(root, "TrustedPlatformModule", "TpmPresent") == "true" {
-			p.add(Conflict{Kind: KindTPM, Object: object, Resolution: "give it a blank one", Loss: true},
+			p.add(Conflict{Kind: KindTPM, Object: object, Resolution: "give it a blank one where vCenter makes one", Loss: true},
 				"has a virtual TPM, whose keys no backup can read: what it sealed stays locked")
 		}
 	}
