@@ -285,34 +285,16 @@ func (p *picked) matching(vapps []located, vms map[string][]selection.Item) []lo
 	return slices.DeleteFunc(slices.Clone(vapps), func(v located) bool { return !urns[v.ID] })
 }
 
-// vmItems lists the VMs of all sites as selectors know them, by the URN of
-// the vApp. With vcd.ErrShort it lists those that vCD shows.
-func (a *App) vmItems(ctx context.Context, vapps []located) (out map[string][]selection.Item, short error) {
-	sites, err := a.allSites(ctx)
-	if err != nil {
-		return nil, err
-	}
-	names := map[string]selection.Item{}
+// vmItems lists the VMs of vApps as selectors know them, by the URN of the
+// vApp. With vcd.ErrShort it lists those that vCD shows.
+func (a *App) vmItems(ctx context.Context, vapps []located) (map[string][]selection.Item, error) {
+	vms, short := a.vms(ctx)
+	out := map[string][]selection.Item{}
 	for _, v := range vapps {
-		names[v.ID] = v.item()
-	}
-	out = map[string][]selection.Item{}
-	for _, s := range sites {
-		refs, err := s.vcd.VMs(ctx, "")
-		if err != nil {
-			err = fmt.Errorf("site %s: list VMs: %w", s.ID, err)
-		}
-		switch {
-		case errors.Is(err, vcd.ErrShort):
-			short = errors.Join(short, err)
-		case err != nil:
-			return nil, err
-		}
-		for _, vm := range refs {
-			if it, ok := names[vm.VAppID]; ok {
-				it.VM, it.URN = vm.Name, vm.ID
-				out[vm.VAppID] = append(out[vm.VAppID], it)
-			}
+		for _, vm := range vms[v.ID] {
+			it := v.item()
+			it.VM, it.URN = vm.Name, vm.ID
+			out[v.ID] = append(out[v.ID], it)
 		}
 	}
 	return out, short

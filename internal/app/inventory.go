@@ -151,22 +151,11 @@ func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error)
 	if err != nil {
 		return nil, err
 	}
-	vms := map[string][]vcd.VMRef{}
-	for _, s := range a.sites {
-		refs, err := s.vcd.VMs(ctx, "")
-		if err != nil {
-			err = fmt.Errorf("site %s: list VMs: %w", s.ID, err)
-		}
-		switch {
-		case errors.Is(err, vcd.ErrShort):
-			short = errors.Join(short, err)
-		case err != nil:
-			return nil, err
-		}
-		for _, vm := range refs {
-			vms[vm.VAppID] = append(vms[vm.VAppID], vm)
-		}
+	vms, fewer := a.vms(ctx)
+	if fewer != nil && !errors.Is(fewer, vcd.ErrShort) {
+		return nil, fewer
 	}
+	short = errors.Join(short, fewer)
 	var all []InventoryItem
 	var names []selection.Item
 	for _, v := range vapps {
@@ -181,7 +170,7 @@ func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error)
 			Site: v.site.ID, Org: name.Org, VDC: name.VDC, VApp: v.Name, VAppID: v.ID, Status: v.Status,
 			Nature: natureOf(v, point), InMaintenance: v.InMaintenance, Protected: protected, LastPoint: point.ID, LastTime: point.Started, State: point.State,
 		}
-		if len(point.Members) > 0 && !slices.ContainsFunc(point.Members, func(m restorepoint.Member) bool { return m.Hold != restorepoint.Excluded }) {
+		if allExcluded(point.Members) {
 			item.Hold = restorepoint.Excluded
 		}
 		all, names = append(all, item), append(names, name)
@@ -212,6 +201,36 @@ func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error)
 		return out, fmt.Errorf("%w: %w", ErrPartial, short)
 	}
 	return out, nil
+}
+
+// vms lists the VMs of all sites by the URN of their vApp. With vcd.ErrShort
+// it lists those that vCD shows.
+func (a *App) vms(ctx context.Context) (out map[string][]vcd.VMRef, short error) {
+	sites, err := a.allSites(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out = map[string][]vcd.VMRef{}
+	for _, s := range sites {
+		refs, err := s.vcd.VMs(ctx, "")
+		if err != nil {
+			err = fmt.Errorf("site %s: list VMs: %w", s.ID, err)
+		}
+		switch {
+		case errors.Is(err, vcd.ErrShort):
+			short = errors.Join(short, err)
+		case err != nil:
+			return nil, err
+		}
+		for _, vm := range refs {
+			out[vm.VAppID] = append(out[vm.VAppID], vm)
+		}
+	}
+	return out, short
+}
+
+func allExcluded(members []restorepoint.Member) bool {
+	return len(members) > 0 && !slices.ContainsFunc(members, func(m restorepoint.Member) bool { return m.Hold != restorepoint.Excluded })
 }
 
 // natureOf tells what a vApp is: by its last point, which knows what vSphere

@@ -80,10 +80,15 @@ the exit code 3.`,
 			return err
 		}),
 	}
+	backupFlags(cmd, &req, &metadata.vapps, &metadata.vms)
+	return cmd
+}
+
+func backupFlags(cmd *cobra.Command, req *app.BackupRequest, metadata, vmMetadata *[]string) {
 	flags := cmd.Flags()
 	flags.BoolVar(&req.All, "all", false, "back up every vApp")
-	flags.StringArrayVar(&metadata.vapps, "metadata", nil, "only vApps with this metadata, `key=value`; repeat for more, of which all must be there")
-	flags.StringArrayVar(&metadata.vms, "vm-metadata", nil, "only VMs with this metadata, `key=value`; repeat for more, of which all must be there")
+	flags.StringArrayVar(metadata, "metadata", nil, "only vApps with this metadata, `key=value`; repeat for more, of which all must be there")
+	flags.StringArrayVar(vmMetadata, "vm-metadata", nil, "only VMs with this metadata, `key=value`; repeat for more, of which all must be there")
 	flags.StringArrayVar(&req.Exclude, "exclude", nil, "leave out the vApps or VMs that this `selector` matches; repeat for more")
 	flags.StringArrayVar(&req.ExcludeDisks, "exclude-disk", nil, "leave out the disks that this `VM:DISK` matches; repeat for more")
 	flags.IntVar(&req.Parallel, "parallel", 0, "back up this `many` vApps at once (default from the configuration, else 2)")
@@ -96,7 +101,6 @@ the exit code 3.`,
 	}
 	fixed("maintenance", backup.MaintenanceFull, backup.MaintenanceSnapshot, backup.MaintenanceNone)
 	fixed("quiesce", "require", "try", "off")
-	return cmd
 }
 
 func checkBackup(req *app.BackupRequest, metadata, vmMetadata []string) (err error) {

@@ -65,6 +65,13 @@ func TestCheckRestore(t *testing.T) {
 		{"a VM beside, and disks to keep", app.RestoreRequest{Point: "web@latest", Options: plan.Options{VMs: []string{"db01"}, Beside: true, KeepOld: true}}, "nothing is replaced"},
 		{"documents and disks", app.RestoreRequest{Point: "web@latest", Options: plan.Options{ConfigOnly: true, Overwrite: true}}, "restores no disks"},
 		{"documents and power", app.RestoreRequest{Point: "web@latest", Options: plan.Options{ConfigOnly: true, Power: plan.PowerOn}}, "what ran runs on"},
+		{"a disk", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Disks: []string{"db01:scsi1:3"}, AttachTo: "web01"}}, ""},
+		{"a disk that is none", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Disks: []string{"db01"}}}, "VM:DISK"},
+		{"nothing to attach", app.RestoreRequest{Point: "web@latest", Options: plan.Options{AttachTo: "web01"}}, "goes with --disk"},
+		{"a disk and a VM", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Disks: []string{"db01:2000"}, VMs: []string{"db01"}}}, "--disk goes without"},
+		{"an attached disk and power", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Disks: []string{"db01:2000"}, AttachTo: "web01", Power: plan.PowerOn}}, "what ran runs on"},
+		{"vSphere and vCD", app.RestoreRequest{Point: "web@latest", Options: plan.Options{ToVSphere: "f", Overwrite: true}}, "vCD is left alone"},
+		{"vSphere and power", app.RestoreRequest{Point: "web@latest", Options: plan.Options{ToVSphere: "f", Power: plan.PowerOn}}, "the VMs stay off"},
 		{"too many at once", app.RestoreRequest{Point: "web@latest", Parallel: -1}, "--parallel"},
 		{"an unknown way with MACs", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Overrides: plan.Overrides{MAC: "pool"}}}, "--mac"},
 	} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/selection"
 	"github.com/vappvault/vappvault/internal/wording"
 )
 
@@ -28,6 +30,7 @@ func (e *env) withOverwrite(cmd *cobra.Command, req *app.RestoreRequest) {
 	flags.StringVar(&req.ExtraVMs, "extra-vms", "", "with --overwrite, VMs that were added since, `keep|remove` (default keep)")
 	flags.StringVar(&req.ExtraDisks, "extra-disks", "", "with --overwrite, disks that were added since, `keep|remove` (default keep)")
 	flags.BoolVar(&req.DiscardSnapshots, "discard-snapshots", false, "remove the tenant's snapshots from VMs that are overwritten")
+	flags.BoolVar(&req.ChangedBlocks, "changed-blocks", false, "with --overwrite, write only what differs, into the disks that are there (refused: no transport can yet)")
 	flags.BoolVar(&u.undo, "undo", false, "take back an overwrite with --keep-old, by its vApp or its run")
 	flags.BoolVar(&u.list, "list", false, "with --undo, list what can be undone")
 	flags.BoolVar(&u.forget, "forget", false, "with --undo, delete what was kept instead")
@@ -91,7 +94,11 @@ With --keep-old again the undo can be undone, too.`
 			if u.list || u.forget {
 				return usagef("--list and --forget go with --undo")
 			}
-			if err := checkOverwrite(*req, req.Overwrite || len(req.VMs) > 0); err != nil {
+			named := slices.ContainsFunc(words, func(word string) bool {
+				_, vm, err := selection.SplitVM(word)
+				return err == nil && vm != ""
+			})
+			if err := checkOverwrite(*req, req.Overwrite || named || len(req.VMs) > 0 || len(req.Disks) > 0); err != nil {
 				return err
 			}
 			return run(cmd, words)
@@ -122,6 +129,9 @@ func checkOverwrite(req app.RestoreRequest, overwrites bool) error {
 		if !req.Overwrite {
 			return usagef("--on-error goes with --overwrite")
 		}
+	}
+	if req.ChangedBlocks && !req.Overwrite {
+		return usagef("--changed-blocks goes with --overwrite")
 	}
 	if req.DiscardSnapshots && !overwrites {
 		return usagef("--discard-snapshots goes with --overwrite")

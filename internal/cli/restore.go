@@ -21,6 +21,7 @@ import (
 func (e *env) restoreCommand() *cobra.Command {
 	var req app.RestoreRequest
 	var overrides *planFlags
+	var ids idFiles
 	cmd := &cobra.Command{
 		Use:   "restore {POINT… | --plan FILE}",
 		Short: "Restore a vApp from a restore point",
@@ -37,6 +38,7 @@ With --vm only that VM comes back, into the vApp that is there, whose other VMs
 run on: in place of the present one, or with --beside as a further one. The VM
 can stand in the reference as well: acme/vdc1/web-shop/db01@latest. With --disk
 only that disk does, in its place, or with --attach-to as a further disk of a VM.
+With --to-vsphere the VMs are made in a folder of vSphere, and vCD is left alone.
 With --config-only no disk is touched: the documents come back, or those sections
 of them that are named, and a VM is switched off only where vCD wants it so.
 
@@ -58,6 +60,8 @@ differs is listed, with the reason where there is one.`,
   vappvault restore web-shop@latest --overwrite --power-on
   vappvault restore acme/vdc1/web-shop/db01@latest --power on
   vappvault restore web-shop@latest --vm db01 --beside
+  vappvault restore web-shop@latest --to-vsphere restored/today
+  vappvault restore web-shop@latest --id-map ids.json --terraform imports.tf
   vappvault restore web-shop@latest --config-only=networks,access,metadata
   vappvault restore 'acme/*@latest' 'bolt/vdc1/web-*@2026-11-22T08:00' --dry-run
   vappvault restore web-shop@latest --vdc acme/vdc2 --network lan=lan2 --storage-profile fast
@@ -76,16 +80,19 @@ differs is listed, with the reason where there is one.`,
 			if req.As == "" && cmd.Flags().Changed("as") {
 				return usagef("--as wants a name")
 			}
+			if err := ids.check(req); err != nil {
+				return err
+			}
 			if len(args) > 0 && app.ManyPoints(args) {
 				if overrides.planOut != "" || overrides.planIn != "" {
 					return usagef("--plan and --plan-out are for one vApp")
 				}
-				return e.restoreMany(cmd.Context(), args, req)
+				return e.restoreMany(cmd.Context(), args, req, &ids)
 			}
 			if err := checkRestore(req); err != nil {
 				return err
 			}
-			return e.restore(cmd.Context(), req, overrides)
+			return e.restore(cmd.Context(), req, overrides, &ids)
 		}),
 	}
 	flags := cmd.Flags()
@@ -94,6 +101,7 @@ differs is listed, with the reason where there is one.`,
 	overrides = overrideFlags(cmd)
 	flags.BoolVar(&req.KeepOld, "keep-old", false, "keep the disks that --overwrite replaces")
 	kindFlags(flags, &req)
+	ids.flags(flags)
 	flags.BoolVar(&req.DryRun, "dry-run", false, "print the plan, change nothing")
 	flags.StringVar(&req.Power, "power", plan.PowerOff, "what runs afterwards, `off|on|as-was`: nothing, all, what ran when the point was made")
 	flags.BoolFunc("power-on", "short for --power on", func(string) error { req.Power = plan.PowerOn; return nil })
@@ -129,7 +137,7 @@ func checkRestore(req app.RestoreRequest) error {
 
 // restore prints the plan, on standard error unless it is all that is asked
 // for, and applies it.
-func (e *env) restore(ctx context.Context, req app.RestoreRequest, overrides *planFlags) error {
+func (e *env) restore(ctx context.Context, req app.RestoreRequest, overrides *planFlags, ids *idFiles) error {
 	var planned, result *restore.Result
 	err := e.withApp(ctx, func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
 		if req.DryRun {
@@ -149,6 +157,7 @@ func (e *env) restore(ctx context.Context, req app.RestoreRequest, overrides *pl
 	case result == nil || err != nil && !errors.Is(err, app.ErrPartial):
 		return err
 	}
+	err = errors.Join(err, ids.write(result))
 	if perr := e.print("restore", result, func(w io.Writer) { drawRestore(w, result) }); err == nil {
 		err = perr
 	}
@@ -156,7 +165,11 @@ func (e *env) restore(ctx context.Context, req app.RestoreRequest, overrides *pl
 }
 
 func drawRestore(w io.Writer, r *restore.Result) {
-	fmt.Fprintf(w, "restored vApp %s (%s)\n", clean(r.VAppName), clean(r.VAppID))
+	if r.VAppID == "" {
+		fmt.Fprintf(w, "made the VMs of vApp %s in vSphere\n", clean(r.VAppName))
+	} else {
+		fmt.Fprintf(w, "restored vApp %s (%s)\n", clean(r.VAppName), clean(r.VAppID))
+	}
 	row(w, "VM", "ACTION", "DISKS", "WRITTEN", "ID", "WAS", "MOREF", "WAS")
 	for _, vm := range r.VMs {
 		row(w, vm.Name, vm.Action, strconv.Itoa(vm.Disks), wording.Size(vm.Bytes), vm.NewID, vm.OldID, vm.NewMoRef, vm.OldMoRef)

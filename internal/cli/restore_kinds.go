@@ -19,6 +19,7 @@ func kindFlags(flags *pflag.FlagSet, req *app.RestoreRequest) {
 	flags.BoolVar(&req.Beside, "beside", false, "with --vm: as a further VM, beside the one that is there")
 	flags.StringArrayVar(&req.Disks, "disk", nil, "restore only this `VM:DISK`, in place of the present one; DISK is a label, a device key or BUS:UNIT; may be given again")
 	flags.StringVar(&req.AttachTo, "attach-to", "", "with --disk: as a further disk of this `VM` of the vApp")
+	flags.StringVar(&req.ToVSphere, "to-vsphere", "", "make the VMs, or those of --vm, in this `folder` of vSphere, unknown to vCD, switched off and disconnected")
 	flags.BoolVar(&req.EmptyDisks, "empty-disks", false, "make named disks that are gone anew, empty: no restore point has their content")
 	flags.IntVar(&req.Parallel, "parallel", 0, "restore this `many` of several vApps at once (default from the configuration, else 2)")
 	flags.BoolVar(&req.Best, "best", false, "take VMs that the restore point lacks from the newest earlier one that has them")
@@ -81,6 +82,10 @@ func checkKinds(req app.RestoreRequest) error {
 		return usagef("--vm and --as exclude each other: to bring a VM back beside the present one use --beside")
 	case single && req.Overwrite:
 		return usagef("--vm and --overwrite exclude each other: a VM that is there is overwritten anyway")
+	case req.ToVSphere != "" && (req.As != "" || req.Overwrite || req.ConfigOnly || req.Beside || len(req.Disks) > 0):
+		return usagef("--to-vsphere goes without --as, --overwrite, --config-only, --beside and --disk: vCD is left alone")
+	case req.ToVSphere != "" && req.Power != "" && req.Power != plan.PowerOff:
+		return usagef("--to-vsphere and --power exclude each other: the VMs stay off, their NICs are on no network yet")
 	case req.AttachTo != "" && len(req.Disks) == 0:
 		return usagef("--attach-to goes with --disk")
 	case len(req.Disks) > 0 && (single || req.As != "" || req.Overwrite || req.ConfigOnly):

@@ -46,7 +46,7 @@ func checkMany(refs []string, req app.RestoreRequest) error {
 
 // restoreMany prints a table of what became of each vApp, or with a dry run
 // all plans.
-func (e *env) restoreMany(ctx context.Context, refs []string, req app.RestoreRequest) error {
+func (e *env) restoreMany(ctx context.Context, refs []string, req app.RestoreRequest, ids *idFiles) error {
 	if err := checkMany(refs, req); err != nil {
 		return err
 	}
@@ -74,6 +74,13 @@ func (e *env) restoreMany(ctx context.Context, refs []string, req app.RestoreReq
 		default:
 			out[i].Result = o.Result
 		}
+	}
+	if !req.DryRun {
+		var results []*restore.Result
+		for _, o := range all {
+			results = append(results, o.Result)
+		}
+		err = errors.Join(err, ids.write(results...))
 	}
 	kind := "restores"
 	if req.DryRun {

@@ -41,19 +41,19 @@ func planDatastores(ctx context.Context, d *Deps, client *vsphere.Client, p *Pla
 		if f := plan.Files[d.Key]; f != "" {
 			was = vsphere.DatastoreOf(f)
 		}
-		plan.Disks[d.Key] = p.room(stores, "vm "+plan.VM.Name+" disk "+d.Label, was, p.roomWanted(stores, plan, d, full[d.Key]))
+		plan.Disks[d.Key] = p.room(stores, plan, "vm "+plan.VM.Name+" disk "+d.Label, was, p.roomWanted(stores, plan, d, full[d.Key]))
 	}
 	home := vsphere.DatastoreOf(plan.Home)
 	if len(plan.VM.Disks) > 0 && home == "" {
 		plan.Datastore = plan.Disks[plan.VM.Disks[0].Key]
 		return nil
 	}
-	plan.Datastore = p.room(stores, "vm "+plan.VM.Name, home, 0)
+	plan.Datastore = p.room(stores, plan, "vm "+plan.VM.Name, home, 0)
 	return nil
 }
 
 // room finds a datastore for some bytes, and notes them as taken.
-func (p *Plan) room(stores []vsphere.DatastoreInfo, object, was string, size int64) restorepoint.Ref {
+func (p *Plan) room(stores []vsphere.DatastoreInfo, vm *VM, object, was string, size int64) restorepoint.Ref {
 	if p.taken == nil {
 		p.taken = map[string]int64{}
 	}
@@ -87,7 +87,8 @@ func (p *Plan) room(stores []vsphere.DatastoreInfo, object, was string, size int
 		p.add(c, "needs %s, and no datastore has more than %s free (%s)", wording.Size(size), wording.Size(free(*most)), most.Name)
 		return restorepoint.Ref{}
 	}
-	if was != "" {
+	// On another vCenter they are others: that it moves is said once.
+	if was != "" && vcd.UUID(vm.VimServerHref) == vcd.UUID(vm.VM.VCenterHref) {
 		c.Object, c.Resolution = "datastore "+was, "use "+most.Name
 		p.add(c, "is gone or full; %s was on it; there are %s", object, orNone(names))
 	}

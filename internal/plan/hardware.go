@@ -14,7 +14,7 @@ import (
 )
 
 // planHardware finds what VMs that are made cannot have where they will be.
-func planHardware(_ context.Context, d *Deps, p *Plan, _ *restorepoint.Point) error {
+func planHardware(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) error {
 	made := false
 	for i := range p.VMs {
 		vm := &p.VMs[i]
@@ -36,13 +36,38 @@ func planHardware(_ context.Context, d *Deps, p *Plan, _ *restorepoint.Point) er
 				"has hardware version %s, and VDC %s takes %s at most", version, p.VDC.Name, slices.Max(known))
 		}
 		if document.Text(root, "TrustedPlatformModule", "TpmPresent") == "true" {
-			p.add(Conflict{Kind: KindTPM, Object: object, Resolution: "give it a blank one where vCenter makes one", Loss: true},
+			p.add(Conflict{Kind: KindTPM, Object: object, Resolution: "give it a blank one"},
 				"has a virtual TPM, whose keys no backup can read: what it sealed stays locked")
+		}
+	}
+	if made {
+		if err := p.planPool(ctx, d); err != nil {
+			return err
 		}
 	}
 	if made && p.vdc.Discovery {
 		p.conflict(KindDiscovery, "VDC "+p.VDC.Name, "make the VMs outside of its resource pools, and take them over at once",
 			"makes vApps of VMs that it discovers")
+	}
+	return nil
+}
+
+// planPool refuses a VDC whose resource pool is gone: vCD would, when all has
+// been written.
+func (p *Plan) planPool(ctx context.Context, d *Deps) error {
+	if p.home == "" || p.vdc.ResourcePool == "" {
+		return nil // a tenant is not told
+	}
+	client, err := d.VSphere(ctx, p.home)
+	if err != nil {
+		return err
+	}
+	has, err := client.HasResourcePool(ctx, p.vdc.ResourcePool)
+	if err != nil {
+		return fmt.Errorf("VDC %s: %w", p.VDC.Name, err)
+	}
+	if !has {
+		p.add(Conflict{Kind: KindVCenter, Object: "VDC " + p.VDC.Name, Override: "--vdc NAME"}, "its resource pool %s is not in its vCenter any more", p.vdc.ResourcePool)
 	}
 	return nil
 }
@@ -88,6 +113,9 @@ func planMedia(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) err
 	return nil
 }
 
+// An exchange is what a drive holds instead of what it held; "" is nothing.
+type exchange struct{ href, why string }
+
 func (p *Plan) planMedium(vm *VM, name, uuid string, there []vcd.Ref) {
 	c := Conflict{Kind: KindMedia, Object: "vm " + vm.Name, Override: "--media " + flagName(name) + "=NEW", Resolution: "leave the drive empty"}
 	to, asked := lookup(p.options.Overrides.Media, name)
@@ -100,10 +128,19 @@ func (p *Plan) planMedium(vm *VM, name, uuid string, there []vcd.Ref) {
 		}
 	}
 	slices.Sort(names)
+	if vm.media == nil {
+		vm.media = map[string]exchange{}
+	}
+	why := "medium " + name + " is gone"
+	if asked {
+		why = "--media " + flagName(name) + "=" + flagName(to)
+	}
+	vm.media[uuid] = exchange{"", why}
 	switch {
 	case asked && to == "":
 	case found != nil:
 		vm.Media = append(vm.Media, *found)
+		vm.media[uuid] = exchange{found.Href, why}
 	case asked:
 		c.Resolution = ""
 		p.add(c, "organization %s has no medium %s, but %s", p.Org.Name, to, orNone(names))

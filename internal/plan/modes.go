@@ -36,7 +36,10 @@ func (p *Plan) InPlace() bool {
 
 // Copies tells whether what is restored stands beside what it was, and so
 // must not be taken for it: new MAC addresses, new UUIDs.
-func (p *Plan) Copies() bool { return p.Mode == ModeCopy || p.Beside }
+func (p *Plan) Copies() bool { return p.Mode == ModeCopy || p.Mode == ModeVSphere || p.Beside }
+
+// Folder is where a restore to vSphere makes the VMs.
+func (p *Plan) Folder() string { return p.options.ToVSphere }
 
 // A planStep computes one part of a plan.
 type planStep func(context.Context, *Deps, *Plan, *restorepoint.Point) error
@@ -48,6 +51,8 @@ func (p *Plan) parts(o Options) []planStep {
 		return []planStep{planUsable, planPlace, planVApp, planNature, planSkew, planProfiles, planPolicies, planLiveNetworks, selectVMs(o), planNamed, planNICs, planHardware, planQuota}
 	case ModeDisks:
 		return []planStep{planUsable, planPlace, planVApp, planNature, planProfiles, selectDisks(o)}
+	case ModeVSphere:
+		return []planStep{planUsable, planSkew, planVSphere(o)}
 	case ModeConfig:
 		return []planStep{planUsable, planPlace, planVApp, planNature, planProfiles, planPolicies, planConfig(o)}
 	}

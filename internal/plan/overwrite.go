@@ -35,6 +35,9 @@ func planOverwrite(ctx context.Context, d *Deps, client *vsphere.Client, p *Plan
 	if plan.Swapped {
 		return nil // all that was to be said of its disks was said before
 	}
+	if p.options.ChangedBlocks {
+		return o.changedBlocks(ctx, client)
+	}
 	o.state()
 	for _, disk := range plan.VM.Disks {
 		if err := o.disk(disk); err != nil {

@@ -161,6 +161,7 @@ type VM struct {
 	// SwitchOff says that the VM must be off for what is to be changed.
 	SwitchOff bool `json:"switchOff,omitempty"`
 
+	media map[string]exchange // by the UUID of what was inserted
 	// Named are the named disks that were attached to the VM.
 	Named []NamedDisk `json:"named,omitempty"`
 	// Places are where disks are attached that are further ones of the VM,
@@ -306,6 +307,8 @@ func (p *Plan) steps() []string {
 		return p.configSteps()
 	case ModeDisks:
 		return p.diskSteps()
+	case ModeVSphere:
+		return p.vsphereSteps()
 	}
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }

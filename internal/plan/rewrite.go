@@ -77,6 +77,9 @@ func (p *Plan) rewritings() []rewriting {
 		if vm.Was != "" {
 			out = append(out, rewriteVMName(vm))
 		}
+		for _, uuid := range sortedKeys(vm.media) {
+			out = append(out, rewriteMedium(vm, uuid, vm.media[uuid]))
+		}
 		for j := range vm.NICs {
 			for _, element := range sortedKeys(vm.NICs[j].why) {
 				out = append(out, rewriteNIC(vm, &vm.NICs[j], element))
@@ -341,6 +344,30 @@ func rewriteVMName(vm *VM) rewriting {
 			if document.Attribute(item, "id") == vm.Was {
 				document.SetAttribute(item, "id", vm.Name)
 				return because("--vm-name " + flagName(vm.Was) + "=" + flagName(vm.Name))
+			}
+		}
+		return ""
+	}
+}
+
+// rewriteMedium exchanges what is in a drive.
+func rewriteMedium(vm *VM, was string, to exchange) rewriting {
+	dir := "vcd/vms/" + restorepoint.UUID(vm.VM.ID) + "/"
+	return func(path string, root *etree.Element) string {
+		switch path {
+		case dir + "vm.xml":
+			root = document.Find(root, "VirtualHardwareSection")
+		case dir + "virtualHardwareSection.xml":
+		default:
+			return ""
+		}
+		if root == nil || vcd.UUID(to.href) == was {
+			return ""
+		}
+		for _, e := range root.FindElements("./Item/HostResource") {
+			if vcd.UUID(e.Text()) == was {
+				e.SetText(to.href)
+				return because(to.why)
 			}
 		}
 		return ""

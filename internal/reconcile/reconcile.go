@@ -140,6 +140,9 @@ func (d Deps) settle(ctx context.Context, i journal.Intent) (string, error) {
 	case mark.Snapshot:
 		return "remove our snapshot", backup.RemoveSnapshots(ctx, client.VM(i.Object), i.Detail[mark.Name])
 	case mark.ScratchVM:
+		if moref := i.Detail["moref"]; moref != "" {
+			return "remove the VM that was made", restore.RemoveMade(ctx, client, moref, i.Detail[mark.Name], i.Detail["final"])
+		}
 		return "remove the scratch VM", restore.RemoveScratch(ctx, client, i.Detail[mark.Name])
 	case mark.Swap:
 		files, err := restore.DecodeFiles(i.Detail)

@@ -82,6 +82,24 @@ func ListKept(ctx context.Context, j *journal.Journal, f journal.Filter) ([]Kept
 	return out, nil
 }
 
+// planKept tells of an overwrite what earlier ones kept, which goes with it.
+func (d *Deps) planKept(ctx context.Context, p *plan.Plan, point *restorepoint.Point) error {
+	if d.made != nil || !slices.ContainsFunc(p.VMs, func(vm plan.VM) bool { return vm.Action == plan.Overwrite }) {
+		return nil
+	}
+	earlier, err := ListKept(ctx, d.Journal, journal.Filter{Site: d.Site, VApp: point.VApp.ID})
+	if err != nil {
+		return err
+	}
+	for _, k := range earlier {
+		p.Conflicts = append(p.Conflicts, plan.Conflict{
+			Kind: plan.KindKept, Object: "vApp " + p.VAppName, Resolution: "delete them once this is proven",
+			Message: "run " + k.Run + " keeps its former disks for an undo", Override: "--undo",
+		})
+	}
+	return nil
+}
+
 // A safety is what a vApp was before it was overwritten, as a restore point
 // whose disks are files on datastores.
 type safety struct {

@@ -102,7 +102,11 @@ func Compute(ctx context.Context, d *Deps, point *restorepoint.Point, o plan.Opt
 			deps.Swapped[moref] = true
 		}
 	}
-	return plan.Compute(ctx, deps, point, o)
+	p, err := plan.Compute(ctx, deps, point, o)
+	if err != nil {
+		return nil, err
+	}
+	return p, d.planKept(ctx, p, point)
 }
 
 // A Result is what a restore did.
@@ -111,6 +115,8 @@ type Result struct {
 	VAppID   string     `json:"vappId"`
 	VAppName string     `json:"vappName"`
 	VMs      []VMResult `json:"vms"`
+	// Networks are the vApp's.
+	Networks []NetworkResult `json:"networks,omitempty"`
 	// Disks are the named disks that were attached or made.
 	Disks []DiskResult `json:"disks,omitempty"`
 	// Compared counts the documents that were read back and compared.
@@ -259,6 +265,9 @@ func (r *run) run(ctx context.Context) (_ *Result, err error) {
 }
 
 func (r *run) do(ctx context.Context) (err error) {
+	if r.plan.Mode == plan.ModeVSphere {
+		return r.toVSphere(ctx, r.plan.Folder())
+	}
 	way := r.way()
 	defer func() {
 		if err != nil && r.resumable() {
@@ -300,6 +309,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	if err := r.step(ctx, "read back and compare", way.readBack); err != nil {
 		return err
 	}
+	r.noteNetworks()
 	if err := r.step(ctx, "settle", r.commitPoint); err != nil {
 		return err
 	}

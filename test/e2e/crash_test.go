@@ -74,6 +74,9 @@ func child(words []string) error {
 		_, err = a.Backup(ctx, app.BackupRequest{Selectors: words[1:], SamplePercent: -1})
 	case "restore":
 		_, err = a.Restore(ctx, app.RestoreRequest{Point: words[1], Options: childOptions(words[2:])})
+		if slices.Contains(words, "empty-disks") && errors.Is(err, app.ErrPartial) {
+			err = nil // what named disks held does not come back
+		}
 	case "resume":
 		_, err = a.Resume(ctx, words[1], nil)
 	case "undo":
@@ -106,6 +109,8 @@ func childOptions(words []string) plan.Options {
 			o.Disks = append(o.Disks, value)
 		case "attach-to":
 			o.AttachTo = value
+		case "to-vsphere":
+			o.ToVSphere = value
 		}
 	}
 	return o

@@ -11,6 +11,7 @@ import (
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/sim/cloud"
 	"github.com/vappvault/vappvault/internal/vcd"
 )
 
@@ -36,7 +37,7 @@ func (e *env) vappIn(vdc, name string) *vcd.VApp {
 
 func (e *env) section(href, below string) string {
 	e.t.Helper()
-	doc, err := e.vcd.Get(e.t.Context(), href+"/"+below)
+	doc, err := e.vcd.Get(e.t.Context(), strings.TrimSuffix(href+"/"+below, "/"))
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -279,4 +280,57 @@ func TestDocumentsAloneTakeAnotherNetwork(t *testing.T) {
 		t.Errorf("conflicts: %+v", result.Plan.Conflicts)
 	}
 	e.tidy(got)
+}
+
+func TestAnOverwriteTakesOverrides(t *testing.T) {
+	e := newEnv(t, nil)
+	point := e.backup(webShop)
+	before := e.vapp("web-shop")
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true, Overrides: plan.Overrides{
+		Name: "shop-of-old", StorageProfiles: map[string]string{"*": "silver"}, Owner: "bugs",
+		VMs: map[string]plan.VMOverrides{"db01": {Name: "db-main", NICs: map[string]plan.NICOverride{"0": {IP: "192.168.72.21"}}}},
+	}}})
+	got := e.vapp("shop-of-old")
+	if got.ID != before.ID || got.Owner.Name != "bugs" {
+		t.Errorf("id %s, owner %s", got.ID, got.Owner.Name)
+	}
+	db := vmOf(t, got, "db-main")
+	if db.ID != vmOf(t, before, "db01").ID || db.NICs[0].IP != "192.168.72.21" || db.StorageProfile.Name != "silver" {
+		t.Errorf("db-main: %+v", db)
+	}
+	if doc := e.section(got.Href, "startupSection/"); !strings.Contains(doc, `id="db-main"`) {
+		t.Errorf("startup: %s", doc)
+	}
+	e.tidy(got)
+}
+
+func TestAMediumIsInsertedAgain(t *testing.T) {
+	text := strings.Replace(string(cloud.DefaultYAML()), "        vms:\n        - name: wiki01\n", "        vms:\n        - name: wiki01\n          cdDrive: true\n", 1)
+	text = strings.Replace(text, "    users:\n    - {name: admin, fullName: Ada Acme", "    catalogs:\n    - name: isos\n      media:\n      - {name: tools.iso, size: 1MiB}\n      - {name: newer.iso, size: 1MiB}\n    users:\n    - {name: admin, fullName: Ada Acme", 1)
+	inventory, err := cloud.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEnv(t, inventory)
+	media, err := e.vcd.Media(t.Context(), e.vapp("wiki").Org.ID)
+	if err != nil || len(media) != 2 {
+		t.Fatalf("%v: %+v", err, media)
+	}
+	for _, m := range media {
+		if m.Name == "tools.iso" {
+			if err := e.vcd.InsertMedia(t.Context(), vmOf(t, e.vapp("wiki"), "wiki01").Href, m.Href); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	point := e.backup("acme/acme-vdc1/wiki")
+	e.destroy(e.vapp("wiki"))
+	for want, overrides := range map[string]plan.Overrides{"tools.iso": {}, "newer.iso": {Media: map[string]string{"tools.iso": "newer.iso"}}} {
+		result := e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Overrides: overrides}})
+		got := e.vapp("wiki")
+		if doc := e.section(vmOf(t, got, "wiki01").Href, ""); !strings.Contains(doc, `name="`+want+`"`) {
+			t.Errorf("%s is not inserted: %q", want, result.Warnings)
+		}
+		e.destroy(got)
+	}
 }
