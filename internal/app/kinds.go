@@ -35,6 +35,10 @@ func withVMs(names []string, pattern string, point *restorepoint.Point) ([]strin
 func diskNames(ctx context.Context, repo *repository.Repository, point *restorepoint.Point, words []string) ([]string, error) {
 	var out []string
 	for _, word := range words {
+		if resolved(point, word) { // of a saved plan
+			out = append(out, word)
+			continue
+		}
 		sel, err := selection.ParseDisk(word)
 		if err != nil {
 			return nil, err
@@ -63,4 +67,16 @@ func diskNames(ctx context.Context, repo *repository.Repository, point *restorep
 		}
 	}
 	return out, nil
+}
+
+// resolved tells whether a word names a disk as diskNames does.
+func resolved(point *restorepoint.Point, word string) bool {
+	for _, vm := range point.VMs {
+		for _, d := range vm.Disks {
+			if word == fmt.Sprintf("%s:%d", restorepoint.UUID(vm.ID), d.Key) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -84,6 +84,9 @@ differs is listed, with the reason where there is one.`,
 				return err
 			}
 			if len(args) > 0 && app.ManyPoints(args) {
+				if overrides.planOut != "" {
+					return usagef("--plan-out is for one vApp")
+				}
 				if overrides.planOut != "" || overrides.planIn != "" {
 					return usagef("--plan and --plan-out are for one vApp")
 				}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -91,7 +92,7 @@ func (f *planFlags) apply(cmd *cobra.Command, req *app.RestoreRequest) error {
 // read takes the request out of a saved plan.
 func (f *planFlags) read(cmd *cobra.Command, req *app.RestoreRequest) error {
 	for _, name := range changedFlags(cmd) {
-		if name != "plan" && name != "dry-run" {
+		if !slices.Contains([]string{"plan", "dry-run", "id-map", "terraform"}, name) {
 			return usagef("--plan and --%s exclude each other: the plan holds what was asked for", name)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/plan"
+	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/sim/cloud"
 )
@@ -59,6 +60,18 @@ func TestManyVAppsComeBackInOneGo(t *testing.T) {
 		if len(o.Result.Unexplained()) > 0 || o.Result.VAppID == "" {
 			t.Errorf("%s: %+v", o.VApp, o.Result.Unexplained())
 		}
+	}
+	ids := restore.IDs([]*restore.Result{all[0].Result, all[1].Result, all[2].Result})
+	if len(ids.VApps) != 2 || ids.VApps[0].NewID != e.vapp("web-shop").ID || ids.VApps[0].OldID == ids.VApps[0].NewID || len(ids.VApps[0].VMs) != 2 {
+		t.Errorf("id map %+v", ids)
+	}
+	for _, n := range ids.VApps[0].Networks {
+		if n.OldID == "" || n.NewID == "" || n.OldID == n.NewID {
+			t.Errorf("network %+v", n)
+		}
+	}
+	if tf := ids.Terraform(); !strings.Contains(tf, "acme.acme-vdc1.web-shop.shop-front\"") {
+		t.Errorf("import blocks:\n%s", tf)
 	}
 	sameSums(t, e.sums(e.vapp("web-shop")), shop)
 	sameSums(t, e.sums(e.vapp("wiki")), wiki)

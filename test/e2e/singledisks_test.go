@@ -60,7 +60,20 @@ func TestADiskIsAttachedToAnotherVM(t *testing.T) {
 		t.Fatalf("after a failure web01 has %d disks", n)
 	}
 
-	result := e.restore(app.RestoreRequest{Point: point.ID, Options: options})
+	// By a plan as it would be saved.
+	dry, err := e.app(nil).Restore(t.Context(), app.RestoreRequest{Point: point.ID, DryRun: true, Options: options})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := dry.Plan.Save()
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved, err := plan.ParseFile(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := e.restore(app.RestoreRequest{Point: point.ID, Options: saved.Options, Saved: saved})
 
 	after = e.vapp("web-shop")
 	e.tidy(after)
