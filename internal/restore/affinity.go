@@ -23,6 +23,9 @@ const affinityDir = "vcd/context/affinityRules/"
 // point from which on nothing of the restore is taken back; one that cannot
 // be had is a difference.
 func (r *run) affinity(ctx context.Context) error {
+	if r.plan.Beside {
+		return nil // a VM of its own, which the rules of the old one do not name
+	}
 	for _, path := range sortedPaths(r.docs, affinityDir) {
 		rule, err := r.docs.Tree(path)
 		if err != nil {
@@ -49,7 +52,7 @@ func (r *run) applyRule(ctx context.Context, was *etree.Element) error {
 		switch now := r.nowOf(id); {
 		case now != "":
 			ours = append(ours, now)
-		case r.plan.Mode != plan.ModeCopy && !r.inPoint(id):
+		case r.plan.Mode != plan.ModeCopy: // of another vApp, or not asked for now
 			others = append(others, id)
 		}
 	}
@@ -145,8 +148,6 @@ func (r *run) nowOf(id string) string {
 	}
 	return ""
 }
-
-func (r *run) inPoint(id string) bool { return r.pointVM(id) != nil }
 
 func orEmpty(e *etree.Element) *etree.Element {
 	if e == nil {

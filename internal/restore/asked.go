@@ -58,7 +58,10 @@ func (r *run) differences(name string, got []byte) ([]document.Difference, error
 		return slices.IndexFunc(list, func(d document.Difference) bool { return d.Field == field })
 	}
 	for i := range out {
-		if why := r.changes[name][out[i].Field]; why != "" && out[i].Reason == "" && at(open, out[i].Field) < 0 {
+		still := at(open, out[i].Field)
+		// A policy that the plan leaves out is the VDC's default afterwards.
+		left := still >= 0 && open[still].Want == "" && strings.Contains(out[i].Field, "/ComputePolicy/")
+		if why := r.changes[name][out[i].Field]; why != "" && out[i].Reason == "" && (still < 0 || left) {
 			out[i].Reason = why
 		}
 	}

@@ -103,7 +103,7 @@ func (r *run) chosen(d *document.Difference) {
 		d.Reason = "the address was kept, which POOL mode does not allow"
 	case r.plan.IP == plan.IPPool && (strings.HasSuffix(d.Field, "/IpAddress") || strings.HasSuffix(d.Field, "@ipAddress")):
 		d.Reason = "the pool gave another address, as asked for"
-	case strings.HasSuffix(d.Document, "/vapp.xml") && strings.Contains(d.Field, "Owner") && r.plan.Owner.Name == "":
+	case (d.Document == "vcd/vapp.xml" || d.Document == "vcd/owner.xml") && strings.Contains(d.Field, "Owner") && r.plan.Owner.Name == "":
 		d.Reason = "the owner is gone"
 	}
 }

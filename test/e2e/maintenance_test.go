@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -144,6 +145,18 @@ func TestMalformedAnswersLoseNothing(t *testing.T) {
 // with a suffix. It returns its URL and the file of its certificate.
 func (e *env) garbling(t *testing.T, suffix, from, to string) (address, ca string) {
 	t.Helper()
+	return e.proxy(t, func(r *http.Request, body []byte) []byte {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, suffix) {
+			return body
+		}
+		return bytes.Replace(body, []byte(from), []byte(to), 1)
+	})
+}
+
+// proxy is a vCD in front of the cloud's that alters answers. It returns its
+// URL and the file of its certificate.
+func (e *env) proxy(t *testing.T, alter func(r *http.Request, body []byte) []byte) (address, ca string) {
+	t.Helper()
 	target, err := url.Parse(e.conf.Sites[0].URL)
 	if err != nil {
 		t.Fatal(err)
@@ -151,20 +164,18 @@ func (e *env) garbling(t *testing.T, suffix, from, to string) (address, ca strin
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(e.cloud.CA())
 	proxy := &httputil.ReverseProxy{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableCompression: true}}
+	proxy.ErrorLog = log.New(io.Discard, "", 0) // of calls that were given up
 	proxy.Rewrite = func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		r.Out.Host = r.In.Host
 		r.Out.Header.Del("Accept-Encoding") // what is compressed cannot be altered
 	}
 	proxy.ModifyResponse = func(r *http.Response) error {
-		if r.Request.Method != http.MethodGet || !strings.HasSuffix(r.Request.URL.Path, suffix) {
-			return nil
-		}
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return err
 		}
-		body = bytes.Replace(body, []byte(from), []byte(to), 1)
+		body = alter(r.Request, body)
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 		return nil

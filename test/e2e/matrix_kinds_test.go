@@ -67,21 +67,23 @@ func kinds() []kind {
 		{name: "isolated", cells: anyWay(cell{blurred: pinned}, "VM rebuilt", "missing")},
 		{name: "direct", cells: anyWay(cell{blurred: pinned}, "VM rebuilt", "missing")},
 		{name: "fenced", cells: anyWay(cell{blurred: pinned}, "VM rebuilt", "missing")},
-		{name: "addresses", cells: and(anyWay(cell{blurred: pinned}, "VM rebuilt", "missing"), anyWay(cell{waits: "a MANUAL address that is in use"}, "copy"))},
-		{name: "disks", cells: anyWay(cell{waits: "thick disks come back thin"}, "copy", "beside", "VMs replaced", "overwrite", "VM rebuilt", "missing")},
+		{name: "addresses", cells: and(
+			anyWay(cell{blurred: pinned}, "VM rebuilt", "missing"),
+			anyWay(cell{differs: inUse}, "copy"))},
+		{name: "disks"},
 		{name: "named", partial: "named disk", cells: anyWay(cell{waits: "named disks"}, rebuilding...)},
 		{name: "shared", partial: "shared", cells: anyWay(cell{waits: "named disks"}, rebuilding...)},
-		{name: "media", make: insertMedia, cells: anyWay(cell{waits: "media are not inserted again"}, rebuilding...)},
-		{name: "linked", vdc: "fast", make: linkedClone, cells: anyWay(cell{waits: "needsCustomization"}, rebuilding...)},
+		{name: "media", make: insertMedia, cells: anyWay(cell{waits: "media are not inserted again"}, "other org", "beside", "VM rebuilt")},
+		{name: "linked", vdc: "fast", make: linkedClone, cells: anyWay(cell{differs: notCustomized}, rebuilding...)},
 		{name: "standalone", cells: and(
-			anyWay(cell{waits: "standalone as standalone"}, "copy", "missing"),
+			anyWay(cell{differs: inUse}, "copy"),
 			anyWay(cell{none: "the vApp goes with its VM"}, "VM rebuilt"))},
 		{name: "Discovered - stray", make: discover, cells: and(
-			anyWay(cell{differs: adopted}, "copy", "beside", "config only", "VMs replaced", "overwrite", "missing"),
+			anyWay(cell{differs: adopted}, everyWayBack...),
 			anyWay(cell{none: "the vApp goes with its VM"}, "VM rebuilt"))},
 		{name: "empty"},
 		{name: "expired", make: expire, cells: anyWay(cell{waits: "expired vApps"}, "beside", "config only", "VMs replaced", "overwrite", "VM rebuilt")},
-		{name: "tpm"},
+		{name: "tpm", partial: "TPM", cells: anyWay(cell{differs: noTPM}, rebuilding...)},
 		{name: "running"},
 		{name: "suspended"},
 		{name: emojiName},
@@ -90,8 +92,8 @@ func kinds() []kind {
 		{name: "startup"},
 		{name: "products"},
 		{name: "tags", make: tagVMs},
-		{name: "policies", make: setPolicies, cells: anyWay(cell{waits: "compute policies"}, rebuilding...)},
-		{name: "affinity", make: keepApart, cells: anyWay(cell{waits: "affinity rules"}, rebuilding...)},
+		{name: "policies", make: setPolicies},
+		{name: "affinity", make: keepApart},
 		{name: "hotadd"},
 		{name: "boot", make: bootSecurely},
 		{name: "snapshot", make: snapshotByTenant, cells: anyWay(cell{refused: "snapshot"}, "overwrite", "VMs replaced")},
@@ -105,11 +107,24 @@ var pinned = map[string]string{
 	`@ipAddressingMode=(POOL|MANUAL)`:          "@ipAddressingMode=POOL or MANUAL",
 }
 
+// inUse is a MANUAL address that the original still has.
+var inUse = map[string]string{
+	`10\.20\.0\.(50|7)\b`: "it is the original's",
+	`IpAddress\{of the pool\} IsConnected\{false\}|AutomaticAllocation\{false\}.*ipAddress=of the pool`: "the copy is not connected until somebody gives it one",
+}
+
+// notCustomized is a guest that vCD would have customized when it first started.
+var notCustomized = map[string]string{`/Vm@needsCustomization=`: "a restored guest is not customized unasked"}
+
+var noTPM = map[string]string{`TpmPresent`: "no backup can read its keys"}
+
 // adopted is what becomes of a discovered vApp: nothing but vCD can discover one.
 var adopted = map[string]string{`VApp/autoNature`: "a restored VM is not discovered"}
 
 // rebuilding are the ways that make VMs anew.
-var rebuilding = []string{"copy", "beside", "VM rebuilt", "missing"}
+var rebuilding = []string{"copy", "other VDC", "other org", "beside", "VM rebuilt", "missing"}
+
+var everyWayBack = append([]string{"config only", "VMs replaced", "overwrite"}, rebuilding...)
 
 // anyWay is the same cell for some ways.
 func anyWay(c cell, ways ...string) map[string]cell {

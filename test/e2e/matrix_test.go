@@ -80,14 +80,17 @@ func (c *attempt) run() {
 		defer c.way.after(c)
 	}
 	result, err := c.app.Restore(c.t.Context(), app.RestoreRequest{Point: c.point.ID, Options: c.way.request(c)})
+	if result != nil {
+		c.made = result.VAppID
+	}
 	if cell.refused != "" {
 		c.refused(cell.refused, err)
 		return
 	}
-	if err != nil && (c.kind.partial == "" || !errors.Is(err, app.ErrPartial)) {
+	if err != nil && (c.kind.partial == "" && !c.way.loss || !errors.Is(err, app.ErrPartial)) {
 		c.t.Errorf("restore: %v", err)
 	}
-	if result == nil {
+	if result == nil || c.made == "" {
 		return
 	}
 	for _, d := range result.Unexplained() {

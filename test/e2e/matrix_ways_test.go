@@ -27,6 +27,7 @@ type way struct {
 	after func(c *attempt)
 	vms   bool // it takes one VM at least
 	warm  bool // what runs goes on
+	loss  bool // what cannot be had there is said, and counts as partial
 	// compare, where set, lists what is not as it should be, in place of the
 	// look at all of the result.
 	compare func(c *attempt, got look) []string
@@ -47,17 +48,30 @@ type attempt struct {
 	vapp   *vcd.VApp // as it was backed up, or as the last way left it
 	before look
 	copied string // the name of a copy
+	made   string // id of the vApp that was restored
 }
 
 func ways() []way {
 	original := func(c *attempt) *vcd.VApp { return c.env.vapp(c.kind.name) }
-	copied := func(c *attempt) *vcd.VApp { return c.env.vapp(c.copied) }
+	copied := func(c *attempt) *vcd.VApp {
+		v, err := c.vcd.VApp(c.t.Context(), c.made)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		return v
+	}
 	drop := func(c *attempt) {
-		if v := c.find(c.copied); v != nil {
+		if c.made == "" {
+			return
+		}
+		if v, err := c.vcd.VApp(c.t.Context(), c.made); err != nil {
+			c.t.Error(err)
+		} else {
 			c.remove(v)
 		}
 	}
 	asCopy := map[string]string{
+		"copy of standalone":  "standalone", // a standalone VM has its vApp's name
 		`MACAddress\{[^}]*\}`: "MACAddress{new}", `Address\{00:50:56[^}]*\}`: "Address{new}", `uuid [^,]*`: "uuid new",
 		`IpAddress\{[^}]*\}(.*IpAddressAllocationMode\{POOL\})`: "IpAddress{of the pool}$1",
 		`Connection\{@ipAddress=[^ ]* @ipAddressingMode=POOL`:   "Connection{@ipAddress=of the pool @ipAddressingMode=POOL",
@@ -69,12 +83,45 @@ func ways() []way {
 		`IpAddress\{[^}]*\}(.*IpAddressAllocationMode)\{(POOL|MANUAL)\}`: "IpAddress{of the pool}$1{POOL}",
 		`Connection\{@ipAddress=[^ ]* @ipAddressingMode=(POOL|MANUAL)`:   "Connection{@ipAddress=of the pool @ipAddressingMode=POOL",
 	})
+	abroad := maps.Clone(asCopy)
+	maps.Copy(abroad, map[string]string{
+		`\b(lan|wire|campus)\b`: "there", `StorageProfile(\{?)@name=(gold|silver|bronze)`: "StorageProfile$1@name=there",
+		`overrideVmDefault\{(true|false)\}`: "overrideVmDefault{any}", // all have the same profile
+	})
 	return []way{
 		{
 			name:    "copy",
 			request: func(c *attempt) plan.Options { return plan.Options{As: c.copied} },
 			result:  copied, after: drop, blurred: asCopy,
 			differs: map[string]string{`vApp: /VApp@name=`: "a copy has a name of its own"},
+		},
+		{
+			name: "other VDC",
+			request: func(c *attempt) plan.Options {
+				return plan.Options{As: c.copied, Overrides: plan.Overrides{VDC: "spare"}}
+			},
+			result: copied, after: drop, blurred: asCopy,
+			differs: map[string]string{`vApp: /VApp@name=`: "a copy has a name of its own"},
+		},
+		{
+			name: "other org",
+			request: func(c *attempt) plan.Options {
+				o := plan.Overrides{Org: "globex", VDC: "abroad", Networks: map[string]string{}}
+				for _, n := range c.vapp.Networks {
+					if n.ParentName != "" {
+						o.Networks[n.ParentName] = "campus"
+					}
+				}
+				return plan.Options{As: c.copied, Overrides: o}
+			},
+			result: copied, after: drop, blurred: abroad, loss: true,
+			differs: map[string]string{
+				`vApp: /VApp@name=`:                           "a copy has a name of its own",
+				`/NetworkConfigSection\(there\)/.*/IpScopes/`: "a direct network is its parent's",
+				`/ComputePolicy/`:                             "the VDC has policies of its own",
+				`AccessSetting |/Owner/|^. vApp owner: `:      "the organization has people of its own",
+				`^. affinity rule `:                           "a rule is of one VDC",
+			},
 		},
 		{
 			name:    "beside",

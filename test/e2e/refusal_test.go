@@ -147,9 +147,9 @@ func TestARestoreNamesTheTaskThatIsInItsWay(t *testing.T) {
 	e.noOrphans()
 }
 
-// TestDiscoveryNeverAdoptsWhatARestoreMakes has vCD look for VMs after every
+// TestPain10DiscoveryAdoptsNothingThatIsRestored has vCD look for VMs after every
 // step of restores, with discovery on everywhere.
-func TestDiscoveryNeverAdoptsWhatARestoreMakes(t *testing.T) {
+func TestPain10DiscoveryAdoptsNothingThatIsRestored(t *testing.T) {
 	e := newEnv(t, nil)
 	point := e.backupWith(wiki)
 	found := func() int {
