@@ -29,6 +29,10 @@ import (
 // ErrPartial says that some of what was asked for was done and some was not.
 var ErrPartial = errors.New("done in part")
 
+// ErrNotAsItWas says of a restore that is ErrPartial that what it made is not
+// all that the restore point's vApp was.
+var ErrNotAsItWas = errors.New("restored, but not as it was")
+
 // Options are what an App is made from.
 type Options struct {
 	Config   *config.Config

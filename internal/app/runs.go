@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/maintenance"
@@ -17,6 +18,7 @@ import (
 	"github.com/vappvault/vappvault/internal/selection"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 // under claims a vApp, settles what earlier runs left on it, and runs do.
@@ -114,21 +116,26 @@ func finished(result *restore.Result, err error, w *restoreWork) (*restore.Resul
 		return result, fmt.Errorf("%s: restore point %s: %w", pointPath(w.point.Summary()), w.point.ID, err)
 	}
 	if result.Incomplete() {
-		return result, fmt.Errorf("%w: %d VMs or disks are not in the restore point, %d fields differ from it%s",
-			ErrPartial, result.Missing, len(result.Unexplained()), losses(result.Plan))
+		return result, fmt.Errorf("%w: %w: %s", ErrPartial, ErrNotAsItWas, strings.Join(losses(result), "; "))
 	}
 	return result, nil
 }
 
-// losses words what a plan could not give back.
-func losses(p *plan.Plan) string {
-	text := ""
-	for _, c := range p.Conflicts {
+// losses words what a restore could not give back.
+func losses(r *restore.Result) []string {
+	var out []string
+	if r.Missing > 0 {
+		out = append(out, fmt.Sprintf("VMs or disks that are not in the restore point: %d", r.Missing))
+	}
+	if n := len(r.Unexplained()); n > 0 {
+		out = append(out, wording.Count(n, "unexplained difference"))
+	}
+	for _, c := range r.Plan.Conflicts {
 		if c.Loss {
-			text += "; " + c.Object + ": " + c.Message + ": " + c.Resolution
+			out = append(out, c.Object+": "+c.Message+": "+c.Resolution)
 		}
 	}
-	return text
+	return out
 }
 
 // A restoreWork is one restore point and what is needed to restore it.

@@ -342,7 +342,7 @@ func (r *run) problem(p restorepoint.Problem) {
 
 // step runs one named step of the procedure and reports it.
 func (r *run) step(ctx context.Context, name string, do func(context.Context) error) error {
-	event := progress.Event{Kind: progress.StepStart, Step: name}
+	event := progress.Event{Kind: progress.StepStart, Step: name, Org: r.opts.Item.Org, VApp: r.opts.Item.VApp}
 	if r.vapp != nil {
 		event.Org, event.VApp = r.vapp.Org.Name, r.vapp.Name
 	}

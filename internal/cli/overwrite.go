@@ -150,7 +150,7 @@ func (e *env) undo(ctx context.Context, u undoFlags, which string, req app.Resto
 	err := e.withApp(ctx, func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
 		q := app.UndoRequest{Which: which, DryRun: req.DryRun, Options: req.Options}
 		if !q.DryRun {
-			q.Planned = func(p *plan.Plan) { drawPlan(e.stderr, p) }
+			q.Planned = e.showPlan
 		}
 		result, err = a.Undo(ctx, q)
 		return err
@@ -169,7 +169,7 @@ func (e *env) undo(ctx context.Context, u undoFlags, which string, req app.Resto
 func (e *env) resume(ctx context.Context, which string) error {
 	var result *restore.Result
 	err := e.withApp(ctx, func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
-		result, err = a.Resume(ctx, which, func(p *plan.Plan) { drawPlan(e.stderr, p) })
+		result, err = a.Resume(ctx, which, e.showPlan)
 		return err
 	})
 	if result == nil || err != nil && !errors.Is(err, app.ErrPartial) {

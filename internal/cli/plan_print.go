@@ -23,6 +23,13 @@ func changedFlags(cmd *cobra.Command) []string {
 	return out
 }
 
+// showPlan prints a plan that is about to be applied, on standard error.
+func (e *env) showPlan(p *plan.Plan) {
+	tw := newTable(e.stderr)
+	drawPlan(tw, p)
+	_ = tw.Flush() // what cannot be shown is done all the same
+}
+
 // drawPlan shows what a restore would do: in steps, VM by VM, NIC by NIC, and
 // what is done about each conflict.
 func drawPlan(w io.Writer, p *plan.Plan) {
@@ -75,13 +82,15 @@ func drawPlannedNICs(w io.Writer, p *plan.Plan) {
 func drawConflicts(w io.Writer, conflicts []plan.Conflict) {
 	for _, c := range conflicts {
 		text := c.Object + ": " + c.Message + ": "
-		if c.Resolution == "" {
+		switch {
+		case c.Resolution == "" && c.Override != "":
+			text += "needs a decision: " + c.Override
+		case c.Resolution == "":
 			text += "needs a decision"
-		} else {
+		case c.Override != "":
+			text += c.Resolution + " (otherwise: " + c.Override + ")"
+		default:
 			text += c.Resolution
-		}
-		if c.Override != "" {
-			text += " (otherwise: " + c.Override + ")"
 		}
 		fmt.Fprintf(w, "  conflict: %s\n", clean(text))
 	}

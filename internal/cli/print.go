@@ -27,7 +27,7 @@ func (e *env) print(key string, value any, table func(w io.Writer)) error {
 		return nil
 	}
 	checked := &errWriter{w: e.stdout}
-	tw := tabwriter.NewWriter(checked, 0, 0, 2, ' ', 0)
+	tw := newTable(checked)
 	table(tw)
 	if err := tw.Flush(); err != nil {
 		checked.err = err
@@ -37,6 +37,9 @@ func (e *env) print(key string, value any, table func(w io.Writer)) error {
 	}
 	return nil
 }
+
+// newTable aligns what row writes, up to a flush.
+func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
 
 // errWriter keeps the first error, so that drawing a table need not look.
 type errWriter struct {

@@ -147,7 +147,7 @@ func (e *env) restore(ctx context.Context, req app.RestoreRequest, overrides *pl
 			planned, err = a.Restore(ctx, req)
 			return err
 		}
-		req.Planned = func(p *plan.Plan) { drawPlan(e.stderr, p) }
+		req.Planned = e.showPlan
 		result, err = a.Restore(ctx, req)
 		return err
 	})

@@ -53,7 +53,7 @@ func (e *env) restoreMany(ctx context.Context, refs []string, req app.RestoreReq
 	var all []app.RestoreOutcome
 	err := e.withApp(ctx, func(ctx context.Context, a *app.App, _ *config.Config) (err error) {
 		if !req.DryRun {
-			req.Planned = func(p *plan.Plan) { drawPlan(e.stderr, p) }
+			req.Planned = e.showPlan
 		}
 		all, err = a.RestoreMany(ctx, refs, req)
 		return err

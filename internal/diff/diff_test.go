@@ -91,6 +91,11 @@ func TestFieldsInWords(t *testing.T) {
 		{"a list", "vcd/vms/1/securityTags.json", `{"tags":["a","b"]}`, `{"tags":["b","c"]}`, []string{"vm web: tags a: removed: a -> ", "vm web: tags c: added:  -> c"}},
 		{"ids and times", "vcd/vapp.xml", `<VApp id="1" href="x"><DateCreated>1</DateCreated></VApp>`, `<VApp id="2" href="y"><DateCreated>2</DateCreated></VApp>`, nil},
 		{"usage", "vcd/context/vdc.xml", `<Vdc><ComputeCapacity><Cpu><Used>1</Used></Cpu></ComputeCapacity></Vdc>`, `<Vdc><ComputeCapacity><Cpu><Used>2</Used></Cpu></ComputeCapacity></Vdc>`, nil},
+		{"usage in a list", "vcd/context/networks/7.json", `{"name":"n","subnets":{"values":[{"gateway":"10.0.0.1","usedIpCount":1}]}}`, `{"name":"n","subnets":{"values":[{"gateway":"10.0.0.1","usedIpCount":3}]}}`, nil},
+		{"a gateway beside it", "vcd/context/networks/7.json", `{"name":"n","gateway":"10.0.0.1","usedIpCount":1}`, `{"name":"n","gateway":"10.0.0.2","usedIpCount":3}`, []string{"org network 7: gateway: changed: 10.0.0.1 -> 10.0.0.2"}},
+		{"addresses handed out", "vcd/context/networks/7.allocatedIpAddresses.json", `{"values":[{"ipAddress":"10.0.0.1"}]}`, `{"values":[]}`, nil},
+		{"room in a provider VDC", "vcd/context/providerVDCs/7.xml", `<V name="p"><StorageCapacity><Allocation>7</Allocation><Total>9</Total></StorageCapacity></V>`,
+			`<V name="p"><StorageCapacity><Allocation>8</Allocation><Total>10</Total></StorageCapacity></V>`, []string{"provider VDC p: storage capacity: total: changed: 9 -> 10"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := compute(t, side("A", map[string]string{tc.doc: tc.was}, "web=1"), side("B", map[string]string{tc.doc: tc.is}, "web=1"), Options{})

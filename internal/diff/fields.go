@@ -2,6 +2,7 @@ package diff
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -121,6 +122,9 @@ func (c *comparison) document(was, is string) error {
 		name string
 		raw  []byte
 	}{{&w.was, was, c.a.Docs[was]}, {&w.is, is, c.b.Docs[is]}, {&w.wasWhole, was, c.a.whole[was]}, {&w.isWhole, is, c.b.whole[is]}} {
+		if strings.HasPrefix(name, "vcd/context/") && strings.HasSuffix(name, ".json") && !c.o.All {
+			doc.raw = withoutUsage(doc.raw)
+		}
 		fields, err := document.Flatten(doc.raw)
 		if err != nil {
 			return fmt.Errorf("document %s: %w", doc.name, err)
@@ -196,6 +200,14 @@ func (c *comparison) repeats(was, is, section string) bool {
 	return has(c.a.Docs, was) && has(c.b.Docs, is)
 }
 
+// singular words the name of a folder of documents.
+func singular(folder string) string {
+	if stem, ok := strings.CutSuffix(folder, "ies"); ok {
+		return split(stem + "y")
+	}
+	return split(strings.TrimSuffix(folder, "s"))
+}
+
 // objectOf names what a document is about.
 func (c *comparison) objectOf(was, is string) string {
 	for _, p := range c.pairs {
@@ -214,13 +226,14 @@ func (c *comparison) objectOf(was, is string) string {
 	case len(parts) == 3 && parts[1] == "context":
 		return split(parts[2])
 	case len(parts) > 3 && parts[1] == "context":
-		kind := strings.TrimSuffix(split(parts[2]), "s")
+		kind := singular(parts[2])
 		if kind == "network" {
 			kind = "org network"
 		}
 		title := titleOf(docs[name])
-		if title == "" {
-			title = parts[3]
+		if title == "" { // documents of one object begin with its id, one of them has its name
+			id, _, _ := strings.Cut(parts[3], ".")
+			title = cmp.Or(titleOf(docs[path.Dir(name)+"/"+id+".xml"]), parts[3])
 		}
 		return kind + " " + title
 	}

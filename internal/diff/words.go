@@ -1,7 +1,9 @@
 package diff
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"maps"
 	"path"
 	"slices"
@@ -156,7 +158,7 @@ var tells = []string{"status", "SnapshotSection", "MediaSection", "autoNature", 
 // usage are fields that say how much of something is in use at the moment.
 var usage = []string{
 	"Used", "UsedMB", "StorageUsedMB", "StorageUsed", "Allocated", "Overhead", "Reserved", "UsedIpCount", "IopsAllocated", "NumberOfVMs",
-	"UsedNetworkCount", "StoredVMs", "DeployedVMs", "IsExpired", "ResourceEntities", "lastLogin", "InUse", "used", "consumed", "allocated",
+	"UsedIPCount", "UsedNetworkCount", "StoredVMs", "DeployedVMs", "IsExpired", "ResourceEntities", "lastLogin", "InUse", "used", "consumed", "allocated",
 }
 
 // volatile says why a field differs all the time or says what another does.
@@ -177,12 +179,8 @@ func (w words) volatile(field string) string {
 	case len(parts) > 2 && strings.HasPrefix(parts[1], "VmSpecSection") && slices.Contains([]string{"DiskSection", "MediaSection", "MemoryResourceMb", "NumCpus", "NumCoresPerSocket", "CpuResourceMhz"}, strings.TrimSuffix(parts[2], "#2")):
 		return "the virtual hardware says so"
 	}
-	if strings.HasPrefix(w.doc, "vcd/context/") {
-		for _, part := range parts {
-			if name, _, _ := strings.Cut(part, "["); slices.Contains(usage, strings.TrimPrefix(name, "@")) {
-				return "says what is in use"
-			}
-		}
+	if strings.HasPrefix(w.doc, "vcd/context/") && w.isUsage(parts) {
+		return "says what is in use"
 	}
 	if why := w.hardware(parts); why != "" {
 		return why
@@ -194,6 +192,58 @@ func (w words) volatile(field string) string {
 		}
 	}
 	return document.Reason(field)
+}
+
+// isUsage tells whether a field of a document of what the vApp refers to says
+// how much of it is in use.
+func (w words) isUsage(parts []string) bool {
+	_, kind, _ := strings.Cut(strings.TrimSuffix(strings.TrimSuffix(path.Base(w.doc), ".json"), ".xml"), ".")
+	if slices.Contains([]string{"allocatedAddresses", "allocatedIpAddresses", "usedIpAddresses"}, kind) {
+		return true
+	}
+	for _, part := range parts {
+		name, _, _ := strings.Cut(part, "[")
+		name, _, _ = strings.Cut(strings.TrimPrefix(name, "@"), "#")
+		if inUse(name) || name == "Allocation" && strings.HasPrefix(w.doc, "vcd/context/providerVDCs/") {
+			return true
+		}
+	}
+	return false
+}
+
+func inUse(name string) bool {
+	return slices.ContainsFunc(usage, func(known string) bool { return strings.EqualFold(known, name) })
+}
+
+// withoutUsage leaves out of a JSON document what says how much is in use:
+// the elements of its lists are named by all that they hold.
+func withoutUsage(doc []byte) []byte {
+	var value any
+	d := json.NewDecoder(bytes.NewReader(doc))
+	d.UseNumber()
+	if d.Decode(&value) != nil {
+		return doc
+	}
+	var strip func(any)
+	strip = func(value any) {
+		switch v := value.(type) {
+		case map[string]any:
+			maps.DeleteFunc(v, func(key string, _ any) bool { return inUse(key) })
+			for _, inner := range v {
+				strip(inner)
+			}
+		case []any:
+			for _, inner := range v {
+				strip(inner)
+			}
+		}
+	}
+	strip(value)
+	out, err := json.Marshal(value)
+	if err != nil {
+		return doc
+	}
+	return out
 }
 
 // Types of the items of a hardware section (CIM_ResourceAllocationSettingData).

@@ -193,7 +193,12 @@ func planUnused(_ context.Context, d *Deps, p *Plan, point *restorepoint.Point) 
 		there := slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(c.there))), func(s string) bool { return s == "" })
 		for _, name := range c.asked {
 			if name != "*" && !slices.Contains(there, name) {
-				p.add(Conflict{Kind: KindOverride, Object: c.flag + " " + flagName(name)}, "the restore point has none of that name, but %s", orNone(there))
+				conflict := Conflict{Kind: KindOverride, Object: c.flag + " " + flagName(name)}
+				if len(there) == 0 {
+					p.add(conflict, "the restore point has none at all")
+					continue
+				}
+				p.add(conflict, "the restore point has none of that name, but %s", strings.Join(there, ", "))
 			}
 		}
 	}

@@ -250,7 +250,11 @@ func planVApp(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) 
 	}
 	for _, v := range vapps {
 		if v.VDCID == p.VDC.ID && v.Name == p.VAppName && v.ID != p.VAppID {
-			p.add(Conflict{Kind: KindNameTaken, Object: object, Override: "--name NAME"}, "the name is taken in VDC %s: restore it by another name (--as)", p.VDC.Name)
+			ways := "restore it by another name (--as)"
+			if p.Mode == ModeMissing {
+				ways = "overwrite what has it, where that is the same vApp made anew (--overwrite), or " + ways
+			}
+			p.add(Conflict{Kind: KindNameTaken, Object: object, Override: "--name NAME"}, "the name is taken in VDC %s: %s", p.VDC.Name, ways)
 		}
 	}
 	return nil

@@ -274,10 +274,26 @@ func Compute(ctx context.Context, d Deps, point *restorepoint.Point, o Options) 
 }
 
 // sort puts what comes out of maps and of lists of the server into one order,
-// so that the same decisions give the same plan.
+// so that the same decisions give the same plan: what needs a decision first,
+// then what costs something, and last what is true of the VDC all the time.
 func (p *Plan) sort() {
+	rank := func(c Conflict) int {
+		switch {
+		case c.Resolution == "":
+			return 0
+		case c.Loss:
+			return 1
+		case c.Kind == KindDiscovery:
+			return 3
+		}
+		return 2
+	}
+	if slices.ContainsFunc(p.Conflicts, func(c Conflict) bool { return c.Kind == KindVAppExists }) {
+		// Its own VMs have its addresses; whichever way is chosen, that will be no conflict.
+		p.Conflicts = slices.DeleteFunc(p.Conflicts, func(c Conflict) bool { return c.Kind == KindMACInUse || c.Kind == KindIPInUse })
+	}
 	slices.SortStableFunc(p.Conflicts, func(a, b Conflict) int {
-		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Message, b.Message))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Message, b.Message))
 	})
 	p.Conflicts = slices.Compact(p.Conflicts)
 }
@@ -294,6 +310,11 @@ func (p *Plan) steps() []string {
 	case ModeVSphere:
 		return p.vsphereSteps()
 	}
+	return p.wholeSteps()
+}
+
+// wholeSteps tells it of a whole vApp.
+func (p *Plan) wholeSteps() []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if p.Mode == ModeOverwrite {
@@ -341,8 +362,28 @@ func (p *Plan) steps() []string {
 		add("delete the disks that were replaced")
 	}
 	add("exit maintenance mode")
-	if p.Power != PowerOff {
-		add("power on")
+	if step := p.powerStep(); step != "" {
+		add("%s", step)
 	}
 	return out
+}
+
+// powerStep says what is switched on in the end; "" for nothing.
+func (p *Plan) powerStep() string {
+	if p.Power != PowerAsWas {
+		if p.Power == PowerOff {
+			return ""
+		}
+		return "power on"
+	}
+	var ran []string
+	for _, vm := range p.VMs {
+		if vm.VM != nil && vm.VM.PowerState == "poweredOn" && vm.Action != Leave && vm.Action != Remove {
+			ran = append(ran, vm.Name)
+		}
+	}
+	if len(ran) == 0 {
+		return "leave it off: nothing ran when the restore point was made"
+	}
+	return "power on what ran: " + strings.Join(ran, ", ")
 }

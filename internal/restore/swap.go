@@ -96,7 +96,7 @@ func (r *run) planSwap(ctx context.Context, made *scratch, client *vsphere.Clien
 				return files, fmt.Errorf("disk %s: not in the scratch VM", d.Label)
 			}
 			files.Also = append(files.Also, f.FileName)
-			to.File, to.Thin = r.beside(now, d, f.FileName), f.Thin
+			to.File, to.Thin = r.beside(now, d, f.FileName, files.New), f.Thin
 		}
 		files.New = append(files.New, to)
 	}
@@ -107,9 +107,9 @@ func (r *run) planSwap(ctx context.Context, made *scratch, client *vsphere.Clien
 var ofRun = regexp.MustCompile(`-[0-9a-hjkmnp-tv-z]{26}$`)
 
 // beside names a file next to the one it replaces, or else next to the VM's
-// own, told apart by the run. On another datastore the new file stays where it
-// was made.
-func (r *run) beside(vm *vsphere.VMConfig, d restorepoint.Disk, made string) string {
+// own, told apart by the run, and by the disk where another new one has that
+// name. On another datastore the new file stays where it was made.
+func (r *run) beside(vm *vsphere.VMConfig, d restorepoint.Disk, made string, others []vsphere.Attach) string {
 	old := fmt.Sprintf("%s-disk%d.vmdk", strings.TrimSuffix(vm.VmPathName, ".vmx"), d.Key)
 	for _, l := range vm.Disks {
 		if l.UUID == d.UUID && d.UUID != "" || d.UUID == "" && l.Key == d.Key {
@@ -119,7 +119,11 @@ func (r *run) beside(vm *vsphere.VMConfig, d restorepoint.Disk, made string) str
 	if vsphere.DatastoreOf(old) != vsphere.DatastoreOf(made) {
 		return made
 	}
-	return ofRun.ReplaceAllString(strings.TrimSuffix(old, ".vmdk"), "") + "-" + strings.ToLower(r.id) + ".vmdk"
+	stem, suffix := ofRun.ReplaceAllString(strings.TrimSuffix(old, ".vmdk"), ""), "-"+strings.ToLower(r.id)+".vmdk"
+	if slices.ContainsFunc(others, func(a vsphere.Attach) bool { return a.File == stem+suffix }) {
+		stem += fmt.Sprintf("-disk%d", d.Key)
+	}
+	return stem + suffix
 }
 
 // moveDisks takes the new disks out of the scratch VM and puts them where

@@ -359,3 +359,32 @@ func TestWhatWasKeptGoesWithTheNextOverwriteOrByWish(t *testing.T) {
 	e.tidy(e.vapp("wiki"))
 	e.noOrphans()
 }
+
+func TestTheUndoOfSingleVMsLeavesTheOthers(t *testing.T) {
+	e := newEnv(t, nil)
+	point := e.backup(webShop)
+	e.write("web01", 0, 1<<20, random(1, 1<<20))
+	e.write("db01", 1, 1<<20, random(2, 1<<20))
+	former := e.sums(e.off("web-shop"))
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{VMs: []string{"db01"}, KeepOld: true}})
+	if maps.Equal(e.sums(e.vapp("web-shop")), former) {
+		t.Fatal("nothing was restored")
+	}
+	if err := e.vcd.SetMetadata(t.Context(), e.vapp("web-shop").Href, vcd.MetadataEntry{Domain: "GENERAL", Key: "since", Type: vcd.StringValue, Value: "then"}); err != nil {
+		t.Fatal(err)
+	}
+	result, err := e.app(nil).Undo(t.Context(), app.UndoRequest{Which: webShop})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.VMs) != 1 || result.VMs[0].Name != "db01" {
+		t.Errorf("%+v", result.VMs)
+	}
+	after := e.vapp("web-shop")
+	e.tidy(after)
+	sameSums(t, e.sums(after), former)
+	if !strings.Contains(e.get(after.Href+"/metadata"), "then") {
+		t.Error("the vApp's own metadata was touched")
+	}
+	e.noOrphans()
+}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -92,6 +93,31 @@ func TestADiskIsAttachedToAnotherVM(t *testing.T) {
 	_, settings, _ := strings.Cut(doc, "<DiskId>"+diskName("", disk.Key)[1:]+"<")
 	if settings, _, _ = strings.Cut(settings, "</DiskSettings>"); !strings.Contains(settings, `name="silver"`) || !strings.Contains(settings, "<overrideVmDefault>true<") {
 		t.Errorf("storage profile: %s", settings)
+	}
+	e.noOrphans()
+}
+
+// A disk and one that was made of the same disk of a restore point would be
+// called alike: by the file of the VM, and by the run.
+func TestADiskThatWasAttachedIsOverwrittenBesideItsTwin(t *testing.T) {
+	e := newEnv(t, nil)
+	point := e.backup(webShop)
+	disks := []string{"db01:scsi1:3"}
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Disks: disks}})
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Disks: disks, AttachTo: "db01"}})
+	want := e.sums(e.vapp("web-shop"))
+	point = e.backup(webShop)
+	e.write("db01", 0, mib, random(1, mib))
+
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true}})
+
+	after := e.vapp("web-shop")
+	e.tidy(after)
+	if n := len(e.configs(after)["db01"].Disks); n != 3 {
+		t.Errorf("db01 has %d disks, want 3", n)
+	}
+	if got := e.sums(after); !maps.Equal(got, want) {
+		t.Errorf("disks: got %v, want %v", got, want)
 	}
 	e.noOrphans()
 }
