@@ -42,8 +42,6 @@ type cell struct {
 	blurred map[string]string
 	// none says why there is no such cell.
 	none string
-	// waits is a fault that is known, and passes the cell over.
-	waits string
 }
 
 func (k kind) selector() string { return cloud.Path("acme", k.in(), k.name) }
@@ -71,9 +69,9 @@ func kinds() []kind {
 			anyWay(cell{blurred: pinned}, "VM rebuilt", "missing"),
 			anyWay(cell{differs: inUse}, "copy"))},
 		{name: "disks"},
-		{name: "named", partial: "named disk", cells: anyWay(cell{waits: "named disks"}, rebuilding...)},
-		{name: "shared", partial: "shared", cells: anyWay(cell{waits: "named disks"}, rebuilding...)},
-		{name: "media", make: insertMedia, cells: anyWay(cell{waits: "media are not inserted again"}, "other org", "beside", "VM rebuilt")},
+		{name: "named", partial: "named disk"},
+		{name: "shared", partial: "shared"},
+		{name: "media", make: insertMedia},
 		{name: "linked", vdc: "fast", make: linkedClone, cells: anyWay(cell{differs: notCustomized}, rebuilding...)},
 		{name: "standalone", cells: and(
 			anyWay(cell{differs: inUse}, "copy"),
@@ -82,7 +80,7 @@ func kinds() []kind {
 			anyWay(cell{differs: adopted}, everyWayBack...),
 			anyWay(cell{none: "the vApp goes with its VM"}, "VM rebuilt"))},
 		{name: "empty"},
-		{name: "expired", make: expire, cells: anyWay(cell{waits: "expired vApps"}, "beside", "config only", "VMs replaced", "overwrite", "VM rebuilt")},
+		{name: "expired", make: expire},
 		{name: "tpm", partial: "TPM", cells: anyWay(cell{differs: noTPM}, rebuilding...)},
 		{name: "running"},
 		{name: "suspended"},
