@@ -59,8 +59,8 @@ test-conformance: ## all of go-vcloud-director's own tests that are about what i
 	test/govcd/run.sh -j 8 @all.txt
 
 .PHONY: e2e-long
-e2e-long: ## kills and power cuts after every step, not after a sample of them
-	VAPPVAULT_LONG=1 $(GO) test -timeout 60m -run 'Killed|PowerCut|AllOrNothing|IsNamed|BadDay' ./test/e2e
+e2e-long: ## kills and power cuts after every step, every wrong answer to every request, not a sample of them
+	VAPPVAULT_LONG=1 $(GO) test -timeout 60m -run 'Killed|PowerCut|AllOrNothing|IsNamed|BadDay|Hostile' ./test/e2e
 
 .PHONY: bench
 bench: ## benchmarks; BENCH=REGEXP picks
