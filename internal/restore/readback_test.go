@@ -30,3 +30,18 @@ func TestADiskThatIsLeftOutIsSaidOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestAVMWithoutItsTPMIsALoss(t *testing.T) {
+	vm := &restorepoint.VM{Ref: restorepoint.Ref{ID: "urn:vcloud:vm:1", Name: "web"}}
+	p := &plan.Plan{
+		VMs: []plan.VM{{Name: "web-2", VM: vm}, {Name: "db", VM: &restorepoint.VM{Ref: restorepoint.Ref{ID: "urn:vcloud:vm:2"}}}},
+		Conflicts: []plan.Conflict{
+			{Kind: plan.KindTPM, Object: "vm db", Resolution: "give it a blank one"}, {Kind: plan.KindTPM, Object: "vm web-2", Resolution: "give it a blank one"},
+		},
+	}
+	r := &run{plan: p}
+	r.lost(vm)
+	if p.Conflicts[0].Loss || !p.Conflicts[1].Loss || !(&Result{Plan: p}).Incomplete() {
+		t.Errorf("%+v", p.Conflicts)
+	}
+}
