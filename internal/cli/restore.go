@@ -181,8 +181,10 @@ func drawRestore(w io.Writer, r *restore.Result) {
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(w, "note: %s\n", clean(warning))
 	}
-	fmt.Fprintf(w, "compared %s with the restore point: %s\n",
-		wording.Count(r.Compared, "document"), wording.Count(len(r.Unexplained()), "unexplained difference"))
+	if r.Compared > 0 {
+		fmt.Fprintf(w, "compared %s with the restore point: %s\n",
+			wording.Count(r.Compared, "document"), wording.Count(len(r.Unexplained()), "unexplained difference"))
+	}
 	for _, d := range r.Unexplained() {
 		fmt.Fprintf(w, "  %s\n", clean(fmt.Sprintf("%s: %s: was %q, is %q", d.Document, d.Field, d.Want, d.Got)))
 	}

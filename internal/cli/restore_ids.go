@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/pflag"
 
@@ -23,6 +24,18 @@ func (f *idFiles) flags(flags *pflag.FlagSet) {
 func (f *idFiles) check(req app.RestoreRequest) error {
 	if req.DryRun && (f.ids != "" || f.terraform != "") {
 		return usagef("--id-map and --terraform go without --dry-run: only a restore gives ids")
+	}
+	// Ids that cannot be written once all is restored are lost.
+	for flag, file := range map[string]string{"--id-map": f.ids, "--terraform": f.terraform} {
+		if file == "" {
+			continue
+		}
+		if folder, err := os.Stat(filepath.Dir(file)); err != nil || !folder.IsDir() {
+			return usagef("%s %s: its folder is not there", flag, file)
+		}
+		if there, err := os.Stat(file); err == nil && there.IsDir() {
+			return usagef("%s %s: is a folder", flag, file)
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
@@ -90,7 +91,17 @@ func (p *Plan) room(stores []vsphere.DatastoreInfo, vm *VM, object, was string, 
 	// On another vCenter they are others: that it moves is said once.
 	if was != "" && vcd.UUID(vm.VimServerHref) == vcd.UUID(vm.VM.VCenterHref) {
 		c.Object, c.Resolution = "datastore "+was, "use "+most.Name
-		p.add(c, "is gone or full; %s was on it; there are %s", object, orNone(names))
+		why := "is gone"
+		var room []string
+		for _, s := range stores {
+			if s.Name == was {
+				why = "has " + wording.Size(max(0, free(s))) + " free of the " + wording.Size(size) + " that are needed"
+			}
+			if free(s) >= size {
+				room = append(room, s.Name)
+			}
+		}
+		p.add(c, "%s; %s was on it; there is room on %s", why, object, strings.Join(room, ", "))
 	}
 	return take(*most)
 }

@@ -91,6 +91,8 @@ func (r *run) chosen(d *document.Difference) {
 		d.Reason = "it hangs from another network now"
 	case strings.Contains(d.Field, "/AllocatedIpAddresses"):
 		d.Reason = "follows the addresses of the NICs"
+	case r.withoutDisk(d) != "":
+		d.Reason = r.withoutDisk(d)
 	case r.extra(d) != "":
 		d.Reason = r.extra(d)
 	case r.plan.Beside && besideField(d.Field):
@@ -153,6 +155,23 @@ func (r *run) sameNetwork(name string, live map[string][]byte) ([]byte, bool, er
 	}
 	raw, ok := live[document.Attribute(doc.Root(), "name")]
 	return raw, ok, nil
+}
+
+// withoutDisk tells of a field that it is of a named disk which the plan
+// leaves out.
+func (r *run) withoutDisk(d *document.Difference) string {
+	for _, vp := range r.plan.VMs {
+		if vp.VM == nil || d.Got != "" || !strings.HasPrefix(d.Document, "vcd/vms/"+restorepoint.UUID(vp.VM.ID)+"/") {
+			continue
+		}
+		for _, named := range vp.Named {
+			key := strconv.Itoa(int(named.Key))
+			if named.Action == plan.NamedLeave && (document.InEntry(d.Field, "Item", key) || document.InEntry(d.Field, "DiskSettings", key)) {
+				return "named disk " + named.Name + " is left out, as planned"
+			}
+		}
+	}
+	return ""
 }
 
 // extra tells of a field that it belongs to a VM or a disk which was added

@@ -48,23 +48,23 @@ func (r *run) applyTPM(ctx context.Context, vm *restorepoint.VM, href string) er
 			return ctx.Err()
 		}
 		r.warn(vm.Name, fmt.Sprintf("it has no virtual TPM any more: %v", err))
-		r.lostTPM(vm)
+		r.lost(vm)
 		return nil
 	}
 	r.warn(vm.Name, "its virtual TPM is blank: what the guest had sealed with the old one stays locked (have the recovery keys at hand)")
 	return nil
 }
 
-// lostTPM makes a loss of what the plan had hoped for.
-func (r *run) lostTPM(vm *restorepoint.VM) {
-	for _, vp := range r.plan.VMs {
-		if vp.VM == nil || vp.VM.ID != vm.ID {
+// lost notes in the plan that a VM could not be given a virtual TPM, not even
+// a blank one: the restore then ends as a partial one.
+func (r *run) lost(vm *restorepoint.VM) {
+	for _, planned := range r.plan.VMs {
+		if planned.VM == nil || planned.VM.ID != vm.ID {
 			continue
 		}
 		for i := range r.plan.Conflicts {
-			c := &r.plan.Conflicts[i]
-			if c.Kind == plan.KindTPM && c.Object == "vm "+vp.Name {
-				c.Loss, c.Resolution = true, "it has none, as vCenter made no blank one"
+			if c := &r.plan.Conflicts[i]; c.Kind == plan.KindTPM && c.Object == "vm "+planned.Name {
+				c.Resolution, c.Loss = "vCenter made no blank one", true
 			}
 		}
 	}
