@@ -6,6 +6,7 @@ const (
 	KindVDCGone        = "vdc-gone"
 	KindBusy           = "busy"
 	KindRenamed        = "renamed"
+	KindExpired        = "expired"
 	KindRestored       = "restored"
 	KindVAppExists     = "vapp-exists"
 	KindNameTaken      = "name-taken"

@@ -2,13 +2,16 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/vcd"
 )
 
 // LeaseTimes are how long a vApp runs and is stored, in seconds; 0 is for ever.
@@ -90,6 +93,20 @@ func planLease(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) err
 			}
 		}
 		*part.to = seconds
+	}
+	return nil
+}
+
+// planRenewal finds out whether the vApp has outlived its storage lease: vCD
+// lets nobody change or start it until its leases are set again.
+func (p *Plan) planRenewal(ctx context.Context, d *Deps) error {
+	refs, err := d.VCD.VApps(ctx, vcd.Filter("name==", p.Live.Name))
+	if err != nil && !errors.Is(err, vcd.ErrShort) {
+		return fmt.Errorf("vApp %s: storage lease: %w", p.Live.Name, err)
+	}
+	if slices.ContainsFunc(refs, func(v vcd.VAppRef) bool { return v.ID == p.Live.ID && v.Expired }) {
+		p.Renew = true
+		p.conflict(KindExpired, "vApp "+p.Live.Name, "renew its leases first", "its storage lease has expired, and vCD lets nobody change it")
 	}
 	return nil
 }

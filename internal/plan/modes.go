@@ -48,7 +48,7 @@ type planStep func(context.Context, *Deps, *Plan, *restorepoint.Point) error
 func (p *Plan) parts(o Options) []planStep {
 	switch p.Mode {
 	case ModeVMs:
-		return []planStep{planUsable, planPlace, planVApp, planNature, planSkew, planProfiles, planPolicies, planLiveNetworks, selectVMs(o), planNamed, planNICs, planHardware, planQuota}
+		return []planStep{planUsable, planPlace, planVApp, planNature, planSkew, planProfiles, planPolicies, planLiveNetworks, selectVMs(o), planNamed, planNICs, planHardware, planMedia, planQuota}
 	case ModeDisks:
 		return []planStep{planUsable, planPlace, planVApp, planNature, planProfiles, selectDisks(o)}
 	case ModeVSphere:

@@ -75,6 +75,9 @@ func findLive(ctx context.Context, d *Deps, p *Plan, point *restorepoint.Point) 
 	}
 	p.Live, p.VAppID = live, live.ID
 	p.matchVMs(point)
+	if err := p.planRenewal(ctx, d); err != nil {
+		return err
+	}
 	p.VDC = restorepoint.Ref{ID: live.VDC.ID, Name: live.VDC.Name, Href: live.VDC.Href}
 	p.Org = restorepoint.Ref{ID: live.Org.ID, Name: live.Org.Name}
 	return nil

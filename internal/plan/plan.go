@@ -111,6 +111,8 @@ type Plan struct {
 	Sections []string `json:"sections,omitempty"`
 	Changes  []Change `json:"changes,omitempty"`
 	Power    string   `json:"power"`
+	// Renew says that the vApp's storage lease has expired.
+	Renew bool `json:"renew,omitempty"`
 	// Missing counts VMs and disks that the restore point does not hold.
 	Missing   int        `json:"missing,omitempty"`
 	Steps     []string   `json:"steps"`

@@ -3,7 +3,10 @@ package restore
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
+	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/plan"
 )
 
@@ -26,4 +29,21 @@ func (r *run) insertMedia(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// emptyDrive tells of a field that it is of a drive which had a medium and
+// holds none, as the plan has it.
+func (r *run) emptyDrive(d *document.Difference) bool {
+	if !strings.HasSuffix(d.Field, "/AutomaticAllocation") && !strings.HasSuffix(d.Field, "/ResourceSubType") {
+		return false
+	}
+	for _, vp := range r.plan.VMs {
+		if vp.VM == nil || !strings.HasPrefix(d.Document, vmPath(vp.VM.ID, "")) {
+			continue
+		}
+		gone := func(c plan.Conflict) bool { return c.Kind == plan.KindMedia && c.Object == "vm "+vp.Name }
+		return len(vp.Media) == 0 && strings.HasPrefix(d.Want, "vmware.cdrom.") == strings.HasSuffix(d.Field, "/ResourceSubType") &&
+			slices.ContainsFunc(r.plan.Conflicts, gone)
+	}
+	return false
 }

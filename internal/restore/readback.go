@@ -87,6 +87,8 @@ func (r *run) chosen(d *document.Difference) {
 		d.Reason = "a restored VM is not discovered"
 	case strings.HasSuffix(d.Field, "/TpmPresent") && d.Want == "true":
 		d.Reason = "its keys are in no backup, and vCenter made no blank one"
+	case r.emptyDrive(d):
+		d.Reason = "its medium is gone, and the drive is empty"
 	case r.inherited(d):
 		d.Reason = "it hangs from another network now"
 	case strings.Contains(d.Field, "/AllocatedIpAddresses"):

@@ -299,6 +299,9 @@ func (r *run) do(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := r.renew(ctx); err != nil {
+		return err
+	}
 	if err := way.make(ctx); err != nil {
 		return err
 	}

@@ -75,6 +75,7 @@ func (r *run) applySelected(ctx context.Context) error {
 		{"add networks", r.addNetworks},
 		{"apply VM settings", r.applyVMs},
 		{"attach named disks", r.applyNamed},
+		{"insert media", r.insertMedia},
 		{"put back NAT rules", r.putBackRules},
 		{"put back startup items", r.putBackStartup},
 		{"apply metadata", r.applyVMMetadata},

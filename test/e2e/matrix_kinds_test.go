@@ -69,9 +69,9 @@ func kinds() []kind {
 			anyWay(cell{blurred: pinned}, "VM rebuilt", "missing"),
 			anyWay(cell{differs: inUse}, "copy"))},
 		{name: "disks"},
-		{name: "named", partial: "named disk"},
-		{name: "shared", partial: "shared"},
-		{name: "media", make: insertMedia},
+		{name: "named", partial: "named disk", cells: anyWay(cell{differs: theOriginals}, "copy", "other VDC", "other org", "beside")},
+		{name: "shared", partial: "shared", cells: anyWay(cell{differs: theOriginals}, "copy", "other VDC", "other org", "beside")},
+		{name: "media", make: insertMedia, cells: anyWay(cell{differs: emptyDrive}, "other org")},
 		{name: "linked", vdc: "fast", make: linkedClone, cells: anyWay(cell{differs: notCustomized}, rebuilding...)},
 		{name: "standalone", cells: and(
 			anyWay(cell{differs: inUse}, "copy"),
@@ -113,6 +113,17 @@ var inUse = map[string]string{
 
 // notCustomized is a guest that vCD would have customized when it first started.
 var notCustomized = map[string]string{`/Vm@needsCustomization=`: "a restored guest is not customized unasked"}
+
+// theOriginals is a named disk, which stays with the VM that has it.
+var theOriginals = map[string]string{
+	`^- .*named disk (data|quorum)`:        "it is attached to the original",
+	`^- .*disk 2001 on`:                    "it is attached to the original",
+	`^- .*DiskSettings DiskId\{2001\}`:     "it is attached to the original",
+	`^- .*HardwareSection/Item .*\{2001\}`: "it is attached to the original",
+}
+
+// emptyDrive is a drive whose medium belongs to another organization.
+var emptyDrive = map[string]string{`HardwareSection/Item .*CD/DVD|MediaSettings DeviceId\{3002\}`: "the medium is another organization's"}
 
 var noTPM = map[string]string{`TpmPresent`: "no backup can read its keys"}
 

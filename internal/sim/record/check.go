@@ -30,7 +30,7 @@ var (
 	ipOfAdminRecord = regexp.MustCompile(`(<AdminVMRecord [^>]*?) ipAddress="[^"]*"`)
 	ofDisk          = regexp.MustCompile(` (encrypted|shareable|sharingType|uuid)="[^"]*"`)
 	// and whole documents.
-	newerRoots = regexp.MustCompile(`<(VdcComputePolicyReferences)[ >]`)
+	newerRoots = regexp.MustCompile(`^\s*(?:<\?[^>]*>\s*)?<(VdcComputePolicyReferences|TrustedPlatformModule)[ >]`)
 
 	// vCD takes these two of a DiskSettings in either order (go-vcloud-director
 	// sends the quantity first); the schema has one.
