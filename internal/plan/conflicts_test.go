@@ -103,6 +103,7 @@ var conflictCases = []conflictCase{
 	{name: "another vCenter", o: with(plan.Overrides{VDC: "spare"}), kind: plan.KindVCenter, object: "vm web", resolution: "vCenter of VDC spare"},
 	{name: "the hardware version is too new", now: []string{"{name: silver, datastore: ds2}", "{name: silver, datastore: ds2}"}, point: edit("/vm.xml", ">vmx-19<", ">vmx-99<"), kind: plan.KindVersion, object: "vm ", message: "vmx-99", override: "--vdc"},
 	{name: "VM discovery is on", kind: plan.KindDiscovery, object: "VDC prod", resolution: "outside of its resource pools"},
+	{name: "an encrypted disk", point: edit("/config.xml", "</diskMode>", "</diskMode><keyId><keyId>k1</keyId></keyId>"), kind: plan.KindEncrypted, object: "vm ", message: "encrypt it again", resolution: "without encryption", loss: true},
 	{name: "a vTPM", point: edit("/vm.xml", "<TpmPresent>false</TpmPresent>", "<TpmPresent>true</TpmPresent>"), kind: plan.KindTPM, object: "vm ", message: "stays locked", resolution: "blank"},
 	{name: "a place for what is there", there: true, o: plan.Options{Overwrite: true, Overrides: plan.Overrides{VDC: "spare"}}, kind: plan.KindOverride, object: "--vdc", message: "stays where it is"},
 	{name: "an owner for a VM", there: true, o: plan.Options{VMs: []string{"web"}, Overrides: plan.Overrides{Owner: "bugs"}}, kind: plan.KindOverride, object: "--owner", message: "only VMs"},

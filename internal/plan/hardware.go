@@ -11,6 +11,7 @@ import (
 	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/vcd"
+	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
 // planHardware finds what VMs that are made cannot have where they will be.
@@ -35,6 +36,10 @@ func planHardware(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) 
 			p.add(Conflict{Kind: KindVersion, Object: object, Override: "--vdc NAME"},
 				"has hardware version %s, and VDC %s takes %s at most", version, p.VDC.Name, slices.Max(known))
 		}
+		if encrypted(d.Docs, vm.VM) {
+			p.add(Conflict{Kind: KindEncrypted, Object: object, Resolution: "make it without encryption", Loss: true},
+				"was encrypted with keys that no backup has: encrypt it again afterwards")
+		}
 		if document.Text(root, "TrustedPlatformModule", "TpmPresent") == "true" {
 			p.add(Conflict{Kind: KindTPM, Object: object, Resolution: "give it a blank one"},
 				"has a virtual TPM, whose keys no backup can read: what it sealed stays locked")
@@ -50,6 +55,15 @@ func planHardware(ctx context.Context, d *Deps, p *Plan, _ *restorepoint.Point) 
 			"makes vApps of VMs that it discovers")
 	}
 	return nil
+}
+
+// encrypted tells whether a disk of a VM was.
+func encrypted(docs document.Set, vm *restorepoint.VM) bool {
+	config, err := vsphere.ParseConfig(docs["vsphere/"+restorepoint.UUID(vm.ID)+"/config.xml"])
+	if err != nil {
+		return false // rebuilding says so
+	}
+	return slices.ContainsFunc(config.Disks, func(d vsphere.Disk) bool { return d.Encrypted })
 }
 
 // planPool refuses a VDC whose resource pool is gone: vCD would, when all has

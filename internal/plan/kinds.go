@@ -43,6 +43,7 @@ const (
 	KindLease          = "lease"
 	KindCapacity       = "capacity"
 	KindVersion        = "hardware-version"
+	KindEncrypted      = "encrypted"
 	KindTPM            = "tpm"
 	KindDiscovery      = "discovery"
 	KindMedia          = "media"

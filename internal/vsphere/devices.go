@@ -223,8 +223,10 @@ func (r *rebuilder) cdrom(d *types.VirtualCdrom) {
 	}
 	out := &types.VirtualCdrom{VirtualDevice: r.place(&d.VirtualDevice)}
 	out.SlotInfo = nil
-	out.Backing = &types.VirtualCdromRemotePassthroughBackingInfo{
-		VirtualDeviceRemoteDeviceBackingInfo: types.VirtualDeviceRemoteDeviceBackingInfo{UseAutoDetect: types.NewBool(false)},
+	none := types.VirtualDeviceRemoteDeviceBackingInfo{UseAutoDetect: types.NewBool(false)}
+	out.Backing = &types.VirtualCdromRemotePassthroughBackingInfo{VirtualDeviceRemoteDeviceBackingInfo: none}
+	if _, ok := d.Backing.(*types.VirtualCdromRemoteAtapiBackingInfo); ok {
+		out.Backing = &types.VirtualCdromRemoteAtapiBackingInfo{VirtualDeviceRemoteDeviceBackingInfo: none}
 	}
 	out.Connectable = &types.VirtualDeviceConnectInfo{AllowGuestControl: true}
 	r.add(out)
