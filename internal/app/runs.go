@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,7 +172,7 @@ func (a *App) work(ctx context.Context, q RestoreRequest) (*restoreWork, error) 
 			return nil, err
 		}
 	}
-	s, err := a.site(ctx, point.Site.ID)
+	s, err := a.site(ctx, cmp.Or(q.Overrides.Site, point.Site.ID))
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,7 @@ func overrideFlags(cmd *cobra.Command) *planFlags {
 	f := &planFlags{}
 	flags := cmd.Flags()
 	flags.StringVar(&f.file, "overrides", "", "YAML `file` of overrides, for all that follows; flags go before it")
+	flags.StringVar(&f.flags.Site, "site", "", "restore to this `site` of the configuration: after the loss of the one that the point is of")
 	flags.StringVar(&f.flags.Org, "org", "", "restore into this `organization`")
 	flags.StringVar(&f.flags.VDC, "vdc", "", "restore into this `VDC`, NAME or ORG/NAME")
 	flags.StringVar(&f.flags.Name, "name", "", "`name` of the vApp afterwards")

@@ -77,6 +77,7 @@ const (
 // holds them as YAML under the same names; flags go before the file.
 type Overrides struct {
 	Name string `json:"name,omitempty" yaml:"name"` // of the vApp
+	Site string `json:"site,omitempty" yaml:"site"` // by its id in the configuration
 	Org  string `json:"org,omitempty" yaml:"org"`
 	VDC  string `json:"vdc,omitempty" yaml:"vdc"`
 	// Networks maps organization networks; "" as the new name leaves what

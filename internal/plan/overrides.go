@@ -38,7 +38,7 @@ func ParseOverrides(raw []byte) (Overrides, error) {
 
 // Merge returns the overrides with others on top: what both say, over says.
 func (o Overrides) Merge(over Overrides) Overrides {
-	o.Name, o.Org, o.VDC = cmp.Or(over.Name, o.Name), cmp.Or(over.Org, o.Org), cmp.Or(over.VDC, o.VDC)
+	o.Name, o.Site, o.Org, o.VDC = cmp.Or(over.Name, o.Name), cmp.Or(over.Site, o.Site), cmp.Or(over.Org, o.Org), cmp.Or(over.VDC, o.VDC)
 	o.Owner, o.IP, o.MAC = cmp.Or(over.Owner, o.Owner), cmp.Or(over.IP, o.IP), cmp.Or(over.MAC, o.MAC)
 	for _, m := range []struct {
 		to   *map[string]string

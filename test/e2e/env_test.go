@@ -257,7 +257,7 @@ func (e *env) flat(file string) string {
 		}
 	}
 	ds, rest, _ := strings.Cut(strings.TrimPrefix(file, "["), "] ")
-	matches, err := filepath.Glob(filepath.Join(e.dir, "cloud", "datastores", "*", "*", ds))
+	matches, err := filepath.Glob(filepath.Join(e.dir, "cloud", "datastores", e.conf.Sites[0].ID, "*", ds))
 	if err != nil || len(matches) != 1 {
 		e.t.Fatalf("datastore %s: %v, %v", ds, matches, err)
 	}
