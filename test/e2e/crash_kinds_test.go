@@ -32,7 +32,7 @@ func TestSingleVMsAndDisksKilledAnywhereAreTakenBackOrDone(t *testing.T) {
 					e.tidy(e.vapp("wiki"))
 					e.noOrphans()
 					if tc.done != nil && tc.done(e) {
-						t.Skip("done but for its last step")
+						return // done but for its last step
 					}
 					sameSums(t, e.sums(e.vapp("wiki")), want)
 				})
