@@ -92,6 +92,7 @@ func contents(t *testing.T, vm *vsphere.VM, images [][]byte) (list []nfc.ImportD
 }
 
 func TestImportFillsItsDisks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, vcenter.Config{LeaseTimeout: time.Second})
 	images := importImages()
 	empty := make([][]byte, len(images))
@@ -136,6 +137,7 @@ func TestImportFillsItsDisks(t *testing.T) {
 }
 
 func TestImportWithoutContentMakesEmptyDisks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, vcenter.Config{})
 	vm := w.vm(t, "web01", [][]byte{random(1 << 20)})
 	moref, err := nfc.Import(t.Context(), w.client, w.rebuild(t, vm, "web01-restored"), nil, nil)
@@ -148,6 +150,7 @@ func TestImportWithoutContentMakesEmptyDisks(t *testing.T) {
 }
 
 func TestFailedImportLeavesNoVM(t *testing.T) {
+	t.Parallel()
 	media := errors.New("media error")
 	for _, c := range []struct {
 		name    string
@@ -210,6 +213,7 @@ func TestFailedImportLeavesNoVM(t *testing.T) {
 }
 
 func TestImportRefusesWhatDoesNotFit(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, vcenter.Config{})
 	image := random(1 << 20)
 	vm := w.vm(t, "web01", [][]byte{image})
