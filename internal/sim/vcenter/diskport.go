@@ -1,6 +1,7 @@
 package vcenter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,9 +24,6 @@ type diskPort struct {
 	last    uint32
 	closed  bool
 }
-
-// maxDiskCalls is how many calls of one connection are worked on at a time.
-const maxDiskCalls = 64
 
 func (s *Server) startDiskPort() error {
 	host, _, err := net.SplitHostPort(s.cfg.Listen)
@@ -58,6 +56,7 @@ func (p *diskPort) accept() {
 			return
 		}
 		d := &diskConn{p: p, c: c, handles: map[uint32]*diskHandle{}}
+		d.ctx, d.leave = context.WithCancel(p.s.background)
 		p.mu.Lock()
 		if p.closed {
 			p.mu.Unlock()
@@ -83,23 +82,69 @@ func (p *diskPort) close() {
 	p.wg.Wait()
 }
 
+// sessions counts those that VDDK has made with a password of a user, or all.
+func (p *diskPort) sessions(user string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for d := range p.conns {
+		if d.session != "" && d.own && (user == "" || d.user == user) {
+			n++
+		}
+	}
+	return n
+}
+
+// endSessions ends those of a user, or all, and says how many there were.
+func (p *diskPort) endSessions(user string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for d := range p.conns {
+		if d.session != "" && d.own && (user == "" || d.user == user) {
+			d.session = ""
+			n++
+		}
+	}
+	return n
+}
+
 // A diskConn is one connection of the double, which is one of VDDK's.
 type diskConn struct {
-	p *diskPort
-	c net.Conn
+	p     *diskPort
+	c     net.Conn
+	ctx   context.Context // until the client has left
+	leave context.CancelFunc
 
 	login *diskLogin // once there was one
+
+	// Guarded by p.mu. The session is that of a cookie, or VDDK's own.
+	user, session string
+	own           bool
 
 	send sync.Mutex // one reply at a time; guards the position of open files
 
 	mu      sync.Mutex
 	handles map[uint32]*diskHandle
-	calls   sync.WaitGroup
+}
+
+// maxDiskCalls is how many calls of one connection wait or are worked on.
+const maxDiskCalls = 64
+
+// A diskCall is a request as it arrived.
+type diskCall struct {
+	diskHead
+	payload []byte
 }
 
 func (d *diskConn) serve() {
 	defer d.p.wg.Done()
-	slots := make(chan struct{}, maxDiskCalls)
+	calls := make(chan diskCall, maxDiskCalls)
+	worked := make(chan struct{})
+	go func() {
+		d.work(calls)
+		close(worked)
+	}()
 	for {
 		h, err := readDiskHead(d.c)
 		if err != nil {
@@ -109,25 +154,13 @@ func (d *diskConn) serve() {
 		if _, err := io.ReadFull(d.c, payload); err != nil {
 			break
 		}
-		if h.op != diskRead && h.op != diskWrite {
-			d.calls.Wait() // what changes a handle waits for what uses it
-			d.answer(h, payload)
-			continue
-		}
-		slots <- struct{}{}
-		d.calls.Add(1)
-		go func() {
-			defer func() { <-slots; d.calls.Done() }()
-			d.answer(h, payload)
-		}()
+		calls <- diskCall{h, payload}
 	}
+	d.leave()
 	_ = d.c.Close()
-	d.calls.Wait()
-	d.mu.Lock()
-	open := d.handles
-	d.handles = nil
-	d.mu.Unlock()
-	for _, h := range open {
+	close(calls)
+	<-worked
+	for _, h := range d.handles {
 		h.abandon()
 	}
 	d.p.mu.Lock()
@@ -135,42 +168,52 @@ func (d *diskConn) serve() {
 	d.p.mu.Unlock()
 }
 
-// answer does what a request asks for.
-func (d *diskConn) answer(h diskHead, payload []byte) {
-	out, err := d.do(h, payload)
-	if err == nil && h.op == diskRead {
-		d.sendSectors(h)
-		return
+// work answers calls: reads and writes side by side, others by themselves.
+func (d *diskConn) work(calls <-chan diskCall) {
+	var under sync.WaitGroup
+	slots := make(chan struct{}, maxDiskCalls)
+	for c := range calls {
+		if c.op != diskRead && c.op != diskWrite {
+			under.Wait()
+			d.answer(c)
+			continue
+		}
+		slots <- struct{}{}
+		under.Add(1)
+		go func() {
+			defer func() { <-slots; under.Done() }()
+			d.answer(c)
+		}()
 	}
-	d.reply(h, out, err)
+	under.Wait()
 }
 
-func (d *diskConn) do(h diskHead, payload []byte) (out []byte, err error) {
-	if d.login == nil && h.op != diskConnect {
+func (d *diskConn) do(c diskCall, f *diskFate) (out []byte, err error) {
+	if d.login == nil && c.op != diskConnect {
 		return nil, vix(vixInvalidArg, "not connected")
 	}
-	switch h.op {
+	switch c.op {
 	case diskConnect:
-		return nil, d.connect(payload)
+		return nil, d.connect(c.payload)
 	case diskOpen:
-		return d.open(string(payload), h.sectors)
+		return d.open(string(c.payload), c.sectors, f.capacity())
 	case diskDisconnect:
 		return nil, nil
 	}
-	handle := d.handle(h.handle)
+	handle := d.handle(c.handle)
 	if handle == nil {
-		return nil, vix(vixInvalidArg, "handle %d: not open", h.handle)
+		return nil, vix(vixInvalidArg, "handle %d: not open", c.handle)
 	}
-	switch h.op {
+	switch c.op {
 	case diskRead:
-		return nil, handle.mayRead(h)
+		return nil, handle.mayRead(c.diskHead)
 	case diskWrite:
-		return nil, handle.write(h, payload)
+		return nil, handle.write(c.diskHead, c.payload)
 	case diskBlocks:
-		return handle.blocks(h, payload)
+		return handle.blocks(c.diskHead, c.payload)
 	case diskClose:
 		d.mu.Lock()
-		delete(d.handles, h.handle)
+		delete(d.handles, c.handle)
 		d.mu.Unlock()
 		handle.close()
 		return nil, nil

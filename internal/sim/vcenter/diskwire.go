@@ -34,13 +34,10 @@ const (
 	vixNoMemory       = 2
 	vixInvalidArg     = 3
 	vixNotFound       = 4
-	vixNotSupported   = 6
 	vixFileError      = 7
 	vixDiskFull       = 8
 	vixReadOnly       = 11
-	vixNoAccess       = 13
 	vixLocked         = 15
-	vixBadLogin       = 35
 	vixNoPermission   = 3014
 	vixNoVM           = 4000
 	vixNoSnapshot     = 13003
@@ -48,7 +45,7 @@ const (
 	vixConnectionLost = 14011
 	vixDiskInvalid    = 16000
 	vixOutOfRange     = 16007
-	vixNeedsKey       = 16014
+	vixNoLicense      = 16064
 )
 
 // A vixError is an error of VDDK, with what its log says besides.
