@@ -43,6 +43,7 @@ type Config struct {
 	StateDir string `yaml:"stateDir"`
 	// Transports are tried in this order.
 	Transports []string `yaml:"transports"`
+	VDDK       VDDK     `yaml:"vddk"`
 	Limits     Limits   `yaml:"limits"`
 
 	path string
@@ -75,6 +76,25 @@ type Repository struct {
 	Password Secret `yaml:",inline"`
 }
 
+// A VDDK says where VMware's disk library is and how it is used. doc/vddk.md
+// explains each.
+type VDDK struct {
+	// LibDir is the folder that the library was unpacked to; without it there
+	// is no transport vddk.
+	LibDir string `yaml:"libdir"`
+	// Transports are the library's own ways to a disk, joined by colons.
+	Transports string `yaml:"transports"`
+	NBDKit     string `yaml:"nbdkit"` // program, or its path
+	Plugin     string `yaml:"plugin"` // name, or path of its file
+	ConfigFile string `yaml:"configFile"`
+	// Compression over the network: none, zlib, fastlz or skipz.
+	Compression string `yaml:"compression"`
+	NFCHostPort int    `yaml:"nfcHostPort"`
+	// ReuseSession hands the library the session with vCenter, in an argument
+	// that every user of the machine can read, instead of the password.
+	ReuseSession bool `yaml:"reuseSession"`
+}
+
 // Limits bound how much is done at once, and for how long.
 type Limits struct {
 	VApps int `yaml:"vapps"` // vApps backed up side by side
@@ -87,11 +107,13 @@ type Limits struct {
 	MaintenanceTimeout time.Duration `yaml:"maintenanceTimeout"`
 }
 
-// transports are the names that the file may list.
-var transports = []string{"datastore", "nfc"}
+// transports are the names that the file may list, in the order that holds
+// where it lists none.
+var transports = []string{"vddk", "datastore", "nfc"}
 
 func defaults() *Config {
 	return &Config{
+		VDDK:   VDDK{Transports: "san:hotadd:nbdssl:nbd", NBDKit: "nbdkit", Plugin: "vddk", Compression: "none", NFCHostPort: 902},
 		Limits: Limits{VApps: 2, Disks: 4, Sample: 1, MaintenanceTimeout: 10 * time.Minute},
 	}
 }
