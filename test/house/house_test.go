@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"internal/selection", "internal/repository", "internal/transport/nfc", "internal/transport/datastore", "internal/transport/vddk", "internal/transport/transporttest"},
 	{"internal/vcd", "internal/vsphere", "internal/vmdk", "internal/journal", "internal/config"},
 	{"internal/transport"},
-	{"internal/mark", "internal/document"},
+	{"internal/mark", "internal/document", "internal/nbd"},
 	{"internal/process", "internal/progress", "internal/restorepoint", "internal/extent", "internal/wording"},
 }
 
