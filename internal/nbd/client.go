@@ -77,27 +77,64 @@ func Dial(ctx context.Context, network, address string, o Options) (*Client, err
 	}
 	c := &Client{idle: make(chan struct{})}
 	for n := 1; len(c.links) < n; {
-		raw, conn, e, err := connect(ctx, network, address, o)
-		if err != nil {
+		if err := c.connect(ctx, network, address, o); err != nil {
 			c.fail(err)
 			_ = c.Close()
 			return nil, fmt.Errorf("NBD server %s: %w", address, err)
 		}
-		if len(c.links) == 0 {
-			c.export = e
-			if e.can(canMultiConn) {
-				n = max(n, o.Connections)
-			}
-		}
-		c.add(newLink(raw, conn, &c.export, o.Timeout, c.fail))
-		if e != c.export {
-			err := broken("connections differ in what they see")
-			c.fail(err)
-			_ = c.Close()
-			return nil, fmt.Errorf("NBD server %s: %w", address, err)
+		if c.export.can(canMultiConn) {
+			n = max(n, o.Connections)
 		}
 	}
 	return c, nil
+}
+
+// NewClient opens an export on a connection that is there, which belongs to
+// the Client from then on, and is closed if there is an error. ctx alone bounds
+// this call: a server may have to do much before it knows the disk.
+func NewClient(ctx context.Context, conn net.Conn, o Options) (*Client, error) {
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	c := &Client{idle: make(chan struct{})}
+	if err := c.open(ctx, conn, o); err != nil {
+		return nil, fmt.Errorf("NBD server: %w", err)
+	}
+	return c, nil
+}
+
+// connect makes one connection and opens the export on it.
+func (c *Client) connect(ctx context.Context, network, address string, o Options) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, ErrTimeout)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	return c.open(ctx, conn, o)
+}
+
+// open negotiates on a connection and puts it beside the others.
+func (c *Client) open(ctx context.Context, raw net.Conn, o Options) error {
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	conn, e, err := negotiate(ctx, raw, o.Export, o.TLS)
+	if !stop() {
+		// The end of ctx, and not what it looks like on the connection.
+		err = context.Cause(ctx)
+	}
+	if err == nil && len(c.links) > 0 && e != c.export {
+		err = broken("connections differ in what they see")
+	}
+	if err != nil {
+		_ = raw.Close()
+		return err
+	}
+	c.export = e
+	c.add(newLink(raw, conn, e, o.Timeout, c.fail))
+	return nil
 }
 
 // add puts a connection beside the others, one of which may have failed.

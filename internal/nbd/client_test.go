@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
+	"os/exec"
 	"slices"
 	"sync"
 	"testing"
@@ -383,8 +383,34 @@ func TestDialRefusals(t *testing.T) {
 			}
 		})
 	}
-	if _, err := os.Stat(qemu); err != nil {
-		t.Error(err)
+	var refusal *nbd.Refusal
+	_, err := nbd.Dial(t.Context(), "unix", qemu, nbd.Options{Export: "there"})
+	if !errors.As(err, &refusal) || refusal.Code != 6 || errors.Is(err, nbd.ErrDisconnected) {
+		t.Errorf("got %v, want an unknown export", err)
 	}
 	dial(t, qemu, nbd.Options{Export: "here"})
+}
+
+func TestAConnectionThatIsThere(t *testing.T) {
+	leaks(t)
+	ours, theirs := pair(t)
+	cmd := exec.Command("nbdkit", "-s", "memory", "1M")
+	cmd.Stdin, cmd.Stdout = theirs, theirs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = theirs.Close()
+	c, err := nbd.NewClient(t.Context(), ours, nbd.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WriteAt(t.Context(), noise(4096, 1), 4096); err != nil {
+		t.Error(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the server, which ends with its connection: %v", err)
+	}
 }

@@ -67,6 +67,39 @@ func (e *Error) Error() string {
 	return e.Code.String() + ": " + e.Message
 }
 
+// A Refusal is what a server answers to an option of the negotiation that it
+// does not grant. No disk is open then.
+type Refusal struct {
+	Code    uint32 // NBD_REP_ERR_* of the protocol: 6, for one, is an unknown export
+	Message string // what the server added; may be empty
+}
+
+func (r *Refusal) Error() string {
+	what := fmt.Sprintf("server answers with error %d", r.Code)
+	switch r.Code | repError {
+	case repErrUnsup:
+		what = "server does not know how"
+	case repErrPolicy:
+		what = "server's policy forbids it"
+	case repErrInvalid:
+		what = "server calls the request invalid"
+	case repErrTLSReqd:
+		what = "server wants TLS"
+	case repErrUnknown:
+		what = "server does not have it"
+	case repErrShutdown:
+		what = "server is shutting down"
+	case repErrBlockSize:
+		what = "server wants its block sizes obeyed"
+	case repErrTooBig:
+		what = "server calls the request too big"
+	}
+	if r.Message == "" {
+		return what
+	}
+	return what + ": " + r.Message
+}
+
 // broken is an ErrDisconnected for an answer that the protocol forbids.
 func broken(format string, args ...any) error {
 	return fmt.Errorf("%w: server broke the protocol: %s", ErrDisconnected, fmt.Sprintf(format, args...))

@@ -3,7 +3,6 @@ package nbd
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -168,7 +167,7 @@ func (h *handshake) option(opt uint32, data []byte, answer func(kind uint32, b [
 		case kind == repAck:
 			return nil, nil
 		case kind&repError != 0:
-			return optError(kind, b), nil
+			return &Refusal{kind &^ repError, printable(b)}, nil
 		case answer == nil:
 			return nil, broken("answer %d to option %d", kind, opt)
 		}
@@ -194,33 +193,6 @@ func (h *handshake) reply(opt uint32) (kind uint32, data []byte, err error) {
 	}
 	data = make([]byte, n)
 	return kind, data, h.read(data)
-}
-
-// optError puts the refusal of an option in words.
-func optError(kind uint32, message []byte) error {
-	what := fmt.Sprintf("server answers with error %d", kind&^repError)
-	switch kind {
-	case repErrUnsup:
-		what = "server does not know how"
-	case repErrPolicy:
-		what = "server's policy forbids it"
-	case repErrInvalid:
-		what = "server calls the request invalid"
-	case repErrTLSReqd:
-		what = "server wants TLS"
-	case repErrUnknown:
-		what = "server does not have it"
-	case repErrShutdown:
-		what = "server is shutting down"
-	case repErrBlockSize:
-		what = "server wants its block sizes obeyed"
-	case repErrTooBig:
-		what = "server calls the request too big"
-	}
-	if len(message) == 0 {
-		return errors.New(what)
-	}
-	return fmt.Errorf("%s: %s", what, printable(message))
 }
 
 func (h *handshake) read(b []byte) error {

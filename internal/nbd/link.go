@@ -73,7 +73,7 @@ type link struct {
 	conn    net.Conn // TLS or raw
 	raw     net.Conn
 	in      *bufio.Reader
-	export  *export
+	export  export
 	timeout time.Duration
 	failed  func(error) // called once, when the link is of no more use
 
@@ -91,7 +91,7 @@ type link struct {
 }
 
 // newLink takes over a connection on which the negotiation has ended.
-func newLink(raw, conn net.Conn, e *export, timeout time.Duration, failed func(error)) *link {
+func newLink(raw, conn net.Conn, e export, timeout time.Duration, failed func(error)) *link {
 	l := &link{
 		conn: conn, raw: raw, in: bufio.NewReaderSize(conn, 256<<10),
 		export: e, timeout: timeout, failed: failed,
