@@ -17,6 +17,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/limit"
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/vcd"
@@ -44,6 +45,7 @@ type Options struct {
 // An App does what the commands ask for.
 type App struct {
 	Options
+	limits *limit.Limits
 
 	mu      sync.Mutex
 	sites   map[string]*site
@@ -66,7 +68,7 @@ func New(o Options) *App {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &App{Options: o, sites: map[string]*site{}}
+	return &App{Options: o, limits: limitsOf(o.Config), sites: map[string]*site{}}
 }
 
 // Close ends all sessions and closes what is open.

@@ -215,11 +215,30 @@ func (l Limits) check() error {
 	if l.Disks < 1 || l.Disks > 256 {
 		return fmt.Errorf("disks: %d: want 1 to 256", l.Disks)
 	}
+	if err := l.PerHost.check(); err != nil {
+		return fmt.Errorf("perHost: %w", err)
+	}
+	if err := l.PerVCenter.check(); err != nil {
+		return fmt.Errorf("perVCenter: %w", err)
+	}
+	if l.Bandwidth != 0 && l.Bandwidth < 64<<10 {
+		return fmt.Errorf("bandwidth: %d: want at least 64KiB in a second, or 0 for no limit", l.Bandwidth)
+	}
 	if !(l.Sample >= 0 && l.Sample <= 100) { // also refuses .nan
 		return fmt.Errorf("sample: %v: want a percentage, 0 to 100", l.Sample)
 	}
 	if l.MaintenanceTimeout <= 0 {
 		return fmt.Errorf("maintenanceTimeout: %s: want a time such as 10m", l.MaintenanceTimeout)
+	}
+	return nil
+}
+
+func (b Bound) check() error {
+	if b.Disks < 1 || b.Disks > 256 {
+		return fmt.Errorf("disks: %d: want 1 to 256", b.Disks)
+	}
+	if b.InFlight < 1<<20 {
+		return fmt.Errorf("inFlight: %d: want at least 1MiB", b.InFlight)
 	}
 	return nil
 }

@@ -98,7 +98,14 @@ type VDDK struct {
 // Limits bound how much is done at once, and for how long.
 type Limits struct {
 	VApps int `yaml:"vapps"` // vApps backed up side by side
-	Disks int `yaml:"disks"` // disks read side by side, of all those vApps
+	Disks int `yaml:"disks"` // disks read or written side by side, of all those vApps
+	// PerHost and PerVCenter are what this process asks of one ESXi host and
+	// of one vCenter at a time.
+	PerHost    Bound `yaml:"perHost"`
+	PerVCenter Bound `yaml:"perVCenter"`
+	// Bandwidth is how many bytes of disks are moved in a second, of all
+	// transfers together; 0 is no limit.
+	Bandwidth Size `yaml:"bandwidth"`
 	// Sample is the percentage of blocks reported unchanged that an
 	// incremental reads all the same, to catch changed block tracking lying.
 	Sample float64 `yaml:"sample"`
@@ -107,14 +114,27 @@ type Limits struct {
 	MaintenanceTimeout time.Duration `yaml:"maintenanceTimeout"`
 }
 
+// A Bound is what one host or vCenter is asked for at a time.
+type Bound struct {
+	Disks    int  `yaml:"disks"`    // open
+	InFlight Size `yaml:"inFlight"` // bytes asked for that have not come yet
+}
+
 // transports are the names that the file may list, in the order that holds
 // where it lists none.
 var transports = []string{"vddk", "datastore", "nfc"}
 
+// defaults leave room for others. A host has 48 MB for the buffers of all
+// transfers and some 50 disks open, a vCenter 52 connections for everybody:
+// it is two thirds of the buffers, half of the connections, and few disks, as
+// more than eight at once make no host faster.
 func defaults() *Config {
 	return &Config{
-		VDDK:   VDDK{Transports: "san:hotadd:nbdssl:nbd", NBDKit: "nbdkit", Plugin: "vddk", Compression: "none", NFCHostPort: 902},
-		Limits: Limits{VApps: 2, Disks: 4, Sample: 1, MaintenanceTimeout: 10 * time.Minute},
+		VDDK: VDDK{Transports: "san:hotadd:nbdssl:nbd", NBDKit: "nbdkit", Plugin: "vddk", Compression: "none", NFCHostPort: 902},
+		Limits: Limits{
+			VApps: 2, Disks: 4, Sample: 1, MaintenanceTimeout: 10 * time.Minute,
+			PerHost: Bound{Disks: 8, InFlight: 32 << 20}, PerVCenter: Bound{Disks: 26, InFlight: 128 << 20},
+		},
 	}
 }
 

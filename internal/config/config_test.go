@@ -79,7 +79,8 @@ func TestLoadReadsEveryKey(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", tc.name, tc.got, tc.want)
 		}
 	}
-	want := Limits{VApps: 3, Disks: 8, Sample: 0, MaintenanceTimeout: 90 * time.Second}
+	want := defaults().Limits
+	want.VApps, want.Disks, want.Sample, want.MaintenanceTimeout = 3, 8, 0, 90*time.Second
 	if c.Limits != want {
 		t.Errorf("limits: got %+v, want %+v", c.Limits, want)
 	}
@@ -137,6 +138,11 @@ func TestLoadRefuses(t *testing.T) {
 		{"no disk at a time", "version: 1", "version: 1\nlimits: {disks: 0}", "limits: disks: 0"},
 		{"a sample above all", "version: 1", "version: 1\nlimits: {sample: 101}", "limits: sample: 101"},
 		{"a sample that is no number", "version: 1", "version: 1\nlimits: {sample: .nan}", "limits: sample: NaN"},
+		{"no disk of a host", "version: 1", "version: 1\nlimits: {perHost: {disks: 0}}", "limits: perHost: disks: 0"},
+		{"nothing in flight", "version: 1", "version: 1\nlimits: {perVCenter: {inFlight: 4KiB}}", "limits: perVCenter: inFlight: 4096"},
+		{"a size without sense", "version: 1", "version: 1\nlimits: {bandwidth: fast}", `line 2: "fast": want a size`},
+		{"a list for a size", "version: 1", "version: 1\nlimits: {bandwidth: [1]}", "line 2: want a size"},
+		{"hardly any bandwidth", "version: 1", "version: 1\nlimits: {bandwidth: 200}", "limits: bandwidth: 200"},
 		{"no time", "version: 1", "version: 1\nlimits: {maintenanceTimeout: 0s}", "maintenanceTimeout"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

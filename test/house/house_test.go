@@ -26,7 +26,7 @@ var layers = [][]string{
 	{"internal/vcd", "internal/vsphere", "internal/vmdk", "internal/journal", "internal/config"},
 	{"internal/transport"},
 	{"internal/mark", "internal/document", "internal/nbd"},
-	{"internal/process", "internal/progress", "internal/restorepoint", "internal/extent", "internal/wording"},
+	{"internal/process", "internal/progress", "internal/restorepoint", "internal/extent", "internal/limit", "internal/wording"},
 }
 
 // simLayers are the packages of the simulated cloud, from the top down.
