@@ -19,6 +19,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/limit"
 	"github.com/vappvault/vappvault/internal/maintenance"
 	"github.com/vappvault/vappvault/internal/process"
 	"github.com/vappvault/vappvault/internal/progress"
@@ -64,9 +65,9 @@ type Deps struct {
 	Repository *repository.Repository                   // of the vApp's org
 	Journal    *journal.Journal
 	Claim      *journal.Claim
-	// Slots bound the disks that are copied at once, of all backups that
-	// share them. Nil is one at a time.
-	Slots    chan struct{}
+	// Limits are shared by all that the process does. Nil is one disk at a
+	// time.
+	Limits   *limit.Limits
 	Progress progress.Func
 	Logger   *slog.Logger
 	// Hook, where set, is called after each journalled or outside step.
@@ -128,6 +129,9 @@ func Run(ctx context.Context, d Deps, o Options) (*restorepoint.Point, error) {
 	r := &run{Deps: d, opts: o, id: ulid.Make().String(), self: self, docs: map[string][]byte{}, loaded: map[string]*restorepoint.Point{}}
 	if r.Logger == nil {
 		r.Logger = slog.New(slog.DiscardHandler)
+	}
+	if r.Limits == nil {
+		r.Limits = limit.New(limit.Config{Disks: 1})
 	}
 	if err := r.find(ctx); err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vappvault/vappvault/internal/extent"
+	"github.com/vappvault/vappvault/internal/limit"
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
@@ -20,15 +21,11 @@ import (
 // copyDisks copies the disks of all frozen VMs. A disk that fails takes its
 // VM out of the point; the other VMs go on.
 func (r *run) copyDisks(ctx context.Context) error {
-	slots := r.Slots
-	if slots == nil {
-		slots = make(chan struct{}, 1)
-	}
 	var group errgroup.Group
 	for _, vm := range r.vms {
 		if vm.err == nil {
 			group.Go(func() error {
-				vm.err = r.copyVM(ctx, vm, slots)
+				vm.err = r.copyVM(ctx, vm)
 				return nil
 			})
 		}
@@ -39,9 +36,9 @@ func (r *run) copyDisks(ctx context.Context) error {
 
 // copyVM copies the disks of a VM. By the time the transports are closed every
 // byte was checked, so that a failing close takes nothing from the point.
-func (r *run) copyVM(ctx context.Context, vm *vmRun, slots chan struct{}) error {
+func (r *run) copyVM(ctx context.Context, vm *vmRun) error {
 	sessions := r.sessions(vm)
-	err := r.copyThrough(ctx, vm, sessions, slots)
+	err := r.copyThrough(ctx, vm, sessions)
 	closed := sessions.close()
 	if err != nil {
 		return errors.Join(err, closed)
@@ -52,7 +49,7 @@ func (r *run) copyVM(ctx context.Context, vm *vmRun, slots chan struct{}) error 
 	return nil
 }
 
-func (r *run) copyThrough(ctx context.Context, vm *vmRun, sessions *openers, slots chan struct{}) error {
+func (r *run) copyThrough(ctx context.Context, vm *vmRun, sessions *openers) error {
 	group, ctx := errgroup.WithContext(ctx)
 	disks := r.wanted(vm)
 	vm.rec.Disks = make([]restorepoint.Disk, len(disks))
@@ -60,12 +57,11 @@ func (r *run) copyThrough(ctx context.Context, vm *vmRun, sessions *openers, slo
 		rec := &vm.rec.Disks[i]
 		*rec = restorepoint.Disk{Key: d.Key, UUID: d.UUID, Label: d.Label, FileName: d.FileName, ChangeID: d.ChangeID}
 		group.Go(func() error {
-			select {
-			case slots <- struct{}{}:
-				defer func() { <-slots }()
-			case <-ctx.Done():
-				return ctx.Err()
+			release, err := r.Limits.Disk(ctx, r.place(vm))
+			if err != nil {
+				return err
 			}
+			defer release()
 			c := &diskCopy{run: r, vm: vm, disk: d, rec: rec, sessions: sessions, refused: map[string]error{}}
 			if err := c.do(ctx); err != nil {
 				return fmt.Errorf("disk %s: %w", d.Label, err)
@@ -78,6 +74,11 @@ func (r *run) copyThrough(ctx context.Context, vm *vmRun, sessions *openers, slo
 		return err
 	}
 	return r.stillFrozen(context.WithoutCancel(ctx), vm)
+}
+
+// place is where a VM runs, and for whom it is read.
+func (r *run) place(vm *vmRun) limit.Place {
+	return limit.Place{Host: vm.config.Host, VCenter: vm.rec.VCenter, VApp: r.vapp.ID}
 }
 
 // stillFrozen makes sure that our snapshot outlived the copy. Without
