@@ -43,6 +43,10 @@ func (w *PointWriter) Drop(d *DiskWriter) {
 	w.disks = slices.DeleteFunc(slices.Clone(w.disks), func(o *DiskWriter) bool { return o == d })
 }
 
+// OnCheckpoint has a function called after each checkpoint. It is to be set
+// before the first disk.
+func (w *PointWriter) OnCheckpoint(saved func()) { w.saved = saved }
+
 // SaveSoon asks for a checkpoint and does not wait for it.
 func (w *PointWriter) SaveSoon() {
 	select {
@@ -84,6 +88,9 @@ func (w *PointWriter) Checkpoint(ctx context.Context) error {
 	}
 	if err := w.saveCheckpoint(ctx, disks); err != nil {
 		return w.errorf("checkpoint: %w", err)
+	}
+	if w.saved != nil {
+		w.saved()
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type PointWriter struct {
 	checkpointing sync.Mutex
 	checkpoint    manifest.ID // the last one of this writer
 
+	saved   func()        // called after each checkpoint, if set
 	soon    chan struct{} // a checkpoint is wanted
 	stopped chan struct{} // closed when no more are made
 
