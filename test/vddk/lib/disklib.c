@@ -39,8 +39,7 @@ void warn(const char *format, ...)
 	va_end(args);
 }
 
-static void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void note(const char *format, ...)
+void note(const char *format, ...)
 {
 	va_list args;
 
