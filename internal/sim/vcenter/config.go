@@ -36,6 +36,10 @@ type Config struct {
 	SessionTimeout time.Duration // idle sessions; default 30 min
 	TaskDelay      time.Duration // before each task's work
 
+	// Disks is the port at which hosts serve blocks of disks; default: one of
+	// the vCenter's own, closed with it.
+	Disks *DiskListener
+
 	// DiskLockTimeout is how long a host keeps the lock of a disk whose
 	// client at the disk port left without closing it; default 3 s.
 	DiskLockTimeout time.Duration
