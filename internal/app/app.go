@@ -20,9 +20,6 @@ import (
 	"github.com/vappvault/vappvault/internal/limit"
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/repository"
-	"github.com/vappvault/vappvault/internal/transport"
-	"github.com/vappvault/vappvault/internal/transport/datastore"
-	"github.com/vappvault/vappvault/internal/transport/nfc"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
@@ -214,24 +211,6 @@ func (s *site) connected(address string) bool {
 		}
 	}
 	return false
-}
-
-// openers returns the transports of the configuration, in its order.
-func (a *App) openers(c *vsphere.Client) []transport.Opener {
-	names := a.Config.Transports
-	if len(names) == 0 {
-		names = []string{"datastore", "nfc"}
-	}
-	var out []transport.Opener
-	for _, name := range names {
-		switch name {
-		case "datastore":
-			out = append(out, datastore.NewOpener(c))
-		case "nfc":
-			out = append(out, nfc.NewOpener(c))
-		}
-	}
-	return out
 }
 
 // location returns where the repository is.

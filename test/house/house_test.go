@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"internal/reconcile"},
 	{"internal/backup", "internal/restore", "internal/diff"},
 	{"internal/maintenance", "internal/plan"},
-	{"internal/selection", "internal/repository", "internal/transport/nfc", "internal/transport/datastore", "internal/transport/transporttest"},
+	{"internal/selection", "internal/repository", "internal/transport/nfc", "internal/transport/datastore", "internal/transport/vddk", "internal/transport/transporttest"},
 	{"internal/vcd", "internal/vsphere", "internal/vmdk", "internal/journal", "internal/config"},
 	{"internal/transport"},
 	{"internal/mark", "internal/document", "internal/nbd"},
