@@ -364,11 +364,12 @@ func (c *diskCopy) distrust(ctx context.Context, err error) bool {
 }
 
 func (c *diskCopy) open(ctx context.Context) (transport.Reader, error) {
-	reader, session, name, err := c.sessions.disk(ctx, c.disk.Key, c.refused)
+	reader, session, name, over, err := c.sessions.disk(ctx, c.disk.Key, c.refused)
 	c.reading, c.session = name, session
 	if err != nil {
 		return nil, err
 	}
+	c.rec.PassedOver = over
 	c.rec.Transport, c.rec.TransportMode = c.reading, ""
 	if m, ok := reader.(transport.Moded); ok {
 		c.rec.TransportMode = m.Mode()
