@@ -377,7 +377,7 @@ func (c *diskCopy) open(ctx context.Context) (transport.Reader, error) {
 	if reader.Size() != c.disk.Capacity {
 		defer c.sessions.release(session)
 		return nil, errors.Join(
-			fmt.Errorf("transport %s: %d bytes, vSphere says %d", c.reading, reader.Size(), c.disk.Capacity), reader.Close())
+			fmt.Errorf("transport %s: %w: %d bytes, vSphere says %d", c.reading, transport.ErrRefused, reader.Size(), c.disk.Capacity), reader.Close())
 	}
 	return reader, nil
 }
