@@ -25,6 +25,7 @@ type settings struct {
 	size    int64 // of an image, in bytes
 	quick   bool
 	only    []string
+	peers   []string
 	dir     string
 	results string
 	self    string // this program
@@ -38,8 +39,8 @@ var sections = []struct {
 	run  func(*bench) error
 }{
 	{"full", "a first backup of an image", (*bench).full},
-	{"incremental", "1% of the blocks changed since", (*bench).incremental},
 	{"restore", "back to a raw file", (*bench).restore},
+	{"incremental", "1% of the blocks changed since", (*bench).incremental},
 	{"index", "index and snapshot in a 1% incremental of a large disk", (*bench).index},
 	{"memory", "peak memory of a disk of 62 TiB", (*bench).memory},
 	{"scaling", "workers, disks, size", (*bench).scaling},
@@ -61,7 +62,7 @@ func main() {
 }
 
 func parse() (s settings, err error) {
-	var only, names []string
+	var names []string
 	for _, x := range sections {
 		names = append(names, x.name)
 	}
@@ -71,16 +72,18 @@ func parse() (s settings, err error) {
 	which := flag.String("only", "", "sections to run, with commas between: "+strings.Join(names, ","))
 	flag.StringVar(&s.dir, "dir", "/dev/shm", "where images and repositories go for the time being: memory, so that no disk is measured")
 	flag.StringVar(&s.results, "results", "", "file to keep the tables in; other sections of it stay as they are")
+	peers := flag.String("peers", "kopia,restic,borg", "programs to compare with: building restic for the first time takes minutes")
 	flag.Parse()
+	s.peers = strings.Split(*peers, ",")
 	if *which != "" {
-		only = strings.Split(*which, ",")
+		s.only = strings.Split(*which, ",")
 	}
-	for _, o := range only {
+	for _, o := range s.only {
 		if !slices.Contains(names, o) {
 			return s, fmt.Errorf("-only: there is no section %q; there are %s", o, strings.Join(names, ", "))
 		}
 	}
-	s.only, s.size = only, *size<<20
+	s.size = *size << 20
 	if s.quick {
 		s.runs, s.size = 1, 64<<20
 	}

@@ -25,9 +25,9 @@ type bench struct {
 // A set is an image with all peers and what they have stored of it.
 type set struct {
 	picture
+	dir   string
 	peers []peer // ours first
 	full  bool   // all have a full backup
-	round int    // of changes
 }
 
 // median of at least one.
@@ -103,6 +103,9 @@ func (b *bench) findTools() error {
 	}
 	b.tools = map[string]string{}
 	for name, script := range map[string]string{"kopia": "test/kopia/build.sh", "restic": "bench/restic/build.sh"} {
+		if !slices.Contains(b.peers, name) {
+			continue
+		}
 		cmd := exec.CommandContext(b.ctx, filepath.Join(b.repo, script))
 		cmd.Stderr = os.Stderr
 		out, err := cmd.Output()
@@ -110,6 +113,9 @@ func (b *bench) findTools() error {
 			return fmt.Errorf("build %s: %w", name, err)
 		}
 		b.tools[name] = strings.TrimSpace(string(out))
+	}
+	if !slices.Contains(b.peers, "borg") {
+		return nil
 	}
 	path, err := b.system("borg", "borgbackup")
 	if err != nil {
@@ -151,6 +157,21 @@ func (b *bench) images() ([]*set, error) {
 	if b.sets != nil {
 		return b.sets, nil
 	}
+	for _, name := range pictures {
+		s, err := b.set(name, b.size)
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", name, err)
+		}
+		b.sets = append(b.sets, s)
+	}
+	return b.sets, nil
+}
+
+// pictures are the images that everybody is measured with.
+var pictures = []string{"mixed", "ext4"}
+
+// set makes one image, and a folder for each peer.
+func (b *bench) set(name string, size int64) (*set, error) {
 	if err := b.findTools(); err != nil {
 		return nil, err
 	}
@@ -158,55 +179,56 @@ func (b *bench) images() ([]*set, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"mixed", "ext4"} {
-		dir := filepath.Join(b.dir, name)
-		if err := os.MkdirAll(filepath.Join(dir, "image"), 0o700); err != nil {
-			return nil, err
-		}
-		s := &set{peers: []peer{&vappvault{self: b.self, dir: filepath.Join(dir, "ours")}, &limit{b.self, filepath.Join(dir, "limit")}}}
-		path := filepath.Join(dir, "image", "disk.raw")
-		if name == "mixed" {
-			s.picture, err = mixed(path, b.size, text)
-		} else {
-			s.picture, err = ext4(b.ctx, path, b.size, text)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("make image %s: %w", name, err)
-		}
-		for _, t := range []struct {
-			name string
-			tool func(path, dir string) *tool
-		}{{"kopia", kopia}, {"restic", restic}, {"borg", borg}} {
-			if path := b.tools[t.name]; path != "" {
-				s.peers = append(s.peers, t.tool(path, filepath.Join(dir, t.name)))
-			}
-		}
-		b.sets = append(b.sets, s)
+	dir := filepath.Join(b.dir, name)
+	if err := os.MkdirAll(filepath.Join(dir, "image"), 0o700); err != nil {
+		return nil, err
 	}
-	return b.sets, nil
-}
-
-// prepared makes the images, and a full backup by every peer.
-func (b *bench) prepared() ([]*set, error) {
-	sets, err := b.images()
+	s := &set{dir: dir, peers: []peer{&vappvault{self: b.self, dir: filepath.Join(dir, "ours")}, &limit{b.self, filepath.Join(dir, "limit")}}}
+	path := filepath.Join(dir, "image", "disk.raw")
+	if name == "mixed" {
+		s.picture, err = mixed(path, size, text)
+	} else {
+		s.picture, err = ext4(b.ctx, path, size, text)
+	}
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range sets {
-		if s.full {
-			continue
+	for _, t := range []struct {
+		name string
+		tool func(path, dir string) *tool
+	}{{"kopia", kopia}, {"restic", restic}, {"borg", borg}} {
+		if path := b.tools[t.name]; path != "" {
+			s.peers = append(s.peers, t.tool(path, filepath.Join(dir, t.name)))
 		}
-		for _, p := range s.peers {
-			if err := p.init(b.ctx); err != nil {
-				return nil, fmt.Errorf("%s: %w", p.name(), err)
-			}
-			if _, err := p.backup(b.ctx, s.picture, nil); err != nil {
-				return nil, fmt.Errorf("%s: %w", p.name(), err)
-			}
-		}
-		s.full = true
 	}
-	return sets, nil
+	return s, nil
+}
+
+// prepare makes a full backup by every peer, unless there is one.
+func (b *bench) prepare(s *set) error {
+	if s.full {
+		return nil
+	}
+	for _, p := range s.peers {
+		if err := p.init(b.ctx); err != nil {
+			return fmt.Errorf("%s: %w", p.name(), err)
+		}
+		if _, err := p.backup(b.ctx, s.picture, nil); err != nil {
+			return fmt.Errorf("%s: %w", p.name(), err)
+		}
+	}
+	s.full = true
+	return nil
+}
+
+// forget removes all images and what was stored of them.
+func (b *bench) forget() error {
+	var err error
+	for _, s := range b.sets {
+		err = errors.Join(err, os.RemoveAll(s.dir))
+	}
+	b.sets = nil
+	return err
 }
 
 // same compares two files, of which neither is read whole at once.

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -18,6 +16,7 @@ import (
 	"github.com/vappvault/vappvault/internal/extent"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/transport"
 )
 
 const (
@@ -106,7 +105,7 @@ func (r oursRun) backup(ctx context.Context, org *repository.Repository) error {
 
 // disk copies one image.
 func (r oursRun) disk(ctx context.Context, w *repository.PointWriter, image string, parent *restorepoint.DiskContent) (c restorepoint.DiskContent, err error) {
-	src, err := openImage(image)
+	src, err := openSource(ctx, image)
 	if err != nil {
 		return c, err
 	}
@@ -126,7 +125,7 @@ func (r oursRun) disk(ctx context.Context, w *repository.PointWriter, image stri
 }
 
 // wanted returns what is to be read.
-func (r oursRun) wanted(ctx context.Context, src *image) (extent.Set, error) {
+func (r oursRun) wanted(ctx context.Context, src transport.Source) (extent.Set, error) {
 	if r.Blocks == nil {
 		return src.Extents(ctx, extent.Extent{Length: src.Size()})
 	}
@@ -139,7 +138,7 @@ func (r oursRun) wanted(ctx context.Context, src *image) (extent.Set, error) {
 }
 
 // copyIn copies the blocks of set from src to d.
-func copyIn(ctx context.Context, src *image, d *repository.DiskWriter, set extent.Set, workers int) error {
+func copyIn(ctx context.Context, src transport.Source, d *repository.DiskWriter, set extent.Set, workers int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	blocks := make(chan extent.Extent, 16)
 	g.Go(func() error {
@@ -198,7 +197,7 @@ func (r oursRun) restore(ctx context.Context, org *repository.Repository) error 
 	if err != nil {
 		return err
 	}
-	dst, err := os.Create(r.Images[0])
+	dst, err := createTarget(r.Images[0])
 	if err != nil {
 		return err
 	}
@@ -216,7 +215,7 @@ func (r oursRun) restore(ctx context.Context, org *repository.Repository) error 
 
 // copyOut copies what holds data. The list of it is asked for in parts, as
 // that of a disk of many TiB is long.
-func copyOut(ctx context.Context, src *repository.DiskReader, dst *os.File) error {
+func copyOut(ctx context.Context, src *repository.DiskReader, dst target) error {
 	const part = 1 << 40
 	buffers := sync.Pool{New: func() any { return new([repository.BlockSize]byte) }}
 	g, ctx := errgroup.WithContext(ctx)
@@ -242,54 +241,4 @@ func copyOut(ctx context.Context, src *repository.DiskReader, dst *os.File) erro
 		}
 	}
 	return g.Wait()
-}
-
-// An image is a raw file as a source of a backup.
-type image struct {
-	f    *os.File
-	size int64
-	read atomic.Int64
-}
-
-func openImage(path string) (*image, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &image{f: f, size: info.Size()}, nil
-}
-
-func (i *image) Size() int64        { return i.size }
-func (i *image) Transferred() int64 { return i.read.Load() }
-func (i *image) Close() error       { return i.f.Close() }
-
-func (i *image) ReadAt(_ context.Context, p []byte, off int64) error {
-	n, err := i.f.ReadAt(p, off)
-	i.read.Add(int64(n))
-	return err
-}
-
-// Extents returns what the file system has written of the range.
-func (i *image) Extents(_ context.Context, within extent.Extent) (extent.Set, error) {
-	const seekData, seekHole = 3, 4 // lseek(2)
-	var set extent.Set
-	for off := within.Offset; off < within.End(); {
-		start, err := i.f.Seek(off, seekData)
-		if err != nil {
-			break // ENXIO: nothing but a hole from here on
-		}
-		end, err := i.f.Seek(start, seekHole)
-		if err != nil {
-			return nil, fmt.Errorf("%s: seek hole: %w", filepath.Base(i.f.Name()), err)
-		}
-		if start = min(start, within.End()); start < min(end, within.End()) {
-			set = append(set, extent.Extent{Offset: start, Length: min(end, within.End()) - start})
-		}
-		off = end
-	}
-	return extent.Of(set...), nil
 }

@@ -213,7 +213,7 @@ func (v *vappvault) backup(ctx context.Context, p picture, blocks []int64) (meas
 
 func (v *vappvault) backupAll(ctx context.Context, images []string, blocks []int64) (measure, error) {
 	t := task{oursRun: oursRun{Root: v.root(), Images: images, Blocks: blocks, Result: v.contents(), Workers: v.workers}}
-	if blocks != nil {
+	if blocks != nil { // an incremental
 		t.Parent = v.contents()
 	}
 	return own(ctx, v.self, "backup", t)

@@ -65,13 +65,17 @@ func (r *report) ratio(work, against string, ours, theirs series, most float64) 
 }
 
 func bound(got, most float64) string {
-	switch {
-	case most == 0:
+	if most == 0 {
 		return "–"
-	case got > most:
-		return fmt.Sprintf("%.2f: **missed**", most)
 	}
-	return fmt.Sprintf("%.2f", most)
+	return boundText(got, most, func(f float64) string { return fmt.Sprintf("%.2f", f) })
+}
+
+func boundText(got, most float64, word func(float64) string) string {
+	if got > most {
+		return word(most) + ": **missed**"
+	}
+	return word(most)
 }
 
 func seconds(s float64) string {
