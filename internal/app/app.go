@@ -17,11 +17,9 @@ import (
 
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/limit"
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/repository"
-	"github.com/vappvault/vappvault/internal/transport"
-	"github.com/vappvault/vappvault/internal/transport/datastore"
-	"github.com/vappvault/vappvault/internal/transport/nfc"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
@@ -47,6 +45,7 @@ type Options struct {
 // An App does what the commands ask for.
 type App struct {
 	Options
+	limits *limit.Limits
 
 	mu      sync.Mutex
 	sites   map[string]*site
@@ -69,7 +68,7 @@ func New(o Options) *App {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &App{Options: o, sites: map[string]*site{}}
+	return &App{Options: o, limits: limitsOf(o.Config), sites: map[string]*site{}}
 }
 
 // Close ends all sessions and closes what is open.
@@ -212,24 +211,6 @@ func (s *site) connected(address string) bool {
 		}
 	}
 	return false
-}
-
-// openers returns the transports of the configuration, in its order.
-func (a *App) openers(c *vsphere.Client) []transport.Opener {
-	names := a.Config.Transports
-	if len(names) == 0 {
-		names = []string{"datastore", "nfc"}
-	}
-	var out []transport.Opener
-	for _, name := range names {
-		switch name {
-		case "datastore":
-			out = append(out, datastore.NewOpener(c))
-		case "nfc":
-			out = append(out, nfc.NewOpener(c))
-		}
-	}
-	return out
 }
 
 // location returns where the repository is.

@@ -78,7 +78,6 @@ func (a *App) backupEach(ctx context.Context, picked picked, q BackupRequest) []
 	if parallel == 0 {
 		parallel = a.Config.Limits.VApps
 	}
-	slots := make(chan struct{}, max(1, a.Config.Limits.Disks))
 	out := make([]BackupResult, len(picked.vapps))
 	var group errgroup.Group
 	group.SetLimit(max(1, parallel))
@@ -90,7 +89,7 @@ func (a *App) backupEach(ctx context.Context, picked picked, q BackupRequest) []
 		}
 		group.Go(func() error {
 			began := time.Now()
-			out[i].Point, out[i].Err = a.backup(ctx, v, picked.choice, slots, q)
+			out[i].Point, out[i].Err = a.backup(ctx, v, picked.choice, q)
 			out[i].Duration = time.Since(began)
 			return nil
 		})
@@ -153,7 +152,7 @@ func (a *App) unused(q BackupRequest, results []BackupResult) {
 	}
 }
 
-func (a *App) backup(ctx context.Context, v located, choice selection.Choice, slots chan struct{}, q BackupRequest) (point *restorepoint.Point, err error) {
+func (a *App) backup(ctx context.Context, v located, choice selection.Choice, q BackupRequest) (point *restorepoint.Point, err error) {
 	repo, err := a.root.Org(ctx, v.OrgID, v.OrgName)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", v.item(), err)
@@ -164,7 +163,8 @@ func (a *App) backup(ctx context.Context, v located, choice selection.Choice, sl
 	}
 	err = a.under(ctx, v.site, v.ID, "backup", func(ctx context.Context, claim *journal.Claim) error {
 		point, err = backup.Run(ctx, backup.Deps{
-			VCD: v.site.vcd, Openers: a.openers, Repository: repo, Journal: a.journal, Claim: claim, Slots: slots,
+			VCD: v.site.vcd, Openers: a.openers, Repository: repo, Journal: a.journal, Claim: claim,
+			Limits: a.limits, CheckpointBytes: int64(a.Config.Limits.Checkpoint),
 			VSphere: func(ctx context.Context, href string) (*vsphere.Client, error) {
 				return a.vsphereByHref(ctx, v.site, href)
 			},

@@ -81,6 +81,7 @@ func (a *App) kept(ctx context.Context, which string) (*restore.Kept, *site, res
 	}
 	return k, s, restore.Deps{
 		VCD: s.vcd, Repository: repo, Journal: a.journal, Site: s.ID, Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
+		Importers:          a.importers(),
 		VSphere:            func(ctx context.Context, href string) (*vsphere.Client, error) { return a.vsphereByHref(ctx, s, href) },
 		VCenter:            func(ctx context.Context, uuid string) (*vsphere.Client, error) { return a.vsphereByUUID(ctx, s, uuid) },
 		MaintenanceTimeout: a.Config.Limits.MaintenanceTimeout,

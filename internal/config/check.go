@@ -43,6 +43,9 @@ func (c *Config) check() error {
 	if err := c.checkTransports(); err != nil {
 		return fmt.Errorf("transports: %w", err)
 	}
+	if err := c.checkVDDK(); err != nil {
+		return fmt.Errorf("vddk: %w", err)
+	}
 	if err := c.Limits.check(); err != nil {
 		return fmt.Errorf("limits: %w", err)
 	}
@@ -151,6 +154,9 @@ func (r Repository) Path() string { return r.URL }
 func (c *Config) checkTransports() error {
 	if len(c.Transports) == 0 {
 		c.Transports = slices.Clone(transports)
+		if c.VDDK.LibDir == "" {
+			c.Transports = slices.DeleteFunc(c.Transports, func(t string) bool { return t == "vddk" })
+		}
 	}
 	for i, t := range c.Transports {
 		if !slices.Contains(transports, t) {
@@ -159,6 +165,42 @@ func (c *Config) checkTransports() error {
 		if slices.Contains(c.Transports[:i], t) {
 			return fmt.Errorf("%q: given twice", t)
 		}
+	}
+	return nil
+}
+
+// vddkModes are the library's ways to a disk.
+var vddkModes = []string{"san", "hotadd", "nbdssl", "nbd"}
+
+func (c *Config) checkVDDK() error {
+	v := &c.VDDK
+	if slices.Contains(c.Transports, "vddk") && v.LibDir == "" {
+		return errors.New("libdir: not given, though transports has vddk")
+	}
+	v.LibDir, v.ConfigFile = c.abs(v.LibDir), c.abs(v.ConfigFile)
+	if strings.Contains(v.NBDKit, "/") { // else a program of the PATH
+		v.NBDKit = c.abs(v.NBDKit)
+	}
+	if strings.Contains(v.Plugin, "/") { // else nbdkit knows where
+		v.Plugin = c.abs(v.Plugin)
+	}
+	modes := strings.Split(v.Transports, ":")
+	for i, m := range modes {
+		if !slices.Contains(vddkModes, m) {
+			return fmt.Errorf("transports: %q: want %s, joined by colons", m, strings.Join(vddkModes, ", "))
+		}
+		if slices.Contains(modes[:i], m) {
+			return fmt.Errorf("transports: %q: given twice", m)
+		}
+	}
+	if v.NBDKit == "" || v.Plugin == "" {
+		return errors.New("nbdkit and plugin: must not be empty")
+	}
+	if compressions := []string{"none", "zlib", "fastlz", "skipz"}; !slices.Contains(compressions, v.Compression) {
+		return fmt.Errorf("compression: %q: want %s", v.Compression, strings.Join(compressions, ", "))
+	}
+	if v.NFCHostPort < 1 || v.NFCHostPort > 65535 {
+		return fmt.Errorf("nfcHostPort: %d: want a port", v.NFCHostPort)
 	}
 	return nil
 }
@@ -173,11 +215,33 @@ func (l Limits) check() error {
 	if l.Disks < 1 || l.Disks > 256 {
 		return fmt.Errorf("disks: %d: want 1 to 256", l.Disks)
 	}
+	if err := l.PerHost.check(); err != nil {
+		return fmt.Errorf("perHost: %w", err)
+	}
+	if err := l.PerVCenter.check(); err != nil {
+		return fmt.Errorf("perVCenter: %w", err)
+	}
+	if l.Bandwidth != 0 && l.Bandwidth < 64<<10 {
+		return fmt.Errorf("bandwidth: %d: want at least 64KiB in a second, or 0 for no limit", l.Bandwidth)
+	}
+	if l.Checkpoint < 1<<20 {
+		return fmt.Errorf("checkpoint: %d: want at least 1MiB", l.Checkpoint)
+	}
 	if !(l.Sample >= 0 && l.Sample <= 100) { // also refuses .nan
 		return fmt.Errorf("sample: %v: want a percentage, 0 to 100", l.Sample)
 	}
 	if l.MaintenanceTimeout <= 0 {
 		return fmt.Errorf("maintenanceTimeout: %s: want a time such as 10m", l.MaintenanceTimeout)
+	}
+	return nil
+}
+
+func (b Bound) check() error {
+	if b.Disks < 1 || b.Disks > 256 {
+		return fmt.Errorf("disks: %d: want 1 to 256", b.Disks)
+	}
+	if b.InFlight < 1<<20 {
+		return fmt.Errorf("inFlight: %d: want at least 1MiB", b.InFlight)
 	}
 	return nil
 }

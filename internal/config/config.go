@@ -43,6 +43,7 @@ type Config struct {
 	StateDir string `yaml:"stateDir"`
 	// Transports are tried in this order.
 	Transports []string `yaml:"transports"`
+	VDDK       VDDK     `yaml:"vddk"`
 	Limits     Limits   `yaml:"limits"`
 
 	path string
@@ -75,10 +76,39 @@ type Repository struct {
 	Password Secret `yaml:",inline"`
 }
 
+// A VDDK says where VMware's disk library is and how it is used. doc/vddk.md
+// explains each.
+type VDDK struct {
+	// LibDir is the folder that the library was unpacked to; without it there
+	// is no transport vddk.
+	LibDir string `yaml:"libdir"`
+	// Transports are the library's own ways to a disk, joined by colons.
+	Transports string `yaml:"transports"`
+	NBDKit     string `yaml:"nbdkit"` // program, or its path
+	Plugin     string `yaml:"plugin"` // name, or path of its file
+	ConfigFile string `yaml:"configFile"`
+	// Compression over the network: none, zlib, fastlz or skipz.
+	Compression string `yaml:"compression"`
+	NFCHostPort int    `yaml:"nfcHostPort"`
+	// ReuseSession hands the library the session with vCenter, in an argument
+	// that every user of the machine can read, instead of the password.
+	ReuseSession bool `yaml:"reuseSession"`
+}
+
 // Limits bound how much is done at once, and for how long.
 type Limits struct {
 	VApps int `yaml:"vapps"` // vApps backed up side by side
-	Disks int `yaml:"disks"` // disks read side by side, of all those vApps
+	Disks int `yaml:"disks"` // disks read or written side by side, of all those vApps
+	// PerHost and PerVCenter are what this process asks of one ESXi host and
+	// of one vCenter at a time.
+	PerHost    Bound `yaml:"perHost"`
+	PerVCenter Bound `yaml:"perVCenter"`
+	// Bandwidth is how many bytes of disks are moved in a second, of all
+	// transfers together; 0 is no limit.
+	Bandwidth Size `yaml:"bandwidth"`
+	// Checkpoint is how much of a copy is lost at most when it is killed: so
+	// much is copied of a vApp before it is noted how far that is.
+	Checkpoint Size `yaml:"checkpoint"`
 	// Sample is the percentage of blocks reported unchanged that an
 	// incremental reads all the same, to catch changed block tracking lying.
 	Sample float64 `yaml:"sample"`
@@ -87,12 +117,27 @@ type Limits struct {
 	MaintenanceTimeout time.Duration `yaml:"maintenanceTimeout"`
 }
 
-// transports are the names that the file may list.
-var transports = []string{"datastore", "nfc"}
+// A Bound is what one host or vCenter is asked for at a time.
+type Bound struct {
+	Disks    int  `yaml:"disks"`    // open
+	InFlight Size `yaml:"inFlight"` // bytes asked for that have not come yet
+}
 
+// transports are the names that the file may list, in the order that holds
+// where it lists none.
+var transports = []string{"vddk", "datastore", "nfc"}
+
+// defaults leave room for others. A host has 48 MB for the buffers of all
+// transfers and some 50 disks open, a vCenter 52 connections for everybody:
+// it is two thirds of the buffers, half of the connections, and few disks, as
+// more than eight at once make no host faster.
 func defaults() *Config {
 	return &Config{
-		Limits: Limits{VApps: 2, Disks: 4, Sample: 1, MaintenanceTimeout: 10 * time.Minute},
+		VDDK: VDDK{Transports: "san:hotadd:nbdssl:nbd", NBDKit: "nbdkit", Plugin: "vddk", Compression: "none", NFCHostPort: 902},
+		Limits: Limits{
+			VApps: 2, Disks: 4, Checkpoint: 4 << 30, Sample: 1, MaintenanceTimeout: 10 * time.Minute,
+			PerHost: Bound{Disks: 8, InFlight: 32 << 20}, PerVCenter: Bound{Disks: 26, InFlight: 128 << 20},
+		},
 	}
 }
 

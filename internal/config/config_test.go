@@ -79,7 +79,8 @@ func TestLoadReadsEveryKey(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", tc.name, tc.got, tc.want)
 		}
 	}
-	want := Limits{VApps: 3, Disks: 8, Sample: 0, MaintenanceTimeout: 90 * time.Second}
+	want := defaults().Limits
+	want.VApps, want.Disks, want.Sample, want.MaintenanceTimeout = 3, 8, 0, 90*time.Second
 	if c.Limits != want {
 		t.Errorf("limits: got %+v, want %+v", c.Limits, want)
 	}
@@ -124,12 +125,25 @@ func TestLoadRefuses(t *testing.T) {
 		{"two sources of one password", "/r, passwordEnv: P", "/r, passwordEnv: P, passwordFile: f", "repository: want one of"},
 		{"a store we cannot use", "url: /r", "url: s3://bucket", "want a folder or file:///PATH"},
 		{"a file URL with a host", "url: /r", "url: file://r/x", "must not name a host"},
-		{"an unknown transport", "version: 1", "version: 1\ntransports: [san]", `transports: "san": want datastore or nfc`},
+		{"an unknown transport", "version: 1", "version: 1\ntransports: [san]", `transports: "san": want vddk or datastore or nfc`},
+		{"vddk without its library", "version: 1", "version: 1\ntransports: [vddk, nfc]", "vddk: libdir: not given"},
+		{"an unknown way to a disk", "version: 1", "version: 1\nvddk: {libdir: /v, transports: 'nbd:usb'}", `vddk: transports: "usb": want san, hotadd, nbdssl, nbd`},
+		{"a way to a disk twice", "version: 1", "version: 1\nvddk: {libdir: /v, transports: 'nbd:nbd'}", `"nbd": given twice`},
+		{"no way to a disk", "version: 1", "version: 1\nvddk: {libdir: /v, transports: ''}", `"": want san`},
+		{"an unknown compression", "version: 1", "version: 1\nvddk: {libdir: /v, compression: lzma}", `compression: "lzma": want none, zlib`},
+		{"no port", "version: 1", "version: 1\nvddk: {libdir: /v, nfcHostPort: 0}", "nfcHostPort: 0: want a port"},
+		{"no nbdkit", "version: 1", "version: 1\nvddk: {libdir: /v, nbdkit: ''}", "nbdkit and plugin: must not be empty"},
 		{"a transport twice", "version: 1", "version: 1\ntransports: [nfc, nfc]", "given twice"},
 		{"no vApp at a time", "version: 1", "version: 1\nlimits: {vapps: 0}", "limits: vapps: 0"},
 		{"no disk at a time", "version: 1", "version: 1\nlimits: {disks: 0}", "limits: disks: 0"},
 		{"a sample above all", "version: 1", "version: 1\nlimits: {sample: 101}", "limits: sample: 101"},
 		{"a sample that is no number", "version: 1", "version: 1\nlimits: {sample: .nan}", "limits: sample: NaN"},
+		{"no disk of a host", "version: 1", "version: 1\nlimits: {perHost: {disks: 0}}", "limits: perHost: disks: 0"},
+		{"nothing in flight", "version: 1", "version: 1\nlimits: {perVCenter: {inFlight: 4KiB}}", "limits: perVCenter: inFlight: 4096"},
+		{"a size without sense", "version: 1", "version: 1\nlimits: {bandwidth: fast}", `line 2: "fast": want a size`},
+		{"a list for a size", "version: 1", "version: 1\nlimits: {bandwidth: [1]}", "line 2: want a size"},
+		{"hardly any bandwidth", "version: 1", "version: 1\nlimits: {bandwidth: 200}", "limits: bandwidth: 200"},
+		{"a checkpoint all the time", "version: 1", "version: 1\nlimits: {checkpoint: 1KiB}", "limits: checkpoint: 1024"},
 		{"no time", "version: 1", "version: 1\nlimits: {maintenanceTimeout: 0s}", "maintenanceTimeout"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -202,5 +216,23 @@ func TestStateFolder(t *testing.T) {
 	c.StateDir = "/s"
 	if got, err := c.StateFolder("r1"); got != "/s" || err != nil {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestVDDKComesFirstOnceItsLibraryIsNamed(t *testing.T) {
+	c, err := Load(write(t, strings.Replace(small, "version: 1", "version: 1\nvddk: {libdir: vddk, plugin: ./p.so}", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"vddk", "datastore", "nfc"}; !slices.Equal(c.Transports, want) {
+		t.Errorf("transports: got %v, want %v", c.Transports, want)
+	}
+	dir := filepath.Dir(c.Path())
+	want := VDDK{
+		LibDir: filepath.Join(dir, "vddk"), Plugin: filepath.Join(dir, "p.so"), NBDKit: "nbdkit",
+		Transports: "san:hotadd:nbdssl:nbd", Compression: "none", NFCHostPort: 902,
+	}
+	if c.VDDK != want {
+		t.Errorf("got %+v, want %+v", c.VDDK, want)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/restorepoint"
-	"github.com/vappvault/vappvault/internal/transport/nfc"
+	"github.com/vappvault/vappvault/internal/transport"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
@@ -113,7 +113,7 @@ func (r *run) build(ctx context.Context, vp *plan.VM, name string, specify func(
 	if err != nil {
 		return nil, err
 	}
-	moref, err := nfc.Import(ctx, client, spec, disks, func(done int64) {
+	moref, err := r.importVM(ctx, vp.Name, client, spec, disks, func(done int64) {
 		r.Progress.Emit(progress.Event{
 			Kind: progress.Bytes, Org: r.plan.Org.Name, VApp: r.plan.VAppName, VM: vp.Name, Disk: "all disks", Done: done, Total: vp.Bytes,
 		})
@@ -126,8 +126,8 @@ func (r *run) build(ctx context.Context, vp *plan.VM, name string, specify func(
 }
 
 // contents opens the disks of a VM in the repository.
-func (r *run) contents(ctx context.Context, vp *plan.VM) ([]nfc.ImportDisk, error) {
-	var out []nfc.ImportDisk
+func (r *run) contents(ctx context.Context, vp *plan.VM) ([]transport.Fill, error) {
+	var out []transport.Fill
 	for _, d := range vp.VM.Disks {
 		content, err := r.Repository.OpenDisk(ctx, d.Content)
 		if err != nil {
@@ -136,7 +136,7 @@ func (r *run) contents(ctx context.Context, vp *plan.VM) ([]nfc.ImportDisk, erro
 			}
 			return nil, fmt.Errorf("disk %s: open in the repository: %w", d.Label, err)
 		}
-		out = append(out, nfc.ImportDisk{Key: d.Key, Content: content})
+		out = append(out, transport.Fill{Key: d.Key, Content: content})
 	}
 	return out, nil
 }

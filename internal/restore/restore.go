@@ -41,11 +41,13 @@ type Deps struct {
 	// VCenter returns the client of the vCenter with an instance UUID.
 	VCenter    func(ctx context.Context, instanceUUID string) (*vsphere.Client, error)
 	Repository *repository.Repository // of the restore point's org
-	Journal    *journal.Journal
-	Claim      *journal.Claim
-	Site       string
-	Progress   progress.Func
-	Logger     *slog.Logger
+	// Importers make VMs with filled disks, in order of choice.
+	Importers []Importer
+	Journal   *journal.Journal
+	Claim     *journal.Claim
+	Site      string
+	Progress  progress.Func
+	Logger    *slog.Logger
 	// Batch, where set, is what the plans of one go take together.
 	Batch *plan.Batch
 	// Planned, where set, is handed the plan before it is applied.

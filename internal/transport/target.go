@@ -54,3 +54,9 @@ type TargetSession interface {
 	Target(ctx context.Context, key int32) (Target, error)
 	Close() error
 }
+
+// A Fill is what one disk of a VM that is being made is to hold.
+type Fill struct {
+	Key     int32 // device key in the VM's specification
+	Content Source
+}

@@ -9,6 +9,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/vappvault/vappvault/internal/extent"
 )
@@ -21,6 +22,12 @@ var ErrRefused = errors.New("refused")
 // ErrBroken says that what was on its way broke off. Another session of the
 // same transport may bring the whole disk.
 var ErrBroken = errors.New("the transfer broke off")
+
+// ErrOverloaded is an ErrBroken of a host or vCenter that has more transfers
+// than it can serve: NFC error 5 (out of memory), too many connections, 503,
+// a time-out of its own. What is tried again at once only makes it worse:
+// whoever is told goes on with fewer at a time, after a pause.
+var ErrOverloaded = fmt.Errorf("%w: the other side is overloaded", ErrBroken)
 
 // A Frozen is a VM whose disks a snapshot of ours holds still.
 type Frozen struct {
@@ -58,6 +65,13 @@ type Opener interface {
 	Open(ctx context.Context, vm Frozen) (Session, error)
 }
 
+// A Central is an Opener whose transfers go through vCenter alone: if
+// something is overloaded, it is vCenter and not the VM's host.
+type Central interface {
+	Opener
+	ThroughVCenter() bool
+}
+
 // A Session reads the disks of one frozen VM. Close releases what the
 // session holds outside (leases, connections), after every Reader of it is
 // closed; calling it twice does no harm.
@@ -89,6 +103,27 @@ type Source interface {
 	// ReadAt fills p from the given offset in bytes, or fails: with
 	// ErrBroken where another session may do.
 	ReadAt(ctx context.Context, p []byte, off int64) error
+}
+
+// A Reading is how a Source likes to be read. Zero fields say nothing.
+type Reading struct {
+	// Size is how many bytes to ask for at once, a multiple of the block
+	// size of the repository (1 MiB).
+	Size int64
+	// Depth is how many such calls keep it busy.
+	Depth int
+}
+
+// A Pacer is a Source that knows how it likes to be read.
+type Pacer interface {
+	Reading() Reading
+}
+
+// A Moded is a Reader of a transport that has several ways to reach a disk.
+type Moded interface {
+	Reader
+	// Mode is the way that was taken: san, hotadd, nbdssl, nbd.
+	Mode() string
 }
 
 // A Stream yields the bytes of one disk once, in ascending order; what it

@@ -34,6 +34,7 @@ type Client struct {
 	session *session
 	log     *slog.Logger
 	url     *url.URL
+	trust   *trust
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 	pause   func(attempt int) time.Duration
@@ -75,7 +76,7 @@ func connect(ctx context.Context, u *url.URL, o Options) (*Client, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{vim: vc, log: log.With("vcenter", u.Host), url: u, pause: backoff}
+	c := &Client{vim: vc, log: log.With("vcenter", u.Host), url: u, trust: t, pause: backoff}
 	c.session = &session{
 		base: sc, manager: *vc.ServiceContent.SessionManager, reader: vc.ServiceContent.PropertyCollector,
 		user: o.User, password: o.Password, pause: c.wait,

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/vmware/govmomi/vim25/soap"
 )
@@ -32,7 +33,8 @@ type trust struct {
 	server string   // host:port of vCenter
 	pin    [32]byte // of vCenter's certificate
 	pinned bool
-	roots  *x509.CertPool // nil: the machine's
+	roots  *x509.CertPool                   // nil: the machine's
+	seen   atomic.Pointer[x509.Certificate] // vCenter's, as it was last accepted
 	// thumbprint knows the hosts that vCenter vouches for (NFC leases).
 	thumbprint func(addr string) string
 }
@@ -98,9 +100,24 @@ func (t *trust) config(addr string) *tls.Config {
 			if a == "" {
 				a = net.JoinHostPort(s.ServerName, "443")
 			}
-			return t.verify(a, s.PeerCertificates)
+			if err := t.verify(a, s.PeerCertificates); err != nil {
+				return err
+			}
+			if a == t.server {
+				t.seen.Store(s.PeerCertificates[0])
+			}
+			return nil
 		},
 	}
+}
+
+// verified is the SHA-1 of the certificate by which vCenter was last known,
+// or empty.
+func (t *trust) verified() string {
+	if cert := t.seen.Load(); cert != nil {
+		return sha1Thumbprint(cert)
+	}
+	return ""
 }
 
 // verify accepts or refuses the chain that addr presented.

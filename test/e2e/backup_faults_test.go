@@ -26,6 +26,7 @@ import (
 	"github.com/vappvault/vappvault/internal/backup"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/limit"
 	"github.com/vappvault/vappvault/internal/mark"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/reconcile"
@@ -214,7 +215,7 @@ func (e *env) run(openers func(*vsphere.Client) []transport.Opener, hook func(st
 	must(err)
 	e.t.Cleanup(func() { _ = claim.Release(context.Background()) })
 	return backup.Run(ctx, backup.Deps{
-		VCD: e.vcd, Openers: openers, Repository: repo, Journal: j, Claim: claim, Hook: hook, Slots: make(chan struct{}, 2),
+		VCD: e.vcd, Openers: openers, Repository: repo, Journal: j, Claim: claim, Hook: hook, Limits: limit.New(limit.Config{Disks: 2}),
 		VSphere: func(_ context.Context, href string) (*vsphere.Client, error) { return e.vcenters[vcd.URN(href)], nil },
 	}, backup.Options{
 		Site: restorepoint.Ref{ID: e.conf.Sites[0].ID}, VAppID: vapp.ID, Maintenance: backup.MaintenanceFull,

@@ -22,11 +22,11 @@ var layers = [][]string{
 	{"internal/reconcile"},
 	{"internal/backup", "internal/restore", "internal/diff"},
 	{"internal/maintenance", "internal/plan"},
-	{"internal/selection", "internal/repository", "internal/transport/nfc", "internal/transport/datastore", "internal/transport/transporttest"},
+	{"internal/selection", "internal/repository", "internal/transport/nfc", "internal/transport/datastore", "internal/transport/vddk", "internal/transport/transporttest"},
 	{"internal/vcd", "internal/vsphere", "internal/vmdk", "internal/journal", "internal/config"},
 	{"internal/transport"},
-	{"internal/mark", "internal/document"},
-	{"internal/process", "internal/progress", "internal/restorepoint", "internal/extent", "internal/wording"},
+	{"internal/mark", "internal/document", "internal/nbd"},
+	{"internal/process", "internal/progress", "internal/restorepoint", "internal/extent", "internal/limit", "internal/wording"},
 }
 
 // simLayers are the packages of the simulated cloud, from the top down.

@@ -36,6 +36,10 @@ type Config struct {
 	SessionTimeout time.Duration // idle sessions; default 30 min
 	TaskDelay      time.Duration // before each task's work
 
+	// DiskLockTimeout is how long a host keeps the lock of a disk whose
+	// client at the disk port left without closing it; default 3 s.
+	DiskLockTimeout time.Duration
+
 	// Rules, when set, makes calls and tasks go wrong, and remembers them.
 	// Label is the server's name there.
 	Rules *fault.Set
@@ -148,7 +152,7 @@ func (c *Config) setDefaults() error {
 	for _, d := range []struct {
 		field *time.Duration
 		value time.Duration
-	}{{&c.LeaseTimeout, 300 * time.Second}, {&c.SessionTimeout, 30 * time.Minute}} {
+	}{{&c.LeaseTimeout, 300 * time.Second}, {&c.SessionTimeout, 30 * time.Minute}, {&c.DiskLockTimeout, 3 * time.Second}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}

@@ -47,6 +47,7 @@ type Server struct {
 	inv    inventory
 	perms  permissions
 	keeper *keeper // nil: no state is kept
+	disks  *diskPort
 	built  metaRecord
 
 	direct  sync.Mutex // one AddVMs at a time; guards pattern
@@ -185,6 +186,9 @@ func (s *Server) serve() error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	if err := s.startDiskPort(); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	svc := s.model.Service
 	svc.RegisterSDK(svc.Context.Map, svc.Context.Map.Path+"/vimService")
 	svc.ServeMux.HandleFunc(svc.Context.Map.Path+"/vimServiceVersions.xml", svc.ServiceVersions)
@@ -271,6 +275,7 @@ func (s *Server) Close() error {
 		l.end()
 	}
 	s.stop()
+	s.disks.close()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	err := s.http.Shutdown(ctx)

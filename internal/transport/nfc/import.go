@@ -23,11 +23,11 @@ import (
 // removeTime bounds how long a failed import tries to remove its VM.
 const removeTime = 2 * time.Minute
 
-// An ImportDisk is what one disk of an imported VM is to hold.
-type ImportDisk struct {
-	Key     int32 // device key in the ImportSpec
-	Content transport.Source
-}
+// An Importer makes VMs through import leases.
+type Importer struct{}
+
+// Name is "nfc".
+func (Importer) Name() string { return "nfc" }
 
 // Import makes a new VM as spec says, fills its disks, and returns its managed
 // object reference. Disks of the spec that are not listed become empty. Of the
@@ -36,7 +36,7 @@ type ImportDisk struct {
 // Progress is told how many bytes of content were passed on so far, of all
 // disks together; it may be nil. After an error there is no VM, or the error
 // says which one could not be removed.
-func Import(ctx context.Context, c *vsphere.Client, spec vsphere.ImportSpec, disks []ImportDisk, progress func(done int64)) (moref string, err error) {
+func (Importer) Import(ctx context.Context, c *vsphere.Client, spec vsphere.ImportSpec, disks []transport.Fill, progress func(done int64)) (moref string, err error) {
 	if progress == nil {
 		progress = func(int64) {}
 	}
@@ -49,8 +49,8 @@ func Import(ctx context.Context, c *vsphere.Client, spec vsphere.ImportSpec, dis
 
 type importer struct {
 	client   *vsphere.Client
-	disks    []ImportDisk
-	blanks   []ImportDisk // disks that nobody has content for
+	disks    []transport.Fill
+	blanks   []transport.Fill // disks that nobody has content for
 	progress func(done int64)
 
 	lease *lease
@@ -134,7 +134,7 @@ func (i *importer) places(changes []types.BaseVirtualDeviceConfigSpec) (map[int3
 	// A lease is complete when all its disks have come, empty ones too.
 	for key, d := range found {
 		places[key] = attached(d, controllers)
-		i.blanks = append(i.blanks, ImportDisk{Key: key, Content: blank(capacity(d))})
+		i.blanks = append(i.blanks, transport.Fill{Key: key, Content: blank(capacity(d))})
 	}
 	return places, nil
 }
@@ -181,7 +181,7 @@ func (i *importer) transfer(ctx context.Context, places map[int32]place) (err er
 }
 
 // upload sends one disk.
-func (i *importer) upload(ctx context.Context, d ImportDisk) error {
+func (i *importer) upload(ctx context.Context, d transport.Fill) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(i.lease.alive, func() { cancel(context.Cause(i.lease.alive)) })()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/extent"
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
+	"github.com/vappvault/vappvault/internal/transport"
 	"github.com/vappvault/vappvault/internal/transport/nfc"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
@@ -79,14 +80,14 @@ func (w *world) rebuild(t *testing.T, vm *vsphere.VM, name string) vsphere.Impor
 	return spec
 }
 
-func contents(t *testing.T, vm *vsphere.VM, images [][]byte) (list []nfc.ImportDisk) {
+func contents(t *testing.T, vm *vsphere.VM, images [][]byte) (list []transport.Fill) {
 	t.Helper()
 	config, err := vm.Config(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, d := range config.Disks {
-		list = append(list, nfc.ImportDisk{Key: d.Key, Content: &memory{image: images[i]}})
+		list = append(list, transport.Fill{Key: d.Key, Content: &memory{image: images[i]}})
 	}
 	return list
 }
@@ -105,7 +106,7 @@ func TestImportFillsItsDisks(t *testing.T) {
 		return nil
 	}
 	var done []int64
-	moref, err := nfc.Import(t.Context(), w.client, w.rebuild(t, vm, "web01-restored"), disks, func(n int64) { done = append(done, n) })
+	moref, err := nfc.Importer{}.Import(t.Context(), w.client, w.rebuild(t, vm, "web01-restored"), disks, func(n int64) { done = append(done, n) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +139,7 @@ func TestImportFillsItsDisks(t *testing.T) {
 func TestImportWithoutContentMakesEmptyDisks(t *testing.T) {
 	w := newWorld(t, vcenter.Config{})
 	vm := w.vm(t, "web01", [][]byte{random(1 << 20)})
-	moref, err := nfc.Import(t.Context(), w.client, w.rebuild(t, vm, "web01-restored"), nil, nil)
+	moref, err := nfc.Importer{}.Import(t.Context(), w.client, w.rebuild(t, vm, "web01-restored"), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +195,7 @@ func TestFailedImportLeavesNoVM(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			c.prepare(w, disks[0].Content.(*memory), cancel)
-			_, err := nfc.Import(ctx, w.client, w.rebuild(t, vm, "web01-restored"), disks, nil)
+			_, err := nfc.Importer{}.Import(ctx, w.client, w.rebuild(t, vm, "web01-restored"), disks, nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
@@ -215,12 +216,12 @@ func TestImportRefusesWhatDoesNotFit(t *testing.T) {
 	vm := w.vm(t, "web01", [][]byte{image})
 	spec := w.rebuild(t, vm, "web01-restored")
 	good := contents(t, vm, [][]byte{image})[0]
-	for name, disks := range map[string][]nfc.ImportDisk{
+	for name, disks := range map[string][]transport.Fill{
 		"another size": {{Key: good.Key, Content: &memory{image: image[:1<<19]}}},
 		"another disk": {{Key: 2099, Content: good.Content}},
 		"a disk twice": {good, good},
 	} {
-		if _, err := nfc.Import(t.Context(), w.client, spec, disks, nil); err == nil {
+		if _, err := (nfc.Importer{}).Import(t.Context(), w.client, spec, disks, nil); err == nil {
 			t.Errorf("%s: was imported", name)
 		}
 	}

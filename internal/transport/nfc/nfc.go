@@ -8,7 +8,7 @@
 // A stream that breaks cannot be resumed: it ends with transport.ErrBroken, and
 // the disk has to be read anew under another lease.
 //
-// Import is the way back: it makes a new VM and fills its disks.
+// An Importer is the way back: it makes a new VM and fills its disks.
 package nfc
 
 import (

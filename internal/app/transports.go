@@ -1,0 +1,66 @@
+package app
+
+import (
+	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/transport"
+	"github.com/vappvault/vappvault/internal/transport/datastore"
+	"github.com/vappvault/vappvault/internal/transport/nfc"
+	"github.com/vappvault/vappvault/internal/transport/vddk"
+	"github.com/vappvault/vappvault/internal/vsphere"
+)
+
+// openers returns the transports of the configuration, in its order.
+func (a *App) openers(c *vsphere.Client) []transport.Opener {
+	var out []transport.Opener
+	for _, name := range a.Config.Transports {
+		switch name {
+		case "vddk":
+			out = append(out, vddk.New(c, a.vddk()))
+		case "datastore":
+			out = append(out, datastore.NewOpener(c))
+		case "nfc":
+			out = append(out, nfc.NewOpener(c))
+		}
+	}
+	return out
+}
+
+// importers returns the transports of the configuration that make VMs, in its
+// order. NFC is always among them, at the end if it is not listed: it needs
+// nothing but vCenter, and datastore only reads.
+func (a *App) importers() []restore.Importer {
+	var out []restore.Importer
+	byLease := false
+	for _, name := range a.Config.Transports {
+		switch name {
+		case "vddk":
+			out = append(out, vddk.NewImporter(a.vddk()))
+		case "nfc":
+			out, byLease = append(out, nfc.Importer{}), true
+		}
+	}
+	if !byLease {
+		out = append(out, nfc.Importer{})
+	}
+	return out
+}
+
+// targets returns the transports of the configuration that write into disks
+// which are there, in its order.
+func (a *App) targets(c *vsphere.Client) []transport.TargetOpener {
+	var out []transport.TargetOpener
+	for _, name := range a.Config.Transports {
+		if name == "vddk" {
+			out = append(out, vddk.New(c, a.vddk()))
+		}
+	}
+	return out
+}
+
+func (a *App) vddk() vddk.Options {
+	c := a.Config.VDDK
+	return vddk.Options{
+		Libdir: c.LibDir, Transports: c.Transports, Nbdkit: c.NBDKit, Plugin: c.Plugin, ConfigFile: c.ConfigFile,
+		Compression: c.Compression, NFCHostPort: c.NFCHostPort, ReuseSession: c.ReuseSession, Logger: a.Logger,
+	}
+}
