@@ -13,7 +13,9 @@ import (
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vappvault/vappvault/internal/backup"
 	"github.com/vappvault/vappvault/internal/extent"
+	"github.com/vappvault/vappvault/internal/limit"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/transport"
@@ -37,6 +39,9 @@ type oursRun struct {
 	Parent, Result string
 	Workers        int
 }
+
+// copyMemory is what all buffers of a copy may take, in bytes: a backup's own.
+const copyMemory = 96 << 20
 
 // openOurs opens the repository, which is made on first use.
 func openOurs(ctx context.Context, dir string) (*repository.Root, *repository.Repository, error) {
@@ -79,6 +84,7 @@ func (r oursRun) backup(ctx context.Context, org *repository.Repository) error {
 	}
 	defer w.Abort(context.WithoutCancel(ctx))
 	contents := make([]restorepoint.DiskContent, len(r.Images))
+	limits := limit.New(limit.Config{Memory: copyMemory})
 	var g errgroup.Group
 	for i := range r.Images {
 		var parent *restorepoint.DiskContent
@@ -86,7 +92,7 @@ func (r oursRun) backup(ctx context.Context, org *repository.Repository) error {
 			parent = &parents[i]
 		}
 		g.Go(func() (err error) {
-			contents[i], err = r.disk(ctx, w, r.Images[i], parent)
+			contents[i], err = r.disk(ctx, w, limits, r.Images[i], parent)
 			return err
 		})
 	}
@@ -104,7 +110,7 @@ func (r oursRun) backup(ctx context.Context, org *repository.Repository) error {
 }
 
 // disk copies one image.
-func (r oursRun) disk(ctx context.Context, w *repository.PointWriter, image string, parent *restorepoint.DiskContent) (c restorepoint.DiskContent, err error) {
+func (r oursRun) disk(ctx context.Context, w *repository.PointWriter, l *limit.Limits, image string, parent *restorepoint.DiskContent) (c restorepoint.DiskContent, err error) {
 	src, err := openSource(ctx, image)
 	if err != nil {
 		return c, err
@@ -118,7 +124,8 @@ func (r oursRun) disk(ctx context.Context, w *repository.PointWriter, image stri
 	if err != nil {
 		return c, err
 	}
-	if err := copyIn(ctx, src, d, set, r.Workers); err != nil {
+	flow := backup.Flow{Source: src, Disk: d, Limits: l, OnBase: parent != nil}
+	if err := flow.Copy(ctx, set); err != nil {
 		return c, err
 	}
 	return d.Finish(ctx)
@@ -135,43 +142,6 @@ func (r oursRun) wanted(ctx context.Context, src transport.Source) (extent.Set, 
 		set = append(set, extent.Extent{Offset: off, Length: min(repository.BlockSize, src.Size()-off)})
 	}
 	return extent.Of(set...), nil
-}
-
-// copyIn copies the blocks of set from src to d.
-func copyIn(ctx context.Context, src transport.Source, d *repository.DiskWriter, set extent.Set, workers int) error {
-	g, ctx := errgroup.WithContext(ctx)
-	blocks := make(chan extent.Extent, 16)
-	g.Go(func() error {
-		defer close(blocks)
-		for _, e := range set.Align(repository.BlockSize, src.Size()) {
-			for off := e.Offset; off < e.End(); off += repository.BlockSize {
-				select {
-				case blocks <- extent.Extent{Offset: off, Length: min(repository.BlockSize, e.End()-off)}:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			}
-		}
-		return nil
-	})
-	if workers == 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
-	for range workers {
-		g.Go(func() error {
-			buf := make([]byte, repository.BlockSize)
-			for e := range blocks {
-				if err := src.ReadAt(ctx, buf[:e.Length], e.Offset); err != nil {
-					return err
-				}
-				if err := d.WriteBlock(ctx, e.Offset/repository.BlockSize, buf[:e.Length]); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return g.Wait()
 }
 
 // newPoint returns a manifest with one VM, whose disks are the given ones.

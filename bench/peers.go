@@ -225,17 +225,17 @@ func (v *vappvault) restore(ctx context.Context, _ picture, to string) (measure,
 
 func (v *vappvault) stored() (int64, error) { return treeSize(v.root()) }
 
-// limit is what the machine can do. Its incremental is a file of its own.
-type limit struct{ self, dir string }
+// machine is what the machine can do: the limit. Its incremental is a file of its own.
+type machine struct{ self, dir string }
 
-func (l *limit) name() string { return "limit" }
-func (l *limit) file() string { return filepath.Join(l.dir, "file") }
+func (l *machine) name() string { return "limit" }
+func (l *machine) file() string { return filepath.Join(l.dir, "file") }
 
-func (l *limit) init(context.Context) error {
+func (l *machine) init(context.Context) error {
 	return errors.Join(os.RemoveAll(l.dir), os.MkdirAll(l.dir, 0o700))
 }
 
-func (l *limit) backup(ctx context.Context, p picture, blocks []int64) (measure, error) {
+func (l *machine) backup(ctx context.Context, p picture, blocks []int64) (measure, error) {
 	file := l.file()
 	if blocks == nil {
 		for n := range (p.size + limitBlock - 1) / limitBlock {
@@ -247,8 +247,8 @@ func (l *limit) backup(ctx context.Context, p picture, blocks []int64) (measure,
 	return own(ctx, l.self, "limit-backup", task{oursRun: oursRun{Images: []string{p.path}, Blocks: blocks}, File: file})
 }
 
-func (l *limit) restore(ctx context.Context, p picture, to string) (measure, error) {
+func (l *machine) restore(ctx context.Context, p picture, to string) (measure, error) {
 	return own(ctx, l.self, "limit-restore", task{oursRun: oursRun{Images: []string{to}}, File: l.file(), Size: p.size})
 }
 
-func (l *limit) stored() (int64, error) { return treeSize(l.dir) }
+func (l *machine) stored() (int64, error) { return treeSize(l.dir) }

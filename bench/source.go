@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -48,6 +49,12 @@ func (i *image) ReadAt(_ context.Context, p []byte, off int64) error {
 	n, err := i.f.ReadAt(p, off)
 	i.read.Add(int64(n))
 	return err
+}
+
+// Reading implements transport.Pacer. Blocks that are no larger than a
+// processor's cache are best where there is no network in between.
+func (i *image) Reading() transport.Reading {
+	return transport.Reading{Size: mib, Depth: 2 * runtime.GOMAXPROCS(0)}
 }
 
 // Extents returns what the file system has written of the range.
@@ -111,6 +118,11 @@ func newPatterned(ctx context.Context, what string) (*patterned, error) {
 func (s *patterned) Size() int64        { return s.size }
 func (s *patterned) Transferred() int64 { return s.read.Load() }
 func (s *patterned) Close() error       { return nil }
+
+// Reading implements transport.Pacer.
+func (s *patterned) Reading() transport.Reading {
+	return transport.Reading{Size: mib, Depth: 2 * runtime.GOMAXPROCS(0)}
+}
 
 func (s *patterned) Extents(_ context.Context, within extent.Extent) (extent.Set, error) {
 	return extent.Of(within), nil
