@@ -25,6 +25,7 @@ const (
 	childAction = "VAPPVAULT_E2E_CHILD"  // backup SELECTOR, or restore POINT [overwrite]
 	childConfig = "VAPPVAULT_E2E_CONFIG" // path of the configuration
 	childStep   = "VAPPVAULT_E2E_STEP"   // die after this many steps; 0: never
+	childOnly   = "VAPPVAULT_E2E_ONLY"   // only steps of this name count
 )
 
 func TestMain(m *testing.M) {
@@ -55,7 +56,11 @@ func child(words []string) error {
 	}
 	n := 0
 	ctx := context.Background()
+	only := os.Getenv(childOnly)
 	a := app.New(app.Options{Config: conf, Version: "test", Hook: func(step string) {
+		if only != "" && step != only {
+			return
+		}
 		n++
 		fmt.Println(n, step)
 		if n == last {
@@ -162,6 +167,7 @@ func stride() int {
 }
 
 func TestABackupKilledAnywhereLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.backup(webShop) // so that what is killed are incrementals
 	vm := e.vapp("web-shop").VMs[0]
@@ -190,6 +196,7 @@ func TestABackupKilledAnywhereLeavesNothingBehind(t *testing.T) {
 }
 
 func TestABackupKilledWithItsJournalLostLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	for n := 2; ; n += 2 * stride() {
 		step, killed := e.die(n, "backup acme/acme-vdc1/wiki")
@@ -209,6 +216,7 @@ func TestABackupKilledWithItsJournalLostLeavesNothingBehind(t *testing.T) {
 }
 
 func TestAnOverwriteKilledAnywhereIsTakenBackOrDone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("acme/acme-vdc1/wiki")
@@ -237,6 +245,7 @@ func TestAnOverwriteKilledAnywhereIsTakenBackOrDone(t *testing.T) {
 }
 
 func TestARebuildKilledAnywhereIsTakenBackOrDone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("acme/acme-vdc1/wiki")

@@ -58,13 +58,13 @@ func said(errs, hints []string, err error) string {
 	for _, e := range errs {
 		vague = vague && unknown.MatchString(e)
 	}
-	if vague {
-		errs = append(last(hints, most), errs...)
+	if vague { // then the reason is in the log, and what comes after it adds nothing
+		errs = append(errs[:min(1, len(errs))], last(hints, most)...)
 	}
 	if len(errs) == 0 {
 		return "nbdkit: " + err.Error()
 	}
-	return strings.Join(last(errs, most), "; ")
+	return strings.Join(last(errs, most+1), "; ")
 }
 
 func last(list []string, n int) []string {

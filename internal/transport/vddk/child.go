@@ -27,10 +27,10 @@ type child struct {
 	term  time.Duration
 }
 
-// spawn starts a program with one end of a pair of sockets as its standard
+// spawn starts nbdkit with one end of a pair of sockets as its standard
 // input and output, and the secret to be read from descriptor 3. What it says
 // goes to log.
-func spawn(path string, args []string, secret string, log *messages) (*child, net.Conn, error) {
+func (o Options) spawn(args []string, secret string, log *messages) (*child, net.Conn, error) {
 	ours, theirs, err := socketpair()
 	if err != nil {
 		return nil, nil, err
@@ -41,11 +41,11 @@ func spawn(path string, args []string, secret string, log *messages) (*child, ne
 		return nil, nil, errors.Join(err, ours.Close())
 	}
 	defer password.Close()
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(o.Nbdkit, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, log
 	cmd.ExtraFiles = []*os.File{password}
 	cmd.Env, cmd.Dir = environment(), "/"
-	cmd.WaitDelay = termTime // for whoever else may hold its standard error
+	cmd.WaitDelay = o.ending // for whoever else may hold its standard error
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		// Of its own, so that an interrupt from the terminal does not reach
 		// it: an nbdkit that is told to end amid a request aborts.
@@ -54,7 +54,7 @@ func spawn(path string, args []string, secret string, log *messages) (*child, ne
 		// is waited out by a library that hangs.
 		Pdeathsig: syscall.SIGKILL,
 	}
-	c := &child{cmd: cmd, ended: make(chan struct{}), close: closeTime, term: termTime}
+	c := &child{cmd: cmd, ended: make(chan struct{}), close: o.closing, term: o.ending}
 	if err := c.start(log); err != nil {
 		return nil, nil, errors.Join(err, ours.Close())
 	}

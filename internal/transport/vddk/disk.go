@@ -48,7 +48,7 @@ func (s *session) start(ctx context.Context, what transport.Disk) (*disk, error)
 	}
 	secrets := []string{s.access.Password, s.access.Cookie}
 	d := &disk{session: s, what: what, log: newMessages(secrets...)}
-	child, conn, err := spawn(o.Nbdkit, s.arguments(what), s.access.Password, d.log)
+	child, conn, err := o.spawn(s.arguments(what), s.access.Password, d.log)
 	if err != nil {
 		return nil, fmt.Errorf("%w: start nbdkit: %w", transport.ErrRefused, err)
 	}

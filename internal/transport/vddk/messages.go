@@ -76,6 +76,8 @@ var (
 	errorLine = regexp.MustCompile(`^nbdkit: (?:[^ ]+: )?error: (.*)$`)
 	debugLine = regexp.MustCompile(`^nbdkit: (?:[^ ]+: )?debug: (.*)$`)
 	modeLine  = regexp.MustCompile(`^transport mode: (\S+)$`)
+	// own is what nbdkit and its plugin tell of themselves.
+	own = regexp.MustCompile(`^(VDDK call|vddk|newstyle negotiation|replying to|replaced|re-?exec)`)
 	// hinting is what the library says beside an error that means nothing,
 	// "Unknown error".
 	hinting = regexp.MustCompile(`(?i)thumbprint|nfc error|cannot (open|create|connect)|refused|failed to (verify|connect|open)|not found|denied|locked`)
@@ -101,7 +103,7 @@ func (m *messages) take(line string) {
 		if mode := modeLine.FindStringSubmatch(text); mode != nil {
 			m.mode = mode[1]
 		}
-		if strings.HasPrefix(text, "VDDK call:") {
+		if own.MatchString(text) {
 			return
 		}
 	}

@@ -59,6 +59,10 @@ type Options struct {
 	// Patience is how long a call of the library may take; 0 for a default.
 	Patience time.Duration
 	Logger   *slog.Logger // nil: silent
+
+	// Tests shorten the waits and spoil what is given to the library.
+	closing, ending time.Duration
+	access          func(*vsphere.Access)
 }
 
 const (
@@ -80,6 +84,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Patience == 0 {
 		o.Patience = defaultPatience
+	}
+	if o.closing == 0 {
+		o.closing, o.ending = closeTime, termTime
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -155,6 +162,9 @@ func (o *Opener) open(ctx context.Context, moref string, disks []transport.Disk)
 	access, err := o.client.Access(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if o.o.access != nil {
+		o.o.access(&access)
 	}
 	if access.Thumbprint == "" {
 		return nil, fmt.Errorf("%w: vCenter is not reached over TLS, and the library takes no other", transport.ErrRefused)

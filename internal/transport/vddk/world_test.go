@@ -2,9 +2,13 @@ package vddk_test
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -41,9 +45,8 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.sim.Close() })
-	sum := sha256.Sum256(w.sim.Certificate().Raw)
 	w.client, err = vsphere.Connect(t.Context(), vsphere.Options{
-		URL: w.sim.URL().String(), User: "backup", Password: password, TLS: vsphere.TLS{Fingerprint: hex.EncodeToString(sum[:])},
+		URL: w.sim.URL().String(), User: "backup", Password: password, TLS: vsphere.TLS{Fingerprint: fingerprint(w.sim.Certificate())},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +174,6 @@ func (l *line) pass(to, from net.Conn, most int64) {
 	}
 }
 
-
 // vm makes a VM with the given disks.
 func (w *world) vm(t *testing.T, name string, on bool, images ...[]byte) *vsphere.VM {
 	t.Helper()
@@ -223,4 +225,23 @@ func idle(t *testing.T, vm *vsphere.VM) transport.Idle {
 		i.Disks = append(i.Disks, vddk.Disk(d))
 	}
 	return i
+}
+
+func insecure() *http.Transport {
+	return &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // its own simulator
+}
+
+func fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// pemOf writes a certificate to a file, as an authority.
+func pemOf(t *testing.T, c *x509.Certificate) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -29,7 +29,7 @@ struct reply {
 };
 
 /* Flags of a reply. */
-enum { REPLY_WARN = 1, REPLY_DIE = 2 };
+enum { REPLY_WARN = 1, REPLY_DIE = 2, REPLY_LOG = 4 };
 
 /* No answer is longer than a block list of as many blocks as there can be. */
 #define MAX_ANSWER (16u * (MAX_CHUNKS + 1))
@@ -155,6 +155,8 @@ static bool one_reply(struct wire *w)
 	}
 	if (r.flags & REPLY_WARN)
 		warn("%s", c->answer);
+	if (r.flags & REPLY_LOG)
+		note("%s", c->answer);
 	finish(w, c);
 	return true;
 }

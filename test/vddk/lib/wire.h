@@ -64,6 +64,9 @@ void wire_wait(struct wire *w);
 
 void wire_close(struct wire *w);
 
+/* note passes a line on to the program's log function. */
+void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* warn passes a line on to the program's warning function. */
 void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

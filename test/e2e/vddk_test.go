@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/plan"
+	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/test/vddk"
+)
+
+// newVDDK is newEnv with VDDK as the transport before all others.
+func newVDDK(t *testing.T) *env {
+	t.Helper()
+	e := newEnv(t, nil)
+	e.withVDDK()
+	t.Cleanup(func() { noNBDKit(t) })
+	return e
+}
+
+func (e *env) withVDDK() {
+	e.t.Helper()
+	_, port := e.cloud.VCenter("vc1").DiskPort() // the port is the same of all real hosts
+	e.conf.Transports = []string{"vddk", "datastore", "nfc"}
+	e.conf.VDDK = config.VDDK{
+		LibDir: vddk.Library(e.t), Plugin: vddk.Plugin(e.t), NBDKit: "nbdkit", Transports: "san:hotadd:nbdssl:nbd", Compression: "none", NFCHostPort: port,
+	}
+}
+
+// noNBDKit fails the test if a child of this process is left.
+func noNBDKit(t *testing.T) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range stats {
+		raw, _ := os.ReadFile(path) // it may have ended
+		_, rest, _ := strings.Cut(string(raw), ") ")
+		var state string
+		var parent int
+		fmt.Sscan(rest, &state, &parent)
+		if parent == os.Getpid() && strings.Contains(string(raw), "(nbdkit)") {
+			t.Errorf("left behind: %s", raw)
+		}
+	}
+}
+
+// transports lists which transports the disks of a point came through.
+func transports(point *restorepoint.Point) []string {
+	var out []string
+	for _, vm := range point.VMs {
+		for _, d := range vm.Disks {
+			out = append(out, d.Transport)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func TestVDDKReadsAndWritesAWholeVApp(t *testing.T) {
+	e := newVDDK(t)
+	full := e.backup(webShop)
+	if got := transports(full); !slices.Equal(got, []string{"vddk"}) {
+		t.Errorf("full: got %v", got)
+	}
+	e.write("db01", 1, 1<<20, random(2, 3<<20))
+	want := e.sums(e.vapp("web-shop"))
+	point := e.backup(webShop)
+	for _, vm := range point.VMs {
+		for _, d := range vm.Disks {
+			if d.Transport != "vddk" || d.Mode != "incremental" {
+				t.Errorf("%s %s: %s, %s: %s", vm.Name, d.Label, d.Transport, d.Mode, d.FullReason)
+			}
+		}
+	}
+	e.tidy(e.vapp("web-shop"))
+
+	e.write("db01", 1, 0, random(3, 1<<20))
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true}})
+	sameSums(t, e.sums(e.vapp("web-shop")), want)
+	e.noScratch()
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "web-copy"}})
+	sameSums(t, e.sums(e.vapp("web-copy")), want)
+	e.noScratch()
+}
+
+func TestVDDKGivesWayToTheNextTransport(t *testing.T) {
+	e := newVDDK(t)
+	e.conf.VDDK.LibDir = t.TempDir()
+	want := e.sums(e.vapp("web-shop"))
+	point := e.backup(webShop)
+	if got := transports(point); slices.Contains(got, "vddk") || len(got) == 0 {
+		t.Errorf("got %v", got)
+	}
+	result := e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "web-copy"}})
+	sameSums(t, e.sums(e.vapp("web-copy")), want)
+	if !slices.ContainsFunc(result.Warnings, func(w string) bool {
+		return strings.Contains(w, "written through nfc instead") && strings.Contains(w, "libvixDiskLib.so")
+	}) {
+		t.Errorf("nobody is told: %q", result.Warnings)
+	}
+}
