@@ -167,6 +167,7 @@ func stride() int {
 }
 
 func TestABackupKilledAnywhereLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.backup(webShop) // so that what is killed are incrementals
 	vm := e.vapp("web-shop").VMs[0]
@@ -195,6 +196,7 @@ func TestABackupKilledAnywhereLeavesNothingBehind(t *testing.T) {
 }
 
 func TestABackupKilledWithItsJournalLostLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	for n := 2; ; n += 2 * stride() {
 		step, killed := e.die(n, "backup acme/acme-vdc1/wiki")
@@ -214,6 +216,7 @@ func TestABackupKilledWithItsJournalLostLeavesNothingBehind(t *testing.T) {
 }
 
 func TestAnOverwriteKilledAnywhereIsTakenBackOrDone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("acme/acme-vdc1/wiki")
@@ -242,6 +245,7 @@ func TestAnOverwriteKilledAnywhereIsTakenBackOrDone(t *testing.T) {
 }
 
 func TestARebuildKilledAnywhereIsTakenBackOrDone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("acme/acme-vdc1/wiki")
