@@ -163,7 +163,8 @@ func (a *App) backup(ctx context.Context, v located, choice selection.Choice, q 
 	}
 	err = a.under(ctx, v.site, v.ID, "backup", func(ctx context.Context, claim *journal.Claim) error {
 		point, err = backup.Run(ctx, backup.Deps{
-			VCD: v.site.vcd, Openers: a.openers, Repository: repo, Journal: a.journal, Claim: claim, Limits: a.limits,
+			VCD: v.site.vcd, Openers: a.openers, Repository: repo, Journal: a.journal, Claim: claim,
+			Limits: a.limits, CheckpointBytes: int64(a.Config.Limits.Checkpoint),
 			VSphere: func(ctx context.Context, href string) (*vsphere.Client, error) {
 				return a.vsphereByHref(ctx, v.site, href)
 			},

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -67,7 +68,11 @@ type Deps struct {
 	Claim      *journal.Claim
 	// Limits are shared by all that the process does. Nil is one disk at a
 	// time.
-	Limits   *limit.Limits
+	Limits *limit.Limits
+	// CheckpointBytes is how much is copied between two checkpoints, besides
+	// those that go by time; 0 means 4 GiB.
+	CheckpointBytes int64
+
 	Progress progress.Func
 	Logger   *slog.Logger
 	// Hook, where set, is called after each journalled or outside step.
@@ -114,6 +119,9 @@ type run struct {
 	loaded  map[string]*restorepoint.Point
 	olderMu sync.Mutex
 
+	unfinished []repository.Unfinished // what interrupted attempts have left
+	copied     atomic.Int64            // bytes of all disks that were stored
+
 	letGone   bool // letGo went through all VMs in good order
 	committed bool
 }
@@ -132,6 +140,9 @@ func Run(ctx context.Context, d Deps, o Options) (*restorepoint.Point, error) {
 	}
 	if r.Limits == nil {
 		r.Limits = limit.New(limit.Config{Disks: 1})
+	}
+	if r.CheckpointBytes <= 0 {
+		r.CheckpointBytes = 4 << 30
 	}
 	if err := r.find(ctx); err != nil {
 		return nil, err
@@ -209,7 +220,8 @@ func (r *run) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("for writing: %w", err)
 	}
-	if err := r.loadParent(ctx); err != nil {
+	r.writer.OnCheckpoint(func() { r.did("save checkpoint") })
+	if err := errors.Join(r.loadParent(ctx), r.loadUnfinished(ctx)); err != nil {
 		clean, cancel := cleanup(ctx)
 		defer cancel()
 		r.writer.Abort(clean)

@@ -4,37 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/vappvault/vappvault/internal/extent"
+	"github.com/vappvault/vappvault/internal/limit"
+	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/transport"
 	"github.com/vappvault/vappvault/internal/vsphere"
+	"github.com/vappvault/vappvault/internal/wording"
 )
 
 const (
-	block = repository.BlockSize
-	// chunk is how much is asked of a transport at once.
-	chunk = 4 * block
-	// readers is how many chunks of one disk are under way at once.
-	readers = 4
-	// tries is how often a disk is begun through one transport that breaks
-	// off.
+	// tries is how often a transport may break off without bringing anything,
+	// before it gives way to the next.
 	tries = 3
-)
-
-var (
-	// errLied says that a block which CBT called unchanged differs, or that
-	// one which it called empty is not.
-	errLied = errors.New("changed block tracking omitted a change")
-	// errParent says that what the disk held before cannot be read.
-	errParent = errors.New("the restore point before cannot be read")
+	// overloads is how often in a row a host may be too busy for a disk.
+	overloads = 8
+	// lively is the time over which the rate of a copy is told.
+	lively = 2 * time.Second
 )
 
 // diskCopy is one disk on its way into the repository.
@@ -44,83 +35,314 @@ type diskCopy struct {
 	disk     vsphere.Disk
 	rec      *restorepoint.Disk
 	sessions *openers
-	done     atomic.Int64
-	total    int64
+	place    limit.Place
+	release  func() // the right to have the disk open
+
+	// What is begun stays over the attempts, until a shortcut turns out to
+	// lead nowhere.
+	writer    *repository.DiskWriter
+	base      *restorepoint.Disk // that the writer began as; nil for zeros
+	whole     bool               // of zeros, by a stream: nothing was left out
+	mu        sync.Mutex         // of writer and remaining
+	remaining *remaining         // nil until it is known
+	sample    extent.Set         // to be compared yet
+
+	done, read atomic.Int64 // of this attempt; of all
+	total      int64
 
 	reading string           // the transport that the disk was opened through
 	session *held            // its session
-	tries   int              // how often it has broken off
+	tries   int              // how often it has broken off and brought nothing
+	busy    int              // how often it was overloaded and brought nothing
+	brought int64            // stored when it broke off last
 	refused map[string]error // transports that have refused in mid-read
 	lied    bool             // CBT was caught
-	anew    string           // why nothing is taken over from the parent
+	anew    string           // why nothing is taken over
+	seconds time.Duration
+	retries sync.Mutex // of rec.Retries
+	rate    rate
 }
 
-// do copies the disk. A transport that breaks off is tried again, with another
-// session; one that refuses in mid-read, or breaks off every time, gives way
-// to the next. Each attempt begins anew, and nothing of an attempt that failed
-// gets into the restore point.
+// do copies the disk. A transport that breaks off goes on with another session
+// where it was; one that refuses in mid-read, or breaks off again and again,
+// gives way to the next. What was stored stays: it is what the snapshot froze,
+// whichever way it came.
 func (c *diskCopy) do(ctx context.Context) error {
+	err := c.until(ctx)
+	c.rec.Seconds, c.rec.ReadBytes = c.seconds.Seconds(), c.read.Load()
+	if err != nil && ctx.Err() == nil && !errors.Is(err, transport.ErrBroken) && !errors.Is(err, transport.ErrRefused) {
+		c.drop() // whatever it is, nothing is built on it
+	}
+	return err
+}
+
+func (c *diskCopy) until(ctx context.Context) error {
 	for {
+		began := time.Now()
 		err := c.attempt(ctx)
-		broken := errors.Is(err, transport.ErrBroken)
-		if err == nil || ctx.Err() != nil || c.reading == "" || !broken && !errors.Is(err, transport.ErrRefused) {
+		c.seconds += time.Since(began)
+		broken, refused := errors.Is(err, transport.ErrBroken), errors.Is(err, transport.ErrRefused)
+		if err == nil || ctx.Err() != nil || c.reading == "" || !broken && !refused {
 			return err
 		}
-		log := c.run.Logger.With("vm", c.vm.rec.Name, "disk", c.disk.Label, "transport", c.reading, "error", err)
-		if broken {
-			c.sessions.retire(c.session)
-			if c.tries++; c.tries < tries {
-				log.WarnContext(ctx, "transfer breaks off; the disk is read again", "try", c.tries+1)
-				if err := pause(ctx, time.Second<<(c.tries-1)); err != nil {
-					return err
-				}
-				continue
+		c.progressed()
+		if again, werr := c.again(ctx, err); again || werr != nil {
+			if werr != nil {
+				return werr
 			}
+			continue
 		}
-		log.WarnContext(ctx, "transport gives way to the next")
-		c.refused[c.reading], c.tries = err, 0
+		c.retry(ctx, restorepoint.Retry{Transport: c.reading, Reason: err.Error(), GaveWay: true}, "gives way to the next transport")
+		c.refused[c.reading], c.tries, c.busy = err, 0, 0
 	}
 }
 
+// progressed forgets what went wrong before something was brought. A stream
+// begins at the front each time: how far it comes is no promise.
+func (c *diskCopy) progressed() {
+	if c.remaining == nil || c.whole {
+		return
+	}
+	if stored := c.remaining.stored.Load(); stored > c.brought {
+		c.tries, c.busy, c.brought = 0, 0, stored
+	}
+}
+
+// again waits before another try of the same transport, if there is to be one.
+func (c *diskCopy) again(ctx context.Context, err error) (bool, error) {
+	if !errors.Is(err, transport.ErrBroken) {
+		return false, nil
+	}
+	if c.session != nil {
+		c.sessions.retire(c.session)
+	}
+	if errors.Is(err, transport.ErrOverloaded) {
+		if c.busy++; c.busy >= overloads {
+			return false, nil
+		}
+		pause := c.run.Limits.Overloaded(c.sessions.placeOf(c.reading, c.place))
+		c.retry(ctx, restorepoint.Retry{Transport: c.reading, Reason: err.Error(), BackOff: pause.Seconds()}, "is asked for less, after a pause")
+		// Out of the way of the others, and behind them.
+		c.release()
+		return true, c.turn(ctx, max(pause, time.Second))
+	}
+	if c.tries++; c.tries >= tries {
+		return false, nil
+	}
+	c.retry(ctx, restorepoint.Retry{Transport: c.reading, Reason: err.Error()}, "goes on where it broke off")
+	return true, pause(ctx, time.Second<<(c.tries-1))
+}
+
+// turn waits until the disk may be opened.
+func (c *diskCopy) turn(ctx context.Context, least time.Duration) (err error) {
+	c.release = func() {}
+	if err := pause(ctx, least); err != nil {
+		return err
+	}
+	release, err := c.run.Limits.Disk(ctx, c.place)
+	if err == nil {
+		c.release = release
+	}
+	return err
+}
+
 func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	select {
-	case <-time.After(d):
+	case <-timer.C:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// attempt copies the disk through one transport: what changed where that is
-// known, else everything. The bytes are all still there, whatever is found
-// to be wrong with CBT or the parent.
-func (c *diskCopy) attempt(ctx context.Context) error {
-	c.rec.FullReason = ""
-	parent, why := c.parentOf(ctx)
-	if c.anew != "" {
-		parent, why = nil, c.anew
+// retry records that something went wrong and what is done about it.
+func (c *diskCopy) retry(ctx context.Context, r restorepoint.Retry, what string) {
+	c.retries.Lock()
+	r.Time = time.Now().UTC()
+	c.rec.RetryCount++
+	count := c.rec.RetryCount
+	if len(c.rec.Retries) < restorepoint.MaxRetries {
+		c.rec.Retries = append(c.rec.Retries, r)
 	}
-	if parent != nil {
-		changed, reason, err := c.changed(ctx, parent)
+	c.retries.Unlock()
+	c.run.Logger.WarnContext(ctx, "disk is read again", "vm", c.vm.rec.Name, "disk", c.disk.Label, "transport", r.Transport,
+		"what", what, "retry", count, "pause", r.BackOff, "error", r.Reason)
+	c.run.Progress.Emit(progress.Event{
+		Kind: progress.Info, Org: c.run.vapp.Org.Name, VApp: c.run.vapp.Name, VM: c.vm.rec.Name, Disk: c.disk.Label,
+		Transport: r.Transport, Retries: count, Message: fmt.Sprintf("%s %s after %s: %s", r.Transport, what, wording.Size(c.read.Load()), r.Reason),
+	})
+}
+
+// attempt copies through one transport what has not been copied. The bytes are
+// all still there, whatever is found to be wrong with CBT or the parent.
+func (c *diskCopy) attempt(ctx context.Context) error {
+	for {
+		if c.writer == nil {
+			if err := c.begin(ctx); err != nil && !c.distrust(ctx, err) {
+				return err
+			}
+			continue
+		}
+		err := c.through(ctx)
+		if !c.distrust(ctx, err) {
+			return err
+		}
+	}
+}
+
+// begin decides what the copy builds on. Nothing is known of what is to be
+// read in a full copy until a transport is open.
+func (c *diskCopy) begin(ctx context.Context) error {
+	p, err := c.plan(ctx)
+	if err != nil {
+		return err
+	}
+	var content *restorepoint.DiskContent
+	if p.base != nil {
+		content = &p.base.Content
+	}
+	writer, err := c.run.writer.Disk(ctx, c.disk.Capacity, content)
+	if err != nil {
+		if p.base != nil {
+			return fmt.Errorf("%w: %w", errParent, err)
+		}
+		return err
+	}
+	c.setWriter(writer, p.base)
+	c.rec.Mode, c.rec.FullReason, c.rec.Resumed = p.mode, p.why, p.resumed
+	c.whole = false
+	if p.base != nil {
+		if c.sample, err = c.unchanged(ctx, p.base, p.set); err != nil {
+			return fmt.Errorf("choose a sample: %w", err)
+		}
+		c.setRemaining(newRemaining(p.set))
+	}
+	c.resumable()
+	return nil
+}
+
+// through opens the disk and copies what remains.
+func (c *diskCopy) through(ctx context.Context) error {
+	reader, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close(reader)
+	switch reader := reader.(type) {
+	case transport.Stream:
+		if err = c.fromZeros(ctx); err == nil {
+			err = c.stream(ctx, reader)
+		}
+	case transport.Source:
+		err = c.source(ctx, reader)
+	default:
+		err = fmt.Errorf("transport %s: neither source nor stream", c.rec.Transport)
+	}
+	if err != nil {
+		return err
+	}
+	return c.finish(ctx)
+}
+
+// source copies from a source what remains.
+func (c *diskCopy) source(ctx context.Context, src transport.Source) error {
+	if c.remaining == nil {
+		set, sample, err := c.holding(ctx, src)
 		if err != nil {
 			return err
 		}
-		if reason == "" {
-			err = c.incremental(ctx, parent, changed)
-			if !c.distrust(ctx, err) {
-				return err
-			}
-			reason = c.anew
+		c.sample = sample
+		c.setRemaining(newRemaining(set))
+	}
+	set := c.remaining.left()
+	rest := newRemaining(set)
+	c.setRemaining(rest)
+	c.total = set.Bytes() + c.sample.Bytes()
+	c.done.Store(0)
+	flow := &Flow{
+		Source: src, Disk: c.writer, Limits: c.run.Limits, Place: c.place, OnBase: c.base != nil, Central: c.session.central,
+		Handed: rest.handed, Stored: func(part extent.Extent) { c.stored(rest, part) },
+		Read: func(n int64) {
+			c.read.Add(n)
+			c.emit(c.done.Add(n), c.total)
+		},
+		Again: func(reason error, pause time.Duration) {
+			c.retry(ctx, restorepoint.Retry{Transport: c.rec.Transport, Reason: reason.Error(), BackOff: pause.Seconds()}, "is asked for less, after a pause")
+		},
+	}
+	// The sample goes first: it may tell that all the rest is in vain.
+	if len(c.sample) > 0 {
+		c.rec.SampleBytes += c.sample.Bytes()
+		if err := flow.Check(ctx, c.sample); err != nil {
+			return err
 		}
-		why = reason
+		c.sample = nil
 	}
-	c.rec.FullReason, c.rec.Parent = why, ""
-	err := c.full(ctx)
-	if c.distrust(ctx, err) {
-		c.rec.FullReason = c.anew
-		err = c.full(ctx)
+	return flow.Copy(ctx, set)
+}
+
+// stored notes that a part is in the repository, and has a checkpoint saved
+// where enough has come together since the last.
+func (c *diskCopy) stored(rest *remaining, part extent.Extent) {
+	rest.done(part)
+	if every := c.run.CheckpointBytes; c.run.copied.Add(part.Length)%every < part.Length {
+		c.run.writer.SaveSoon()
 	}
-	return err
+}
+
+func (c *diskCopy) setRemaining(r *remaining) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.remaining != nil {
+		r.stored.Add(c.remaining.stored.Load())
+	}
+	c.remaining = r
+}
+
+// fromZeros makes sure that the disk began as zeros and that nothing was left
+// out of it: a stream brings every byte anyway, and need believe nobody.
+func (c *diskCopy) fromZeros(ctx context.Context) error {
+	if c.base == nil && c.remaining == nil && !c.whole {
+		c.whole = true
+		c.setRemaining(newRemaining(extent.Of(extent.Extent{Length: c.disk.Capacity})))
+	}
+	if c.whole {
+		return nil
+	}
+	why := c.rec.FullReason
+	if c.base != nil {
+		why = "transport " + c.rec.Transport + " reads disks whole"
+	}
+	if c.rec.Resumed != nil {
+		c.rec.NotResumed = why
+	}
+	c.drop()
+	writer, err := c.run.writer.Disk(ctx, c.disk.Capacity, nil)
+	if err != nil {
+		return err
+	}
+	c.setWriter(writer, nil)
+	c.whole = true
+	c.rec.Mode, c.rec.FullReason, c.rec.Parent, c.rec.Resumed = "full", why, "", nil
+	c.setRemaining(newRemaining(extent.Of(extent.Extent{Length: c.disk.Capacity})))
+	c.resumable()
+	return nil
+}
+
+// drop gives up what was begun.
+func (c *diskCopy) drop() {
+	if c.writer != nil {
+		c.run.writer.Drop(c.writer)
+	}
+	c.setWriter(nil, nil)
+}
+
+func (c *diskCopy) setWriter(w *repository.DiskWriter, base *restorepoint.Disk) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writer, c.base, c.remaining, c.sample, c.brought = w, base, nil, nil, 0
 }
 
 // distrust tells whether err means that a shortcut led nowhere: then the
@@ -136,94 +358,21 @@ func (c *diskCopy) distrust(ctx context.Context, err error) bool {
 		return false
 	}
 	c.anew = err.Error()
+	c.drop()
 	c.run.problem(restorepoint.Problem{VM: c.vm.rec.Name, Disk: c.disk.Label, Message: c.anew + ": the whole disk was read"})
 	return true
 }
 
-// full reads everything that may hold data.
-func (c *diskCopy) full(ctx context.Context) error {
-	c.rec.Mode = "full"
-	reader, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.close(reader)
-	disk, err := c.run.writer.Disk(ctx, c.disk.Capacity, nil)
-	if err != nil {
-		return err
-	}
-	switch reader := reader.(type) {
-	case transport.Stream:
-		err = c.stream(ctx, reader, disk)
-	case transport.Source:
-		var sample extent.Set
-		set, known := c.allocated(ctx)
-		if known {
-			sample = c.unallocated(set)
-		} else {
-			set, err = reader.Extents(ctx, extent.Extent{Length: c.disk.Capacity})
-			if err != nil {
-				return fmt.Errorf("ask for allocated areas: %w", err)
-			}
-		}
-		err = c.extents(ctx, reader, disk, set, sample)
-	default:
-		err = fmt.Errorf("transport %s: neither source nor stream", c.rec.Transport)
-	}
-	if err != nil {
-		return err
-	}
-	return c.finish(ctx, disk)
-}
-
-// incremental reads what changed and a sample of what did not.
-func (c *diskCopy) incremental(ctx context.Context, parent *restorepoint.Disk, changed extent.Set) error {
-	reader, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.close(reader)
-	source, ok := reader.(transport.Source)
-	if !ok {
-		// A stream brings every byte anyway: keep them all, and have no
-		// need to believe CBT.
-		c.rec.FullReason = "transport " + c.rec.Transport + " reads disks whole"
-		c.rec.Parent = ""
-		c.rec.Mode = "full"
-		disk, err := c.run.writer.Disk(ctx, c.disk.Capacity, nil)
-		if err != nil {
-			return err
-		}
-		if err := c.stream(ctx, reader.(transport.Stream), disk); err != nil {
-			return err
-		}
-		return c.finish(ctx, disk)
-	}
-	c.rec.Mode = "incremental"
-	disk, err := c.run.writer.Disk(ctx, c.disk.Capacity, &parent.Content)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errParent, err)
-	}
-	sample, err := c.sample(ctx, parent, changed)
-	if err != nil {
-		return fmt.Errorf("choose a sample: %w", err)
-	}
-	if err := c.extents(ctx, source, disk, changed, sample); err != nil {
-		return err
-	}
-	return c.finish(ctx, disk)
-}
-
 func (c *diskCopy) open(ctx context.Context) (transport.Reader, error) {
-	reader, session, err := c.sessions.disk(ctx, c.disk.Key, c.refused)
-	c.reading, c.session = "", session
-	if session != nil {
-		c.reading = session.name
-	}
+	reader, session, name, err := c.sessions.disk(ctx, c.disk.Key, c.refused)
+	c.reading, c.session = name, session
 	if err != nil {
 		return nil, err
 	}
-	c.rec.Transport = c.reading
+	c.rec.Transport, c.rec.TransportMode = c.reading, ""
+	if m, ok := reader.(transport.Moded); ok {
+		c.rec.TransportMode = m.Mode()
+	}
 	if reader.Size() != c.disk.Capacity {
 		defer c.sessions.release(session)
 		return nil, errors.Join(
@@ -242,145 +391,49 @@ func (c *diskCopy) close(reader transport.Reader) {
 	c.sessions.release(c.session)
 }
 
-func (c *diskCopy) finish(ctx context.Context, disk *repository.DiskWriter) error {
-	content, err := disk.Finish(ctx)
+func (c *diskCopy) finish(ctx context.Context) error {
+	content, err := c.writer.Finish(ctx)
 	if err != nil {
 		return fmt.Errorf("finish: %w", err)
+	}
+	if r := c.rec.Resumed; r != nil {
+		content.WrittenBytes += r.Bytes
+		content.StoredBytes += r.Stored
 	}
 	c.rec.Content = content
 	c.emit(c.total, c.total)
 	return nil
 }
 
-// extents copies what lies in set, and compares what lies in sample with the
-// parent. The sample goes first: it may tell that all the rest is in vain.
-func (c *diskCopy) extents(ctx context.Context, src transport.Source, disk *repository.DiskWriter, set, sample extent.Set) error {
-	c.total = set.Bytes() + sample.Bytes()
-	c.done.Store(0)
-	c.rec.ReadBytes += c.total
-	c.rec.SampleBytes += sample.Bytes()
-	group, working := errgroup.WithContext(ctx)
-	group.SetLimit(readers)
-	each := func(set extent.Set, do func(part extent.Extent) error) {
-		for part := range chunks(set, c.disk.Capacity) {
-			if working.Err() != nil {
-				return
-			}
-			group.Go(func() error { return do(part) })
-		}
-	}
-	each(sample, func(part extent.Extent) error { return c.checkChunk(working, src, disk, part) })
-	each(set, func(part extent.Extent) error {
-		if err := c.copyChunk(working, src, disk, part, set); err != nil {
-			return fmt.Errorf("at %d: %w", part.Offset, err)
-		}
-		return nil
+func (c *diskCopy) emit(done, total int64) {
+	c.retries.Lock()
+	retries := c.rec.RetryCount
+	c.retries.Unlock()
+	c.run.Progress.Emit(progress.Event{
+		Kind: progress.Bytes, Org: c.run.vapp.Org.Name, VApp: c.run.vapp.Name, VM: c.vm.rec.Name, Disk: c.disk.Label,
+		Done: done, Total: total, Transport: c.rec.Transport, Rate: c.rate.at(c.read.Load()), Retries: retries,
 	})
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return ctx.Err() // which may have ended before all parts were begun
 }
 
-// chunks cuts a set into pieces of whole blocks, none longer than chunk.
-// Pieces without anything of the set are left out.
-func chunks(set extent.Set, size int64) iter.Seq[extent.Extent] {
-	return func(yield func(extent.Extent) bool) {
-		for _, e := range set.Align(block, size) {
-			for off := e.Offset; off < e.End(); off += chunk {
-				if !yield(extent.Extent{Offset: off, Length: min(chunk, e.End()-off)}) {
-					return
-				}
-			}
-		}
-	}
+// A rate is how fast something grows of late.
+type rate struct {
+	mu    sync.Mutex
+	since time.Time
+	from  int64
+	last  int64 // per second
 }
 
-// copyChunk reads the part of set within one chunk and writes its blocks. A
-// block that is changed in part is completed from the parent; in a full copy,
-// what is not allocated is zeros.
-func (c *diskCopy) copyChunk(ctx context.Context, src transport.Source, disk *repository.DiskWriter, part extent.Extent, set extent.Set) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+// at tells the rate when n is reached.
+func (r *rate) at(n int64) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	if r.since.IsZero() {
+		r.since, r.from = now, n
 	}
-	buf := make([]byte, part.Length)
-	wanted := set.Clip(part)
-	if wanted.Bytes() < part.Length && c.rec.Mode == "incremental" {
-		for off := int64(0); off < part.Length; off += block {
-			b := buf[off:min(off+block, part.Length)]
-			if set.Clip(extent.Extent{Offset: part.Offset + off, Length: int64(len(b))}).Bytes() == int64(len(b)) {
-				continue
-			}
-			if err := disk.ParentBlock(ctx, (part.Offset+off)/block, b); err != nil {
-				return fmt.Errorf("%w: %w", errParent, err)
-			}
-		}
+	if d := now.Sub(r.since); d >= lively {
+		r.last = int64(float64(n-r.from) / d.Seconds())
+		r.since, r.from = now, n
 	}
-	for _, e := range wanted {
-		if err := src.ReadAt(ctx, buf[e.Offset-part.Offset:e.End()-part.Offset], e.Offset); err != nil {
-			return fmt.Errorf("read %d bytes: %w", e.Length, err)
-		}
-		c.emit(c.done.Add(e.Length), c.total)
-	}
-	for off := int64(0); off < part.Length; off += block {
-		b := buf[off:min(off+block, part.Length)]
-		if err := disk.WriteBlock(ctx, (part.Offset+off)/block, b); err != nil {
-			return fmt.Errorf("store: %w", err)
-		}
-	}
-	return nil
-}
-
-// stream stores everything a stream brings. What it leaves out is zeros.
-func (c *diskCopy) stream(ctx context.Context, src transport.Stream, disk *repository.DiskWriter) error {
-	c.total = c.disk.Capacity
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(readers)
-	err := assemble(ctx, src, func(n int64, data []byte) error {
-		group.Go(func() error { return disk.WriteBlock(ctx, n, data) })
-		c.emit(n*block, c.total)
-		return ctx.Err()
-	}, c.disk.Capacity)
-	if stored := group.Wait(); stored != nil {
-		return fmt.Errorf("store: %w", stored)
-	}
-	c.rec.ReadBytes += src.Transferred()
-	return err
-}
-
-// assemble joins the pieces of a stream into blocks, each in a buffer of its
-// own, and hands them over in order.
-func assemble(ctx context.Context, src transport.Stream, emit func(n int64, data []byte) error, size int64) error {
-	cur, buf := int64(-1), []byte(nil)
-	flush := func() error {
-		if cur < 0 {
-			return nil
-		}
-		n := cur
-		cur = -1
-		return emit(n, buf)
-	}
-	for {
-		off, data, err := src.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return flush()
-		}
-		if err != nil {
-			return errors.Join(err, ctx.Err())
-		}
-		for len(data) > 0 {
-			n := off / block
-			if n != cur {
-				if err := flush(); err != nil {
-					return err
-				}
-				cur, buf = n, make([]byte, min(block, size-n*block))
-			}
-			done := copy(buf[off-n*block:], data)
-			if done == 0 {
-				return fmt.Errorf("stream goes beyond the disk's %d bytes", size)
-			}
-			off, data = off+int64(done), data[done:]
-		}
-	}
+	return r.last
 }

@@ -20,11 +20,11 @@ func TestChunksAreWholeBlocksAndCoverTheSet(t *testing.T) {
 	}{
 		{"nothing gives nothing", nil, 10 * block, nil},
 		{"a few bytes are a block", extent.Of(extent.Extent{Offset: block + 5, Length: 3}), 10 * block, []extent.Extent{{Offset: block, Length: block}}},
-		{"a long run is cut", extent.Of(extent.Extent{Length: 9 * block}), 10 * block, []extent.Extent{{Length: chunk}, {Offset: chunk, Length: chunk}, {Offset: 2 * chunk, Length: block}}},
+		{"a long run is cut", extent.Of(extent.Extent{Length: 9 * block}), 10 * block, []extent.Extent{{Length: chunkSize}, {Offset: chunkSize, Length: chunkSize}, {Offset: 2 * chunkSize, Length: block}}},
 		{"the last block ends with the disk", extent.Of(extent.Extent{Offset: block, Length: 512}), block + 512, []extent.Extent{{Offset: block, Length: 512}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := slices.Collect(chunks(tc.set, tc.size)); !slices.Equal(got, tc.want) {
+			if got := slices.Collect(chunks(tc.set, chunkSize, tc.size)); !slices.Equal(got, tc.want) {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})
@@ -74,17 +74,20 @@ func (p *pieces) Next(context.Context) (int64, []byte, error) {
 	return next.off, next.data, nil
 }
 
+// fresh is a buffer that has been used before.
+func fresh() ([]byte, error) { return bytes.Repeat([]byte{0xaa}, block), nil }
+
 func TestAStreamIsJoinedIntoBlocks(t *testing.T) {
 	const size = 3*block + 100
 	long := bytes.Repeat([]byte{7}, block+50)
 	src := &pieces{list: []piece{{10, []byte("ab")}, {block - 1, []byte("cd")}, {2*block + 50, long}}, end: io.EOF}
 	got := map[int64][]byte{}
 	var order []int64
-	err := assemble(t.Context(), src, func(n int64, data []byte) error {
-		got[n] = data
+	err := assemble(t.Context(), src, size, fresh, func(n int64, buf []byte, length int64) error {
+		got[n] = buf[:length]
 		order = append(order, n)
 		return nil
-	}, size)
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,12 +101,14 @@ func TestAStreamIsJoinedIntoBlocks(t *testing.T) {
 
 func TestABrokenStreamIsAnError(t *testing.T) {
 	cut := errors.New("cut")
-	ignore := func(int64, []byte) error { return nil }
-	if err := assemble(t.Context(), &pieces{end: cut}, ignore, block); !errors.Is(err, cut) {
-		t.Errorf("cut short: %v", err)
+	ignore := func(int64, []byte, int64) error { return nil }
+	back := 0
+	count := func([]byte) { back++ }
+	if err := assemble(t.Context(), &pieces{list: []piece{{5, []byte("x")}}, end: cut}, block, fresh, ignore, count); !errors.Is(err, cut) || back != 1 {
+		t.Errorf("cut short: %v, %d buffers given back", err, back)
 	}
 	beyond := &pieces{list: []piece{{block - 1, []byte("xy")}}, end: io.EOF}
-	if err := assemble(t.Context(), beyond, ignore, block); err == nil {
+	if err := assemble(t.Context(), beyond, block, fresh, ignore, count); err == nil {
 		t.Error("bytes beyond the disk's end were taken")
 	}
 }

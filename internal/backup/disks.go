@@ -9,9 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/vappvault/vappvault/internal/extent"
 	"github.com/vappvault/vappvault/internal/limit"
-	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
 	"github.com/vappvault/vappvault/internal/transport"
@@ -52,6 +50,7 @@ func (r *run) copyVM(ctx context.Context, vm *vmRun) error {
 func (r *run) copyThrough(ctx context.Context, vm *vmRun, sessions *openers) error {
 	group, ctx := errgroup.WithContext(ctx)
 	disks := r.wanted(vm)
+	copies := make([]*diskCopy, len(disks))
 	vm.rec.Disks = make([]restorepoint.Disk, len(disks))
 	for i, d := range disks {
 		rec := &vm.rec.Disks[i]
@@ -61,8 +60,11 @@ func (r *run) copyThrough(ctx context.Context, vm *vmRun, sessions *openers) err
 			if err != nil {
 				return err
 			}
-			defer release()
-			c := &diskCopy{run: r, vm: vm, disk: d, rec: rec, sessions: sessions, refused: map[string]error{}}
+			c := &diskCopy{
+				run: r, vm: vm, disk: d, rec: rec, sessions: sessions, place: r.place(vm), release: release, refused: map[string]error{},
+			}
+			defer func() { c.release() }()
+			copies[i] = c
 			if err := c.do(ctx); err != nil {
 				return fmt.Errorf("disk %s: %w", d.Label, err)
 			}
@@ -73,8 +75,17 @@ func (r *run) copyThrough(ctx context.Context, vm *vmRun, sessions *openers) err
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	return r.stillFrozen(context.WithoutCancel(ctx), vm)
+	err := r.stillFrozen(context.WithoutCancel(ctx), vm)
+	if errors.Is(err, errThawed) {
+		for _, c := range copies {
+			c.drop() // nor is it anything to go on from
+		}
+	}
+	return err
 }
+
+// errThawed says that the disks did not stand still while they were read.
+var errThawed = errors.New("our snapshot was removed during the copy: what was read is not consistent")
 
 // place is where a VM runs, and for whom it is read.
 func (r *run) place(vm *vmRun) limit.Place {
@@ -87,7 +98,7 @@ func (r *run) place(vm *vmRun) limit.Place {
 func (r *run) stillFrozen(ctx context.Context, vm *vmRun) error {
 	_, err := vm.vm.SnapshotByRef(ctx, vm.snapshot.Ref)
 	if errors.Is(err, vsphere.ErrNotFound) {
-		return errors.New("our snapshot was removed during the copy: what was read is not consistent")
+		return errThawed
 	}
 	return err
 }
@@ -207,24 +218,4 @@ func (c *diskCopy) same(vm restorepoint.VM, d *restorepoint.Disk) (*restorepoint
 func epoch(changeID string) string {
 	uuid, _, _ := strings.Cut(changeID, "/")
 	return uuid
-}
-
-// changed asks CBT what changed since the parent. Where it cannot answer,
-// the disk is read in full: the bytes are all still there.
-func (c *diskCopy) changed(ctx context.Context, parent *restorepoint.Disk) (extent.Set, string, error) {
-	changed, err := c.vm.snapshot.Changed(ctx, c.disk, parent.ChangeID)
-	if errors.Is(err, vsphere.ErrChangeIDUnknown) {
-		return nil, "the host does not know the change ID any more", nil
-	}
-	if err != nil && ctx.Err() == nil {
-		return nil, fmt.Sprintf("changed areas: %v", err), nil
-	}
-	return changed, "", err
-}
-
-func (c *diskCopy) emit(done, total int64) {
-	c.run.Progress.Emit(progress.Event{
-		Kind: progress.Bytes, Org: c.run.vapp.Org.Name, VApp: c.run.vapp.Name,
-		VM: c.vm.rec.Name, Disk: c.disk.Label, Done: done, Total: total,
-	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/vappvault/vappvault/internal/limit"
 	"github.com/vappvault/vappvault/internal/transport"
 )
 
@@ -24,10 +25,11 @@ type openers struct {
 // held is an open session of a transport.
 type held struct {
 	transport.Session
-	name  string
-	users int           // disks that are being read through it
-	stale bool          // to be used no more
-	idle  chan struct{} // of a stale one: closed when its last user has gone
+	name    string
+	central bool          // an overload is vCenter's
+	users   int           // disks that are being read through it
+	stale   bool          // to be used no more
+	idle    chan struct{} // of a stale one: closed when its last user has gone
 }
 
 func (r *run) sessions(vm *vmRun) *openers {
@@ -38,32 +40,50 @@ func (r *run) sessions(vm *vmRun) *openers {
 }
 
 // disk opens a disk through the first transport that does not refuse it, less
-// those that have refused it in mid-read. The session is to be released after
-// the reader is closed. With ErrBroken it is the one that broke off, released.
-func (o *openers) disk(ctx context.Context, key int32, refused map[string]error) (transport.Reader, *held, error) {
+// those that have refused it in mid-read, and tells its name. The session is to
+// be released after the reader is closed. With ErrBroken it is the one that
+// broke off, released, or nil where it could not be had.
+func (o *openers) disk(ctx context.Context, key int32, refused map[string]error) (transport.Reader, *held, string, error) {
 	var errs []error
 	for _, opener := range o.list {
 		var (
 			reader transport.Reader
 			h      *held
 		)
-		err := refused[opener.Name()]
-		if err == nil {
+		name := opener.Name()
+		err := refused[name]
+		known := err != nil
+		if !known {
 			reader, h, err = o.through(ctx, opener, key)
 		}
 		if err == nil {
-			return reader, h, nil
+			return reader, h, name, nil
 		}
 		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
+			return nil, nil, "", ctx.Err()
 		}
-		err = fmt.Errorf("transport %s: %w", opener.Name(), err)
-		if h != nil && errors.Is(err, transport.ErrBroken) {
-			return nil, h, err
+		err = fmt.Errorf("transport %s: %w", name, err)
+		if !known && (h != nil && errors.Is(err, transport.ErrBroken) || errors.Is(err, transport.ErrOverloaded)) {
+			return nil, h, name, err
 		}
 		errs = append(errs, err)
 	}
-	return nil, nil, errors.Join(errs...)
+	return nil, nil, "", errors.Join(errs...)
+}
+
+// placeOf is what is overloaded when a transport says so.
+func (o *openers) placeOf(name string, p limit.Place) limit.Place {
+	for _, opener := range o.list {
+		if opener.Name() == name && isCentral(opener) {
+			p.Host = ""
+		}
+	}
+	return p
+}
+
+func isCentral(o transport.Opener) bool {
+	c, ok := o.(transport.Central)
+	return ok && c.ThroughVCenter()
 }
 
 func (o *openers) through(ctx context.Context, opener transport.Opener, key int32) (transport.Reader, *held, error) {
@@ -116,10 +136,12 @@ func (o *openers) take(ctx context.Context, opener transport.Opener) (*held, <-c
 	if h == nil {
 		session, err := opener.Open(ctx, o.frozen())
 		if err != nil {
-			o.no[name] = err
+			if !errors.Is(err, transport.ErrOverloaded) {
+				o.no[name] = err
+			}
 			return nil, nil, err
 		}
-		h = &held{Session: session, name: name, idle: make(chan struct{})}
+		h = &held{Session: session, name: name, central: isCentral(opener), idle: make(chan struct{})}
 		o.open[name] = h
 	}
 	h.users++

@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,9 +9,7 @@ import (
 	"slices"
 
 	"github.com/vappvault/vappvault/internal/extent"
-	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
-	"github.com/vappvault/vappvault/internal/transport"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
@@ -99,7 +96,7 @@ func blocks(set extent.Set) (n int64) {
 // sample picks unchanged blocks at random: of those that hold data in the
 // parent or are allocated now. Only a sample of everything looks at blocks
 // that neither claims.
-func (c *diskCopy) sample(ctx context.Context, parent *restorepoint.Disk, changed extent.Set) (extent.Set, error) {
+func (c *diskCopy) unchanged(ctx context.Context, parent *restorepoint.Disk, changed extent.Set) (extent.Set, error) {
 	percent := c.run.opts.SamplePercent
 	if percent <= 0 {
 		return nil, nil
@@ -154,31 +151,4 @@ func pick(from extent.Set, percent float64) extent.Set {
 		}
 	}
 	return out
-}
-
-// checkChunk reads blocks that CBT calls unchanged and compares them with the
-// parent; in a full copy, those that it calls empty with zeros.
-func (c *diskCopy) checkChunk(ctx context.Context, src transport.Source, disk *repository.DiskWriter, part extent.Extent) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	buf, was := make([]byte, part.Length), make([]byte, block)
-	if err := src.ReadAt(ctx, buf, part.Offset); err != nil {
-		return fmt.Errorf("sample at %d: %w", part.Offset, err)
-	}
-	for off := int64(0); off < part.Length; off += block {
-		b := buf[off:min(off+block, part.Length)]
-		if err := disk.ParentBlock(ctx, (part.Offset+off)/block, was[:len(b)]); err != nil {
-			return fmt.Errorf("sample at %d: %w: %w", part.Offset+off, errParent, err)
-		}
-		if bytes.Equal(b, was[:len(b)]) {
-			continue
-		}
-		if c.rec.Mode == "full" {
-			return fmt.Errorf("%w: the block at %d holds data and is called empty", errLied, part.Offset+off)
-		}
-		return fmt.Errorf("%w in the block at %d", errLied, part.Offset+off)
-	}
-	c.emit(c.done.Add(part.Length), c.total)
-	return nil
 }

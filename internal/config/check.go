@@ -224,6 +224,9 @@ func (l Limits) check() error {
 	if l.Bandwidth != 0 && l.Bandwidth < 64<<10 {
 		return fmt.Errorf("bandwidth: %d: want at least 64KiB in a second, or 0 for no limit", l.Bandwidth)
 	}
+	if l.Checkpoint < 1<<20 {
+		return fmt.Errorf("checkpoint: %d: want at least 1MiB", l.Checkpoint)
+	}
 	if !(l.Sample >= 0 && l.Sample <= 100) { // also refuses .nan
 		return fmt.Errorf("sample: %v: want a percentage, 0 to 100", l.Sample)
 	}

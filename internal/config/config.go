@@ -106,6 +106,9 @@ type Limits struct {
 	// Bandwidth is how many bytes of disks are moved in a second, of all
 	// transfers together; 0 is no limit.
 	Bandwidth Size `yaml:"bandwidth"`
+	// Checkpoint is how much of a copy is lost at most when it is killed: so
+	// much is copied of a vApp before it is noted how far that is.
+	Checkpoint Size `yaml:"checkpoint"`
 	// Sample is the percentage of blocks reported unchanged that an
 	// incremental reads all the same, to catch changed block tracking lying.
 	Sample float64 `yaml:"sample"`
@@ -132,7 +135,7 @@ func defaults() *Config {
 	return &Config{
 		VDDK: VDDK{Transports: "san:hotadd:nbdssl:nbd", NBDKit: "nbdkit", Plugin: "vddk", Compression: "none", NFCHostPort: 902},
 		Limits: Limits{
-			VApps: 2, Disks: 4, Sample: 1, MaintenanceTimeout: 10 * time.Minute,
+			VApps: 2, Disks: 4, Checkpoint: 4 << 30, Sample: 1, MaintenanceTimeout: 10 * time.Minute,
 			PerHost: Bound{Disks: 8, InFlight: 32 << 20}, PerVCenter: Bound{Disks: 26, InFlight: 128 << 20},
 		},
 	}

@@ -143,6 +143,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"a size without sense", "version: 1", "version: 1\nlimits: {bandwidth: fast}", `line 2: "fast": want a size`},
 		{"a list for a size", "version: 1", "version: 1\nlimits: {bandwidth: [1]}", "line 2: want a size"},
 		{"hardly any bandwidth", "version: 1", "version: 1\nlimits: {bandwidth: 200}", "limits: bandwidth: 200"},
+		{"a checkpoint all the time", "version: 1", "version: 1\nlimits: {checkpoint: 1KiB}", "limits: checkpoint: 1024"},
 		{"no time", "version: 1", "version: 1\nlimits: {maintenanceTimeout: 0s}", "maintenanceTimeout"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -16,6 +16,7 @@ package limit
 import (
 	"cmp"
 	"context"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -33,6 +34,7 @@ type Config struct {
 	PerVCenter Bound
 	Bandwidth  int64 // bytes per second over everything
 	Memory     int64 // bytes of all buffers
+	Workers    int   // that store at once; 0: one for each processor
 }
 
 // A Place is where a disk is read or written, and for whom. An empty Host is
@@ -69,8 +71,9 @@ type Limits struct {
 	process gauge
 	memory  gauge
 	pace    gauge
+	cpu     gauge
 
-	disks, flights, buffers queue
+	disks, flights, buffers, workers queue
 
 	timer *time.Timer
 	due   time.Time // of the timer, where it is set
@@ -102,6 +105,10 @@ func New(c Config) *Limits {
 		process: newGauge(int64(c.Disks), 1), memory: newGauge(c.Memory, 1), pace: newGauge(0, 1),
 	}
 	l.pace.rate = c.Bandwidth
+	if c.Workers <= 0 {
+		c.Workers = runtime.GOMAXPROCS(0)
+	}
+	l.cpu = newGauge(int64(c.Workers), 1)
 	return l
 }
 
@@ -209,6 +216,32 @@ func (l *Limits) paced(w *waiter) {
 
 // Bytes is Pace on behalf of no vApp.
 func (l *Limits) Bytes(ctx context.Context, n int64) error { return l.Pace(ctx, Place{}, n) }
+
+// Work waits for a turn to hash, compress and store; Worked ends it. The only
+// error is that of ctx.
+func (l *Limits) Work(ctx context.Context, p Place) error {
+	l.mu.Lock()
+	w := waiter{amount: 1}
+	w.need(&l.cpu)
+	return l.wait(ctx, &l.workers, p.VApp, w)
+}
+
+// Worked ends what Work began.
+func (l *Limits) Worked(p Place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := waiter{amount: 1}
+	w.need(&l.cpu)
+	l.workers.giveBack(p.VApp, w)
+	l.dispatch(&l.workers)
+}
+
+// Workers is how many may Work at once.
+func (l *Limits) Workers() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int(l.cpu.most)
+}
 
 // Buffer waits for memory and returns n bytes of it, whose content is what it
 // happens to be. Return takes it back.

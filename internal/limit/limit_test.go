@@ -42,10 +42,10 @@ func TestNoLimitIsEverExceededAndAllComeThrough(t *testing.T) {
 				c := Config{
 					Disks: 1 + rng.IntN(12), PerHost: Bound{1 + rng.IntN(5), 1 << (20 + rng.IntN(5))},
 					PerVCenter: Bound{1 + rng.IntN(9), 1 << (20 + rng.IntN(6))},
-					Bandwidth:  []int64{0, 10 << 20, 300 << 20}[rng.IntN(3)], Memory: 8 << 20,
+					Bandwidth:  []int64{0, 10 << 20, 300 << 20}[rng.IntN(3)], Memory: 8 << 20, Workers: 2,
 				}
 				l := New(c)
-				var process, memory watch
+				var process, memory, workers watch
 				hosts, vcenters := map[string]*watch{}, map[string]*watch{}
 				bytes := map[string]*watch{}
 				for v := range 2 {
@@ -76,6 +76,14 @@ func TestNoLimitIsEverExceededAndAllComeThrough(t *testing.T) {
 							time.Sleep(time.Duration(rng.IntN(20)) * time.Millisecond)
 							bytes[p.VCenter+p.Host].add(-n)
 							l.Landed(p, n)
+						}
+						if err == nil {
+							if err = l.Work(ctx, p); err == nil {
+								workers.add(1)
+								time.Sleep(time.Millisecond)
+								workers.add(-1)
+								l.Worked(p)
+							}
 						}
 						memory.add(-n)
 						l.Return(p, b)
@@ -114,6 +122,7 @@ func TestNoLimitIsEverExceededAndAllComeThrough(t *testing.T) {
 				}
 				check("process", &process, int64(c.Disks))
 				check("memory", &memory, c.Memory)
+				check("workers", &workers, 2)
 				for name := range hosts {
 					check(name, hosts[name], int64(c.PerHost.Disks))
 					check(name, bytes[name], max(4<<20, c.PerHost.InFlight)) // a larger request goes alone
@@ -136,7 +145,7 @@ func left(t *testing.T, l *Limits) {
 	for _, s := range l.scopes {
 		used += s.disks.used + s.bytes.used
 	}
-	for _, q := range []*queue{&l.disks, &l.flights, &l.buffers} {
+	for _, q := range []*queue{&l.disks, &l.flights, &l.buffers, &l.workers} {
 		for _, tenant := range q.tenants {
 			used += tenant.held + int64(tenant.waiting)
 		}

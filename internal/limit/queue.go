@@ -202,4 +202,5 @@ func (l *Limits) again() {
 	l.dispatch(&l.disks)
 	l.dispatch(&l.flights)
 	l.dispatch(&l.buffers)
+	l.dispatch(&l.workers)
 }

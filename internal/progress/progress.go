@@ -20,17 +20,22 @@ const (
 
 // An Event is one thing that happened. Empty fields do not apply.
 type Event struct {
-	Time    time.Time `json:"time"`
-	Kind    Kind      `json:"kind"`
-	Step    string    `json:"step,omitempty"` // e.g. "enter maintenance mode"
-	Org     string    `json:"org,omitempty"`
-	VApp    string    `json:"vapp,omitempty"`
-	VM      string    `json:"vm,omitempty"`
-	Disk    string    `json:"disk,omitempty"`
-	Done    int64     `json:"done,omitempty"`  // bytes
-	Total   int64     `json:"total,omitempty"` // bytes
-	Message string    `json:"message,omitempty"`
-	Err     string    `json:"error,omitempty"`
+	Time  time.Time `json:"time"`
+	Kind  Kind      `json:"kind"`
+	Step  string    `json:"step,omitempty"` // e.g. "enter maintenance mode"
+	Org   string    `json:"org,omitempty"`
+	VApp  string    `json:"vapp,omitempty"`
+	VM    string    `json:"vm,omitempty"`
+	Disk  string    `json:"disk,omitempty"`
+	Done  int64     `json:"done,omitempty"`  // bytes
+	Total int64     `json:"total,omitempty"` // bytes
+	// Of a disk that is copied: through which transport, bytes per second of
+	// late, and how often something had to be tried again.
+	Transport string `json:"transport,omitempty"`
+	Rate      int64  `json:"rate,omitempty"`
+	Retries   int    `json:"retries,omitempty"`
+	Message   string `json:"message,omitempty"`
+	Err       string `json:"error,omitempty"`
 }
 
 // A Func receives events, possibly from several goroutines at once. It must

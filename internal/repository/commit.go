@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/kopia/kopia/fs"
-	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/oklog/ulid/v2"
@@ -83,7 +82,10 @@ func (w *PointWriter) commit(ctx context.Context, p *restorepoint.Point, docs ma
 	if err := w.s.flush(ctx); err != nil {
 		return err
 	}
-	if err := w.dropCheckpoints(ctx); err != nil {
+	w.mu.Lock()
+	w.committed = true
+	w.mu.Unlock()
+	if err := w.retain(ctx, p); err != nil {
 		// The point is there; Maintain drops what is left of old ones.
 		w.o.log.Warn("drop checkpoints", "org", w.o.org.label(), "vapp", w.vapp, "error", err)
 	}
@@ -213,21 +215,4 @@ func newManifest(p *restorepoint.Point, root *snapshot.DirEntry) (*snapshot.Mani
 	m.Stats.TotalDirectoryCount = int32(root.DirSummary.TotalDirCount)
 	m.Stats.TotalFileSize = root.DirSummary.TotalFileSize
 	return m, nil
-}
-
-// dropCheckpoints removes what this and earlier attempts at the vApp have left.
-func (w *PointWriter) dropCheckpoints(ctx context.Context) error {
-	old, err := w.s.rep.FindManifests(ctx, map[string]string{
-		manifest.TypeLabelKey: snapshot.ManifestType, snapshot.HostnameLabel: checkpointHost,
-		snapshot.UsernameLabel: username, snapshot.PathLabel: "/" + w.vapp,
-	})
-	if err != nil || len(old) == 0 {
-		return err
-	}
-	for _, m := range old {
-		if err := w.s.rep.DeleteManifest(ctx, m.ID); err != nil {
-			return err
-		}
-	}
-	return w.s.flush(ctx)
 }

@@ -41,6 +41,7 @@ type DiskWriter struct {
 	pages    *lru[*heldPage]
 	finished bool
 	content  restorepoint.DiskContent
+	describe func() (Unfinished, bool) // how far it has come
 }
 
 type heldSegment struct {
@@ -331,6 +332,9 @@ func (d *DiskWriter) Finish(ctx context.Context) (restorepoint.DiskContent, erro
 	}
 	c.StoredBytes = d.stored.Load()
 	d.finished, d.content = true, c
+	// Other disks of the point may go on for long.
+	d.top, d.sums = nil, nil
+	d.segments, d.pages = newLRU[*heldSegment](heldSegments), newLRU[*heldPage](heldPages)
 	return c, nil
 }
 
@@ -346,7 +350,7 @@ func (d *DiskWriter) checkpoint(ctx context.Context) (restorepoint.DiskContent, 
 
 // save writes back what is held, and both indexes.
 func (d *DiskWriter) save(ctx context.Context) (restorepoint.DiskContent, error) {
-	c := restorepoint.DiskContent{Size: int64(d.size), WrittenBytes: d.written.Load()}
+	c := restorepoint.DiskContent{Size: int64(d.size), WrittenBytes: d.written.Load(), StoredBytes: d.stored.Load()}
 	for n, s := range d.segments.all() {
 		if err := d.saveSegment(ctx, n, s); err != nil {
 			return c, err

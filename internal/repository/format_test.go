@@ -17,6 +17,7 @@ import (
 
 	"github.com/kopia/kopia/repo/object"
 
+	"github.com/vappvault/vappvault/internal/extent"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 )
 
@@ -307,4 +308,51 @@ func TestQuote(t *testing.T) {
 	if got := quote("/it's"); got != `'/it'\''s'` {
 		t.Error(got)
 	}
+}
+
+// FuzzUnpackExtents takes what it is given for the extents of a disk. The law:
+// what is taken is a set within the disk, and is packed as it came.
+func FuzzUnpackExtents(f *testing.F) {
+	f.Add(packExtents(extent.Of(extent.Extent{Offset: 5, Length: 7}, extent.Extent{Offset: 1 << 40, Length: 1 << 20})), int64(2<<40))
+	f.Add([]byte{0x80}, int64(1))
+	f.Fuzz(func(t *testing.T, data []byte, size int64) {
+		set, err := unpackExtents(data, size)
+		if err != nil {
+			return
+		}
+		if !slices.Equal(set, extent.Of(set...)) || len(set) > 0 && (set[len(set)-1].End() > size || set[0].Offset < 0) {
+			t.Fatalf("%v of %d bytes", set, size)
+		}
+		again, err := unpackExtents(packExtents(set), size)
+		if err != nil || !slices.Equal(again, set) {
+			t.Fatalf("%v, %v", again, err)
+		}
+	})
+}
+
+// FuzzDecodeUnfinished takes anything for the file of a checkpoint.
+func FuzzDecodeUnfinished(f *testing.F) {
+	good, err := encodeUnfinished([]Unfinished{{Run: "r", VM: "v", Disk: restorepoint.Disk{Content: restorepoint.DiskContent{Size: 9}}, Remaining: extent.Set{{Offset: 1, Length: 2}}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"version":1,"disks":[{"remaining":"gA=="}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list, err := decodeUnfinished(data)
+		if err != nil {
+			return
+		}
+		again, err := encodeUnfinished(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := decodeUnfinished(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if twice, err := encodeUnfinished(back); err != nil || !bytes.Equal(twice, again) {
+			t.Fatalf("got %s, %v, want %s", twice, err, again)
+		}
+	})
 }

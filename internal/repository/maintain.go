@@ -13,7 +13,8 @@ import (
 )
 
 // checkpointAge is when a checkpoint is nobody's any more: a writer replaces
-// its own every checkpointEvery.
+// its own every checkpointEvery, and who wants to go on after a crash does so
+// within two days.
 const checkpointAge = 48 * time.Hour
 
 // strayAge is when a temporary file is nobody's any more.
@@ -58,7 +59,7 @@ func (o *Repository) maintain(ctx context.Context, m MaintainOptions) error {
 		defer free()
 		safety = maintenance.SafetyNone
 	}
-	if err := o.dropStaleCheckpoints(ctx, m.Immediate); err != nil {
+	if err := o.dropStaleCheckpoints(ctx); err != nil {
 		return err
 	}
 	err = repo.DirectWriteSession(ctx, o.rep, repo.WriteSessionOptions{Purpose: "vappvault maintenance"},
@@ -74,22 +75,30 @@ func (o *Repository) maintain(ctx context.Context, m MaintainOptions) error {
 	return o.rep.Refresh(ctx)
 }
 
-// dropStaleCheckpoints drops the checkpoints of attempts that were given up.
-// Where no writer is, every checkpoint is one.
-func (o *Repository) dropStaleCheckpoints(ctx context.Context, all bool) error {
+// dropStaleCheckpoints drops the checkpoints of attempts that were given up:
+// nothing has come of them for long, or the vApp has a point since. The others
+// may be what the next attempt goes on from.
+func (o *Repository) dropStaleCheckpoints(ctx context.Context) error {
 	if err := o.rep.Refresh(ctx); err != nil {
 		return err
 	}
-	entries, err := o.rep.FindManifests(ctx, map[string]string{
-		manifest.TypeLabelKey: snapshot.ManifestType, snapshot.HostnameLabel: checkpointHost,
-		snapshot.UsernameLabel: username,
-	})
+	checkpoints, err := o.rep.FindManifests(ctx, checkpointLabels(""))
+	if err != nil || len(checkpoints) == 0 {
+		return err
+	}
+	all, err := o.rep.FindManifests(ctx, map[string]string{manifest.TypeLabelKey: snapshot.ManifestType})
 	if err != nil {
 		return err
 	}
+	committed := map[string]time.Time{} // by vApp
+	for _, e := range all {
+		if vapp := e.Labels[snapshot.PathLabel]; e.Labels[tagPoint] != "" && e.ModTime.After(committed[vapp]) {
+			committed[vapp] = e.ModTime
+		}
+	}
 	var stale []manifest.ID
-	for _, e := range entries {
-		if all || time.Since(e.ModTime) > checkpointAge {
+	for _, e := range checkpoints {
+		if time.Since(e.ModTime) > checkpointAge || committed[e.Labels[snapshot.PathLabel]].After(e.ModTime) {
 			stale = append(stale, e.ID)
 		}
 	}

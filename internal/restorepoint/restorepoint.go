@@ -119,6 +119,9 @@ type Disk struct {
 	Excluded     bool   `json:"excluded,omitempty"`
 	ChangeID     string `json:"changeId,omitempty"`
 	Transport    string `json:"transport,omitempty"`
+	// TransportMode is how the transport reached the disk, where it has
+	// several ways: san, hotadd, nbdssl, nbd.
+	TransportMode string `json:"transportMode,omitempty"`
 	// Mode is "full" or "incremental"; FullReason says why it was full.
 	Mode        string      `json:"mode,omitempty"`
 	FullReason  string      `json:"fullReason,omitempty"`
@@ -127,6 +130,50 @@ type Disk struct {
 	WireBytes   int64       `json:"wireBytes"`        // bytes that came over the wire
 	SampleBytes int64       `json:"sampleBytes"`      // of ReadBytes: unchanged bytes, read to check CBT
 	Content     DiskContent `json:"content"`
+	// Seconds is how long the copy took, without the wait for its turn and
+	// the pauses after an overload. Points of old have none.
+	Seconds float64 `json:"seconds,omitempty"`
+	// Retries are what went wrong on the way and was tried again, the first
+	// MaxRetries of them; RetryCount counts them all.
+	Retries    []Retry `json:"retries,omitempty"`
+	RetryCount int     `json:"retryCount,omitempty"`
+	// Resumed says what was taken over from an attempt that was interrupted;
+	// NotResumed, why what one had copied could not be used.
+	Resumed    *Resumed `json:"resumed,omitempty"`
+	NotResumed string   `json:"notResumed,omitempty"`
+}
+
+// MaxRetries is how many retries of a disk a point tells one by one.
+const MaxRetries = 20
+
+// A Retry is something that failed while a disk was copied, and was tried
+// again in the same way or in another.
+type Retry struct {
+	Time      time.Time `json:"time"`
+	Transport string    `json:"transport"`
+	Reason    string    `json:"reason"`
+	// BackOff is for how many seconds the host or vCenter, which was
+	// overloaded, was left alone. It got half of what it had then.
+	BackOff float64 `json:"backOff,omitempty"`
+	// GaveWay says that the next transport was taken.
+	GaveWay bool `json:"gaveWay,omitempty"`
+}
+
+// A Resumed is what attempts before have copied of a disk.
+type Resumed struct {
+	Run    string    `json:"run"`         // id of the last of them
+	Saved  time.Time `json:"saved"`       // when it said last how far it had come
+	Bytes  int64     `json:"bytes"`       // of blocks that they wrote
+	Stored int64     `json:"storedBytes"` // that they added to the repository
+}
+
+// Rate is how many bytes of the disk were read in a second, or 0 where that
+// is not known.
+func (d *Disk) Rate() int64 {
+	if d.Seconds <= 0 {
+		return 0
+	}
+	return int64(float64(d.ReadBytes) / d.Seconds)
 }
 
 // A DiskContent is where the bytes of a disk are kept in the repository.

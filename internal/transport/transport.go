@@ -65,6 +65,13 @@ type Opener interface {
 	Open(ctx context.Context, vm Frozen) (Session, error)
 }
 
+// A Central is an Opener whose transfers go through vCenter alone: if
+// something is overloaded, it is vCenter and not the VM's host.
+type Central interface {
+	Opener
+	ThroughVCenter() bool
+}
+
 // A Session reads the disks of one frozen VM. Close releases what the
 // session holds outside (leases, connections), after every Reader of it is
 // closed; calling it twice does no harm.
@@ -110,6 +117,13 @@ type Reading struct {
 // A Pacer is a Source that knows how it likes to be read.
 type Pacer interface {
 	Reading() Reading
+}
+
+// A Moded is a Reader of a transport that has several ways to reach a disk.
+type Moded interface {
+	Reader
+	// Mode is the way that was taken: san, hotadd, nbdssl, nbd.
+	Mode() string
 }
 
 // A Stream yields the bytes of one disk once, in ascending order; what it

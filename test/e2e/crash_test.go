@@ -25,6 +25,7 @@ const (
 	childAction = "VAPPVAULT_E2E_CHILD"  // backup SELECTOR, or restore POINT [overwrite]
 	childConfig = "VAPPVAULT_E2E_CONFIG" // path of the configuration
 	childStep   = "VAPPVAULT_E2E_STEP"   // die after this many steps; 0: never
+	childOnly   = "VAPPVAULT_E2E_ONLY"   // only steps of this name count
 )
 
 func TestMain(m *testing.M) {
@@ -55,7 +56,11 @@ func child(words []string) error {
 	}
 	n := 0
 	ctx := context.Background()
+	only := os.Getenv(childOnly)
 	a := app.New(app.Options{Config: conf, Version: "test", Hook: func(step string) {
+		if only != "" && step != only {
+			return
+		}
 		n++
 		fmt.Println(n, step)
 		if n == last {

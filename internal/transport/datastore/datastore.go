@@ -36,6 +36,9 @@ type opener struct{ client *vsphere.Client }
 // Name is "datastore".
 func (o *opener) Name() string { return "datastore" }
 
+// ThroughVCenter is true: the files come from vCenter, whatever host it asks.
+func (o *opener) ThroughVCenter() bool { return true }
+
 // Open looks at the disks and reads the first bytes of each. It refuses a VM
 // of which it can serve no disk; of others, Session.Disk refuses the disks
 // that it cannot serve.
