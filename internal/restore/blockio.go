@@ -197,6 +197,7 @@ func (w *blockWriter) fill(ctx context.Context, what *written) error {
 		if err != nil {
 			return err
 		}
+		var first sync.Once
 		return blocks(ctx, set, t.Size(), func(ctx context.Context, e extent.Extent) error {
 			p := make([]byte, e.Length)
 			if err := content.ReadAt(ctx, p, e.Offset); err != nil {
@@ -206,6 +207,7 @@ func (w *blockWriter) fill(ctx context.Context, what *written) error {
 				return err
 			}
 			w.emit(e.Length)
+			first.Do(func() { w.run.did("first block " + w.vp.Name) })
 			return nil
 		})
 	})
