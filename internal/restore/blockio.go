@@ -172,7 +172,7 @@ func (w *blockWriter) sample(ctx context.Context, t transport.Target, content tr
 	}
 	data = data.Align(blockSize, content.Size()).Intersect(same)
 	few := choose(data, max(leastSample, data.Bytes()/blockSize*samplePercent/100))
-	return w.compare(ctx, t, content, few.Union(choose(same.Subtract(data), leastSample/4)))
+	return w.compare(ctx, t, content, few.Union(choose(same.Subtract(data), leastSample)))
 }
 
 // choose picks so many blocks of a set at random.

@@ -93,7 +93,9 @@ func TestALieOfChangeTrackingIsFoundOut(t *testing.T) {
 	e := newVDDK(t)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("wiki")
-	e.write("wiki01", 0, 2<<20, random(4, 1<<20))
+	for off := int64(0); off < 96<<20; off += 1 << 20 { // so much that any sample meets some of it
+		e.write("wiki01", 0, off, random(uint64(off), 1000))
+	}
 	vm := e.vapp("wiki").VMs[0]
 	config := e.configs(e.vapp("wiki"))["wiki01"]
 	e.cloud.VCenter("vc1").Faults().ForgeCBT(vm.VimInfo.VMMoRef, config.Disks[0].Key, vcenter.Range{Length: config.Disks[0].Capacity})
