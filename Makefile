@@ -5,7 +5,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/vappvault/vappvault/internal/cli.version=$(VERSION) \
 	-X github.com/vappvault/vappvault/internal/sim/cloud/cli.release=$(VERSION)
 BENCH   ?= .
+BENCHARGS ?=
 FUZZ    ?= .
+empty   :=
+space   := $(empty) $(empty)
 # Runs of each fuzz test. A number rather than a time: at the end of a time
 # `go test` can take its own deadline for a failure.
 FUZZRUNS ?= 50000
@@ -37,11 +40,23 @@ demo: ## back up, delete and restore a vApp of a simulated cloud, and prove it (
 .PHONY: test
 test: ## all tests, as CI runs them
 	@script/setup test
-	@$(MAKE) --no-print-directory --keep-going test-race test-full e2e
+	@$(MAKE) --no-print-directory --keep-going test-race test-plain test-full e2e
+
+# These packages' tests would take half of the race detector's time, and most
+# of them do one thing after another. All of them run without it, and those
+# about what happens at the same time with it.
+ORDERLY := internal/plan internal/sim/cloud internal/sim/director
+AT_ONCE := AtOnce|AtTheSameTime|Tasks|Imports|Leases|Restart|Kill|Moves|Plan
 
 .PHONY: test-race
 test-race: ## the packages' tests in small sizes, with the race detector
-	$(GO) test $(RACE) -short -timeout 15m ./cmd/... ./internal/... ./vcdsim
+	$(GO) test $(RACE) -short -parallel 4 -timeout 15m \
+		$$($(GO) list ./cmd/... ./internal/... ./vcdsim | grep -vE '/($(subst $(space),|,$(ORDERLY)))$$')
+	$(GO) test $(RACE) -short -parallel 4 -timeout 15m -run '$(AT_ONCE)' $(addprefix ./,$(ORDERLY))
+
+.PHONY: test-plain
+test-plain: ## the tests that are left out above, without it
+	$(GO) test -short -parallel 4 -timeout 15m $(addprefix ./,$(ORDERLY))
 
 .PHONY: test-full
 test-full: ## the packages' tests that are smaller above, in full
@@ -49,7 +64,7 @@ test-full: ## the packages' tests that are smaller above, in full
 
 .PHONY: e2e
 e2e: ## whole programs against the simulated cloud, and foreign tools against ours
-	$(WITH_KOPIA) $(GO) test -timeout 45m ./test/...
+	$(WITH_KOPIA) $(GO) test -parallel 4 -timeout 45m ./test/... ./bench
 	cd test/conformance && $(GO) test -count=1 -timeout 15m ./... # what it drives is no input that go test knows of
 	cd test/govc && $(GO) test -count=1 -timeout 15m ./...
 	test/govcd/run.sh -j 6 @sample.txt
@@ -59,11 +74,15 @@ test-conformance: ## all of go-vcloud-director's own tests that are about what i
 	test/govcd/run.sh -j 8 @all.txt
 
 .PHONY: e2e-long
-e2e-long: ## kills and power cuts after every step, every wrong answer to every request, not a sample of them
-	VAPPVAULT_LONG=1 $(GO) test -timeout 60m -run 'Killed|PowerCut|AllOrNothing|IsNamed|BadDay|Hostile' ./test/e2e
+e2e-long: ## kills after every step, every wrong answer to every request, every way back of every kind of vApp, not a third of them
+	VAPPVAULT_LONG=1 $(GO) test -timeout 60m -run 'Killed|PowerCut|AllOrNothing|IsNamed|BadDay|Hostile|EveryWayBack' ./test/e2e
 
 .PHONY: bench
-bench: ## benchmarks; BENCH=REGEXP picks
+bench: ## against kopia, restic, borg and what the machine can do; BENCHARGS="-only full"
+	$(GO) run ./bench -results bench/RESULTS.md $(BENCHARGS)
+
+.PHONY: bench-micro
+bench-micro: ## the packages' own benchmarks; BENCH=REGEXP picks
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./internal/...
 
 .PHONY: lint

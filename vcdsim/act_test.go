@@ -12,6 +12,7 @@ import (
 
 // Everything that can be done to a cloud, once.
 func TestActingOnACloud(t *testing.T) {
+	t.Parallel()
 	cloud, err := vcdsim.Start(vcdsim.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

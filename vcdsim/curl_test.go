@@ -12,6 +12,7 @@ import (
 
 // The example with curl runs as it stands, and once more.
 func TestCurl(t *testing.T) {
+	t.Parallel()
 	inventory, err := os.ReadFile("examples/curl.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -26,6 +27,7 @@ func TestCurl(t *testing.T) {
 
 // Against another cloud it says what is wrong.
 func TestCurlSaysWhatVCDSays(t *testing.T) {
+	t.Parallel()
 	out, err := curl(t, started(t, []byte(`
 version: 1
 sites:

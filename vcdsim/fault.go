@@ -23,6 +23,7 @@ type Rule struct {
 	//	vsphere-task  vCenter's tasks
 	//	nfc           transfers of a lease
 	//	folder        files of datastores
+	//	disk          VDDK's calls to a host
 	//	tls           handshakes of all servers
 	Service string
 
@@ -32,7 +33,8 @@ type Rule struct {
 	// Operation is "METHOD /path/{id}", or with the address itself, for vcd;
 	// the task's name, such as vappDeploy, for vcd-task; the method, such as
 	// CreateSnapshotEx_Task, for vsphere and vsphere-task; the HTTP method for
-	// nfc and folder; vcd, vsphere or nfc for tls.
+	// nfc and folder; VDDK's function without its prefix, such as Open, Read or
+	// QueryAllocatedBlocks, for disk; vcd, vsphere or nfc for tls.
 	Operation string
 
 	// Object is what Call.Object or Call.Name is; of a VM in vCenter, whose
@@ -40,6 +42,10 @@ type Rule struct {
 	Object string
 
 	User string // as Call.User
+
+	// Offset and Length are bytes of a disk: only reads and writes of VDDK
+	// that touch them match. Without a length all do.
+	Offset, Length int64
 
 	Skip        int     // so many matching calls pass first
 	Count       int     // so many are acted on; 0: all
@@ -60,7 +66,7 @@ type Effect struct {
 	Hang  bool // no answer until the rule is removed or the caller leaves
 
 	Status     int           // of HTTP, 400 to 599, of a refusal
-	Code       string        // vCD: minorErrorCode; vSphere: the fault's type, such as NoPermission
+	Code       string        // vCD: minorErrorCode; vSphere: the fault's type, such as NoPermission; disk: VDDK's number, such as 14009
 	Message    string        // of a refusal
 	RetryAfter time.Duration // header of a refusal
 	Logout     bool          // the caller's session ends first
@@ -76,6 +82,9 @@ type Effect struct {
 	Total int // vCD: added to a query's total
 
 	Certificate string // tls: expired, stranger (another authority's) or elsewhere (for another host)
+
+	Crash    string // disk: VDDK dies with the program that it is in: SIGSEGV, SIGABRT
+	Capacity int64  // disk: the size that Open tells, in bytes
 }
 
 // A Call is one that a server got. Tasks and refused handshakes count as some.
@@ -131,11 +140,12 @@ func (r Rule) internal() fault.Rule {
 	e := r.Effect
 	return fault.Rule{
 		ID: r.ID, Service: r.Service, Server: r.Server, Operation: r.Operation, Object: r.Object, User: r.User,
-		Skip: r.Skip, Count: r.Count, Probability: r.Probability, Hits: r.Hits,
+		Offset: r.Offset, Length: r.Length, Skip: r.Skip, Count: r.Count, Probability: r.Probability, Hits: r.Hits,
 		Effect: fault.Effect{
 			After: e.After, Delay: fault.Duration(e.Delay), Hang: e.Hang,
 			Status: e.Status, Code: e.Code, Message: e.Message, RetryAfter: fault.Duration(e.RetryAfter), Logout: e.Logout,
 			Reset: e.Reset, Rate: e.Rate, Outcome: e.Outcome, Drop: e.Drop, Total: e.Total, Certificate: e.Certificate,
+			Crash: e.Crash, Capacity: e.Capacity,
 		},
 	}
 }
@@ -144,11 +154,12 @@ func external(r fault.Rule) Rule {
 	e := r.Effect
 	return Rule{
 		ID: r.ID, Service: r.Service, Server: r.Server, Operation: r.Operation, Object: r.Object, User: r.User,
-		Skip: r.Skip, Count: r.Count, Probability: r.Probability, Hits: r.Hits,
+		Offset: r.Offset, Length: r.Length, Skip: r.Skip, Count: r.Count, Probability: r.Probability, Hits: r.Hits,
 		Effect: Effect{
 			After: e.After, Delay: time.Duration(e.Delay), Hang: e.Hang,
 			Status: e.Status, Code: e.Code, Message: e.Message, RetryAfter: time.Duration(e.RetryAfter), Logout: e.Logout,
 			Reset: e.Reset, Rate: e.Rate, Outcome: e.Outcome, Drop: e.Drop, Total: e.Total, Certificate: e.Certificate,
+			Crash: e.Crash, Capacity: e.Capacity,
 		},
 	}
 }

@@ -10,6 +10,7 @@ import (
 )
 
 func TestTheDefaultCloud(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cloud, err := vcdsim.Start(vcdsim.Options{Dir: dir})
 	if err != nil {

@@ -143,7 +143,7 @@ var (
 		"VirtualMachine.Config.Settings", "VirtualMachine.Config.AdvancedConfig", "StorageProfile.View",
 	}
 	vddkPrivileges = []string{
-		"VirtualMachine.Provisioning.DiskRandomAccess", "VirtualMachine.Inventory.Create", "VirtualMachine.Config.AddNewDisk", "Resource.AssignVMToPool",
+		"VirtualMachine.Provisioning.GetVmFiles", "VirtualMachine.Provisioning.DiskRandomAccess", "VirtualMachine.Inventory.Create", "VirtualMachine.Config.AddNewDisk", "Resource.AssignVMToPool",
 	}
 )
 
@@ -187,7 +187,7 @@ func (d *doctor) privileges(ctx context.Context, name string, c *vsphere.Client)
 		groups = append(groups, struct {
 			what, status string
 			wanted       []string
-		}{"writing through vddk", CheckWarn, vddkPrivileges})
+		}{"reading and writing through vddk", CheckWarn, vddkPrivileges})
 	}
 	for _, g := range groups {
 		lacking, err := c.Lacking(ctx, g.wanted)

@@ -17,24 +17,24 @@ import (
 
 const mib = 1 << 20
 
-// Servers that take writes, each with a disk of 64 MiB that is empty.
+// Servers that take writes, each with a disk of 16 MiB that is empty.
 var writable = []struct {
 	name string
 	run  func(t *testing.T) string
 }{
-	{"nbdkit memory", func(t *testing.T) string { return nbdkit(t, "memory", "64M") }},
-	{"nbdkit memory without structured replies", func(t *testing.T) string { return nbdkit(t, "--no-sr", "memory", "64M") }},
-	{"nbdkit file", func(t *testing.T) string { return nbdkit(t, "file", file(t, 64*mib, nil)) }},
+	{"nbdkit memory", func(t *testing.T) string { return nbdkit(t, "memory", "16M") }},
+	{"nbdkit memory without structured replies", func(t *testing.T) string { return nbdkit(t, "--no-sr", "memory", "16M") }},
+	{"nbdkit file", func(t *testing.T) string { return nbdkit(t, "file", file(t, 16*mib, nil)) }},
 	{"nbdkit with blocks of 4 KiB", func(t *testing.T) string {
-		return nbdkit(t, "--filter=blocksize-policy", "memory", "64M", "blocksize-minimum=4096",
+		return nbdkit(t, "--filter=blocksize-policy", "memory", "16M", "blocksize-minimum=4096",
 			"blocksize-preferred=65536", "blocksize-maximum=131072", "blocksize-error-policy=error")
 	}},
 	{"nbdkit without write zeroes", func(t *testing.T) string {
-		return nbdkit(t, "--filter=nozero", "memory", "64M", "zeromode=none")
+		return nbdkit(t, "--filter=nozero", "memory", "16M", "zeromode=none")
 	}},
 	{"qemu-nbd", func(t *testing.T) string {
 		sock := socket(t)
-		start(t, sock, "qemu-nbd", "-f", "raw", "-k", sock, "--persistent", "--shared=8", "--discard=unmap", file(t, 64*mib, nil))
+		start(t, sock, "qemu-nbd", "-f", "raw", "-k", sock, "--persistent", "--shared=8", "--discard=unmap", file(t, 16*mib, nil))
 		return sock
 	}},
 }
@@ -45,7 +45,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 			t.Run(server.name, func(t *testing.T) {
 				leaks(t)
 				c := dial(t, server.run(t), nbd.Options{Connections: connections})
-				if c.ReadOnly() || c.Size() != 64*mib {
+				if c.ReadOnly() || c.Size() != 16*mib {
 					t.Fatalf("got read-only %v, size %d", c.ReadOnly(), c.Size())
 				}
 				least, _, _ := c.BlockSizes()

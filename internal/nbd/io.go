@@ -3,6 +3,7 @@ package nbd
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/vappvault/vappvault/internal/extent"
 )
@@ -15,6 +16,9 @@ const (
 	// server that has no better way writes them all before it answers.
 	maxZero = 32 << 20
 )
+
+// payloads are what writes send, with room for the header.
+var payloads = sync.Pool{New: func() any { return new([requestSize + maxRequest]byte) }}
 
 // within refuses ranges that the export does not have.
 func (c *Client) within(off, n int64) error {
@@ -176,8 +180,8 @@ func (c *Client) write(ctx context.Context, flags uint16, p []byte, off int64) e
 	return c.each(ctx, request{cmd: cmdWrite, flags: flags}, off, int64(len(p)), c.payload(), func(one *call) {
 		at := int64(one.off) - off
 		// A copy, as what was begun must be sent even if the caller gives up.
-		one.payload = make([]byte, requestSize+int64(one.length))
-		copy(one.payload[requestSize:], p[at:])
+		one.payload = payloads.Get().(*[requestSize + maxRequest]byte)
+		copy(one.payload[requestSize:requestSize+int64(one.length)], p[at:])
 	}, nil)
 }
 

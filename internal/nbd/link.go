@@ -15,6 +15,9 @@ const (
 	// depth is how many requests one connection has under way. Servers work
 	// on about as many at a time (nbdkit on 16).
 	depth = 16
+	// readAhead is how much of an answer may be read together with its
+	// head. More would have to be copied from there.
+	readAhead = 8 << 10
 	// farewell is how long a server may take to hang up.
 	farewell = 5 * time.Second
 )
@@ -23,14 +26,17 @@ const (
 type call struct {
 	request
 
-	payload []byte // what a write sends, header in front; the link's own
+	raw     net.Conn                        // of the link that it was started on
+	payload *[requestSize + maxRequest]byte // what a write sends; the sender's
 	due     time.Time
 	done    chan struct{} // closed when it is over
 
-	mu   sync.Mutex
-	over bool
-	buf  []byte // the caller's, for a read; nil once it is over
-	err  error  // valid when done is closed
+	mu       sync.Mutex
+	over     bool
+	buf      []byte        // the caller's, for a read; nil once it is over
+	err      error         // valid when done is closed
+	lent     bool          // the receiver writes into buf
+	returned chan struct{} // where set, closed when it does no more
 
 	// What the receiver gathers; no one else looks before done is closed.
 	failure   *Error
@@ -39,7 +45,8 @@ type call struct {
 	described int64      // bytes that block status told of
 }
 
-// finish ends the call for whoever waits for it. Nothing touches buf then.
+// finish ends the call for whoever waits for it. The receiver may be writing
+// into buf; wait sees to that.
 func (c *call) finish(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -49,21 +56,57 @@ func (c *call) finish(err error) {
 	}
 }
 
-// given reports whether the call is over.
+// isOver reports whether nobody waits for the call any more.
 func (c *call) isOver() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.over
 }
 
-// wait returns when the call is over. The end of ctx ends it at once; what
-// the server still answers is read and thrown away.
+// lend gives a part of the caller's buffer to the receiver, until takeBack.
+// It is nil once the call is over.
+func (c *call) lend(at, n int64) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return nil
+	}
+	c.lent = true
+	return c.buf[at : at+n]
+}
+
+// takeBack ends what lend began, and reports whether the call goes on.
+func (c *call) takeBack() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lent = false
+	if c.returned != nil {
+		close(c.returned)
+		c.returned = nil
+	}
+	return !c.over
+}
+
+// wait returns when a call that was started is over. The end of ctx ends it at
+// once; what the server still answers is read and thrown away.
 func (c *call) wait(ctx context.Context) error {
 	select {
 	case <-c.done:
 	case <-ctx.Done():
 		c.finish(ctx.Err())
 		<-c.done
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lent {
+		// The receiver is in the middle of the caller's buffer, and does
+		// not go on before it has seen that the call is over.
+		returned := make(chan struct{})
+		c.returned = returned
+		_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+		c.mu.Unlock()
+		<-returned
+		c.mu.Lock()
 	}
 	return c.err
 }
@@ -93,7 +136,7 @@ type link struct {
 // newLink takes over a connection on which the negotiation has ended.
 func newLink(raw, conn net.Conn, e export, timeout time.Duration, failed func(error)) *link {
 	l := &link{
-		conn: conn, raw: raw, in: bufio.NewReaderSize(conn, 256<<10),
+		conn: conn, raw: raw, in: bufio.NewReaderSize(conn, readAhead),
 		export: e, timeout: timeout, failed: failed,
 		slots: make(chan struct{}, depth), queue: make(chan *call, depth),
 		gone: make(chan struct{}), received: make(chan struct{}),
@@ -124,7 +167,7 @@ func (l *link) start(ctx context.Context, c *call) error {
 		return l.err
 	}
 	l.cookie++
-	c.cookie = l.cookie
+	c.cookie, c.raw = l.cookie, l.raw
 	c.due = time.Now().Add(l.timeout)
 	if len(l.pending) == 0 {
 		l.timer.Reset(l.timeout)
@@ -213,10 +256,15 @@ func (l *link) send() {
 			}
 			b := head[:]
 			if c.payload != nil {
-				b, c.payload = c.payload, nil
+				b = c.payload[:requestSize+c.length]
 			}
 			c.put(b)
-			if _, err := l.conn.Write(b); err != nil {
+			_, err := l.conn.Write(b)
+			if c.payload != nil {
+				payloads.Put(c.payload)
+				c.payload = nil
+			}
+			if err != nil {
 				l.fail(fmt.Errorf("%w: %w", ErrDisconnected, err))
 				return
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/vappvault/vappvault/internal/extent"
 )
@@ -175,23 +176,32 @@ func (l *link) takeData(c *call, h chunk) error {
 	return l.fill(c, at, n)
 }
 
-// fill reads data of a read to where it belongs. The caller may give up at any
-// time, so its buffer is never handed to a read that can block.
+// fill reads data of a read to where it belongs, or throws it away where
+// nobody waits for it any more.
 func (l *link) fill(c *call, at, n int64) error {
 	for n > 0 {
-		if _, err := l.in.Peek(1); err != nil {
+		buf := c.lend(at, n)
+		if buf == nil {
+			return l.discard(n)
+		}
+		got, err := l.in.Read(buf)
+		at, n = at+int64(got), n-int64(got)
+		switch wanted := c.takeBack(); {
+		case !wanted:
+			// The error may be the deadline that got the buffer back. It
+			// has done its work; any other error comes again.
+			_ = l.raw.SetReadDeadline(time.Time{})
+		case err != nil:
 			return noEOF(err)
 		}
-		piece, _ := l.in.Peek(int(min(n, int64(l.in.Buffered()))))
-		c.mu.Lock()
-		if !c.over {
-			copy(c.buf[at:], piece)
-		}
-		c.mu.Unlock()
-		_, _ = l.in.Discard(len(piece))
-		at, n = at+int64(len(piece)), n-int64(len(piece))
 	}
 	return nil
+}
+
+// discard reads what nobody waits for.
+func (l *link) discard(n int64) error {
+	_, err := io.CopyN(io.Discard, l.in, n)
+	return noEOF(err)
 }
 
 func (l *link) takeHole(c *call, h chunk) error {
@@ -207,10 +217,9 @@ func (l *link) takeHole(c *call, h chunk) error {
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.over {
-		clear(c.buf[at : at+n])
+	if buf := c.lend(at, n); buf != nil {
+		clear(buf)
+		c.takeBack()
 	}
 	return nil
 }

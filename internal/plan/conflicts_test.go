@@ -115,6 +115,7 @@ var conflictCases = []conflictCase{
 }
 
 func TestEachConflictIsNamedWithWhatIsDone(t *testing.T) {
+	t.Parallel()
 	before := newWorld(t, inventory)
 	for _, tc := range conflictCases {
 		t.Run(tc.name, func(t *testing.T) {

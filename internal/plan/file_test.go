@@ -15,6 +15,7 @@ import (
 )
 
 func TestPlanningOnlyReads(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, inventory)
 	b := w.backUp("shop")
 	w.cloud.Faults().Forget()
@@ -41,6 +42,7 @@ func TestPlanningOnlyReads(t *testing.T) {
 }
 
 func TestAPlanIsTheSameWhenNothingHasChanged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, inventory)
 	b := w.backUp("shop")
 	for _, o := range []plan.Options{{Overwrite: true}, {As: "copy", Overrides: plan.Overrides{Org: "globex", VDC: "prod", Owner: "wile"}}} {
@@ -65,6 +67,7 @@ func TestAPlanIsTheSameWhenNothingHasChanged(t *testing.T) {
 }
 
 func TestASavedPlanHoldsWhileNothingThatMattersHasChanged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, inventory)
 	b := w.backUp("shop")
 	o := plan.Options{As: "copy", Overrides: plan.Overrides{Lease: &plan.Lease{Deployment: "1d"}}}
@@ -112,6 +115,7 @@ func TestASavedPlanHoldsWhileNothingThatMattersHasChanged(t *testing.T) {
 }
 
 func TestAPlanFileThatIsNoneIsRefused(t *testing.T) {
+	t.Parallel()
 	for _, raw := range []string{"", "{}", "[]", `{"version": 2, "point": "x", "plan": {}}`, `{"version": 1, "plan": {}}`, `{"version": 1, "point": "x", "options": {"overrides": {"ip": "x"}}, "plan": {}}`} {
 		if f, err := plan.ParseFile([]byte(raw)); err == nil {
 			t.Errorf("%q gives %+v", raw, f)

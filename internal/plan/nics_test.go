@@ -8,6 +8,7 @@ import (
 )
 
 func TestANICOfASingleVMCanBeOverridden(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, inventory)
 	b := w.backUp("shop")
 	p, err := w.plan(b, plan.Options{VMs: []string{"db"}, Overrides: plan.Overrides{VMs: map[string]plan.VMOverrides{
@@ -35,6 +36,7 @@ func TestANICOfASingleVMCanBeOverridden(t *testing.T) {
 }
 
 func TestWithoutOverridesNothingIsRewritten(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, inventory)
 	b := w.backUp("shop")
 	p, err := w.plan(b, plan.Options{Overwrite: true})

@@ -8,6 +8,7 @@ import (
 )
 
 func TestStepsWordAmounts(t *testing.T) {
+	t.Parallel()
 	one, two := &restorepoint.VM{Disks: make([]restorepoint.Disk, 1)}, &restorepoint.VM{Disks: make([]restorepoint.Disk, 2)}
 	store := restorepoint.Ref{Name: "ds1"}
 	p := &Plan{VMs: []VM{

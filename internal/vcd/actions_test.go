@@ -7,6 +7,7 @@ import (
 )
 
 func TestActionsAskForTheRightThing(t *testing.T) {
+	t.Parallel()
 	const (
 		vapp = "/api/vApp/vapp-" + vappUUID
 		vim  = "/api/admin/extension/vimServer/55555555-5555-5555-5555-555555555555"
@@ -71,6 +72,7 @@ func wantNew(t *testing.T, href string, err error) error {
 }
 
 func TestDeletingWhatIsGoneIsNoError(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, 403, "ACCESS_TO_RESOURCE_IS_FORBIDDEN", "No access to entity")

@@ -61,6 +61,7 @@ func everyKindOfMetadata() []MetadataEntry {
 }
 
 func TestRequestBodiesAreValid(t *testing.T) {
+	t.Parallel()
 	api := os.Getenv("VAPPVAULT_VCD_API")
 	if api == "" {
 		t.Skip("VAPPVAULT_VCD_API is not set: no schemas")
@@ -80,6 +81,7 @@ func TestRequestBodiesAreValid(t *testing.T) {
 }
 
 func TestRequestBodiesKeepAwkwardNames(t *testing.T) {
+	t.Parallel()
 	for name, body := range bodies(t) {
 		if strings.HasSuffix(name, "Least") || name == "undeploy" || name == "owner" {
 			continue
@@ -105,6 +107,7 @@ func TestRequestBodiesKeepAwkwardNames(t *testing.T) {
 }
 
 func TestImportsAlwaysMoveTheSource(t *testing.T) {
+	t.Parallel()
 	for name, body := range bodies(t) {
 		if strings.Contains(name, "asVApp") || strings.Contains(name, "intoVApp") || strings.HasPrefix(name, "vm") {
 			if !strings.Contains(string(body), `sourceMove="true"`) {
@@ -115,6 +118,7 @@ func TestImportsAlwaysMoveTheSource(t *testing.T) {
 }
 
 func TestMetadataComesBackAsItWent(t *testing.T) {
+	t.Parallel()
 	want := everyKindOfMetadata()
 	raw := must[[]byte](t)(metadataBody(want))
 	if got := must[[]MetadataEntry](t)(ParseMetadata(raw)); !reflect.DeepEqual(got, want) {
@@ -129,6 +133,7 @@ func TestMetadataComesBackAsItWent(t *testing.T) {
 }
 
 func TestMetadataRequests(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.mux.HandleFunc("/api/vApp/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodDelete && strings.Contains(r.URL.Path, "gone") {

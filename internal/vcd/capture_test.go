@@ -74,6 +74,7 @@ func captureSite(t *testing.T) *fakeSite {
 }
 
 func TestCaptureTakesEveryDocument(t *testing.T) {
+	t.Parallel()
 	f := captureSite(t)
 	inner := f.Config.Handler
 	var now, most atomic.Int32
@@ -150,6 +151,7 @@ func TestCaptureTakesEveryDocument(t *testing.T) {
 }
 
 func TestCaptureKeepsDocumentsAsTheyCame(t *testing.T) {
+	t.Parallel()
 	f := captureSite(t)
 	got, err := f.connect(t).Capture(t.Context(), "urn:vcloud:vapp:"+vappUUID)
 	if err != nil {
@@ -161,6 +163,7 @@ func TestCaptureKeepsDocumentsAsTheyCame(t *testing.T) {
 }
 
 func TestCaptureWithoutSomeDocuments(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, path, file string
 		status           int
@@ -204,6 +207,7 @@ func TestCaptureWithoutSomeDocuments(t *testing.T) {
 }
 
 func TestCapturePathsAreIDs(t *testing.T) {
+	t.Parallel()
 	f := captureSite(t)
 	got, err := f.connect(t).Capture(t.Context(), "urn:vcloud:vapp:"+vappUUID)
 	if err != nil {
@@ -218,6 +222,7 @@ func TestCapturePathsAreIDs(t *testing.T) {
 
 // A recorded vApp goes through, whatever its documents look like.
 func TestCaptureOfARecordedVApp(t *testing.T) {
+	t.Parallel()
 	raw := map[string][]byte{}
 	for file, p := range map[string]string{
 		"get_vapp.xml": "/api/vApp/vapp-" + vappUUID,
@@ -261,6 +266,7 @@ func TestCaptureOfARecordedVApp(t *testing.T) {
 }
 
 func TestCaptureHasLimits(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		most limits
@@ -279,6 +285,7 @@ func TestCaptureHasLimits(t *testing.T) {
 
 // A list that never ends is a server's fault, and no reason to ask for ever.
 func TestCaptureOfAnEndlessList(t *testing.T) {
+	t.Parallel()
 	f := captureSite(t)
 	f.mux.HandleFunc("/cloudapi/1.0.0/edgeGateways/urn:vcloud:gateway:"+edgeUUID+"/usedIpAddresses", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, `{"pageCount":1000000000,"values":[{}]}`)
@@ -290,6 +297,7 @@ func TestCaptureOfAnEndlessList(t *testing.T) {
 }
 
 func TestCaptureTakesWhatItCanRead(t *testing.T) {
+	t.Parallel()
 	for path, file := range map[string]string{
 		"/api/vApp/vapp-" + vappUUID + "/startupSection/":                                 "startupSection.xml",
 		"/cloudapi/1.0.0/edgeGateways/urn:vcloud:gateway:" + edgeUUID + "/firewall/rules": "context/edgeGateways/" + edgeUUID + ".firewall.json",

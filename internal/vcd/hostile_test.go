@@ -41,6 +41,7 @@ func hostile() map[string]string {
 // TestACaptureOfHostileDocuments puts each of them in place of each document of a vApp:
 // the capture is refused, or is right about all the others.
 func TestACaptureOfHostileDocuments(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes long with the race detector")
 	}
@@ -81,6 +82,7 @@ func TestACaptureOfHostileDocuments(t *testing.T) {
 }
 
 func TestLimitsOfADocument(t *testing.T) {
+	t.Parallel()
 	all := hostile()
 	for what, want := range map[string]error{
 		"entities that multiply": ErrDTD, "depth": ErrTooDeep, "elements": ErrTooMany, "attributes": ErrTooMany, "size": ErrTooLarge,

@@ -6,6 +6,7 @@ import (
 )
 
 func TestParseSubnet(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct{ name, doc, prefix, in, out string }{
 		{"a netmask", `<C><IpScopes><IpScope><Gateway>10.1.0.1</Gateway><Netmask>255.255.254.0</Netmask><IpRanges><IpRange><StartAddress>10.1.1.5</StartAddress><EndAddress>10.1.1.9</EndAddress></IpRange></IpRanges></IpScope></IpScopes></C>`, "10.1.0.0/23", "10.1.1.9", "10.1.1.10"},
 		{"a length", `<C><IpScopes><IpScope><Gateway>2001:db8::1</Gateway><SubnetPrefixLength>64</SubnetPrefixLength></IpScope></IpScopes></C>`, "2001:db8::/64", "", "2001:db8::9"},
@@ -28,6 +29,7 @@ func TestParseSubnet(t *testing.T) {
 }
 
 func TestCapacityLeft(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		c     Capacity
 		left  int64

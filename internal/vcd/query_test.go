@@ -12,6 +12,7 @@ import (
 )
 
 func TestFilterTakesNothingForSyntax(t *testing.T) {
+	t.Parallel()
 	for value, want := range map[string]string{
 		"web":            `name==web`,
 		"VM,1":           `name==VM\,1`,
@@ -32,6 +33,7 @@ func TestFilterTakesNothingForSyntax(t *testing.T) {
 }
 
 func TestFilterTravelsPercentEncoded(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.xml("/api/query", `<QueryResultRecords total="0" page="1" pageSize="128"/>`)
 	c := f.connect(t)
@@ -68,6 +70,7 @@ func pages(f *fakeSite, answer func(page, request int) (total int, next bool, id
 }
 
 func TestPaging(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name     string
 		answer   func(page, request int) (int, bool, []int)
@@ -151,6 +154,7 @@ func TestPaging(t *testing.T) {
 }
 
 func TestAQueryMayBeLeftEarly(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	pages(f, func(page, _ int) (int, bool, []int) { return 99, true, []int{2 * page, 2*page + 1} })
 	n := 0
@@ -165,6 +169,7 @@ func TestAQueryMayBeLeftEarly(t *testing.T) {
 }
 
 func TestInventory(t *testing.T) {
+	t.Parallel()
 	const h = "https://h/api/"
 	answers := map[string]string{
 		"organization": `<OrgRecord name="acme" displayName="ACME" isEnabled="true" href="` + h + `org/11111111-1111-1111-1111-111111111111"/>`,

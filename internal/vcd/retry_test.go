@@ -14,6 +14,7 @@ import (
 func breakConnection(http.ResponseWriter) { panic(http.ErrAbortHandler) }
 
 func TestRetries(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, method string
 		trouble      func(http.ResponseWriter)
@@ -54,6 +55,7 @@ func TestRetries(t *testing.T) {
 }
 
 func TestABusyEntityIsNotWaitedForForEver(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.mux.HandleFunc("/api/thing", func(w http.ResponseWriter, _ *http.Request) { writeError(w, 400, "BUSY_ENTITY", "still") })
 	f.mux.HandleFunc("/api/later", func(w http.ResponseWriter, _ *http.Request) {
@@ -76,6 +78,7 @@ func TestABusyEntityIsNotWaitedForForEver(t *testing.T) {
 }
 
 func TestWaitingEndsWithTheContext(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.mux.HandleFunc("/api/thing", func(w http.ResponseWriter, _ *http.Request) { writeError(w, 400, "BUSY_ENTITY", "busy") })
 	o := f.options()
@@ -87,6 +90,7 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 }
 
 func TestErrorsSayWhatTheServerSaid(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.mux.HandleFunc("/api/xml", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, 403, "ACCESS_TO_RESOURCE_IS_FORBIDDEN", "[ 1 ] No access to entity &quot;vapp&quot;.&#10;Really")
@@ -127,6 +131,7 @@ func TestErrorsSayWhatTheServerSaid(t *testing.T) {
 }
 
 func TestAnEndlessAnswerIsRefused(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.mux.HandleFunc("/api/huge", func(w http.ResponseWriter, _ *http.Request) {
 		chunk := []byte(strings.Repeat(" ", 1<<20))

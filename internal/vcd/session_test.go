@@ -12,6 +12,7 @@ import (
 )
 
 func TestConnectTakesTheHighestKnownVersion(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	c := f.connect(t)
 	if got := c.APIVersion(); got != "39.1" {
@@ -29,6 +30,7 @@ func TestConnectTakesTheHighestKnownVersion(t *testing.T) {
 }
 
 func TestConnectRefusesAServerOfOtherVersions(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeXML(w, `<SupportedVersions><VersionInfo><Version>30.0</Version></VersionInfo></SupportedVersions>`)
@@ -40,6 +42,7 @@ func TestConnectRefusesAServerOfOtherVersions(t *testing.T) {
 }
 
 func TestATenantSeesTheirOwnOrg(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.mux.HandleFunc("/api/query", func(w http.ResponseWriter, r *http.Request) {
 		record := `<VAppRecord name="web" href="https://h/api/vApp/vapp-` + vappUUID + `"/>`
@@ -60,6 +63,7 @@ func TestATenantSeesTheirOwnOrg(t *testing.T) {
 }
 
 func TestWrongPasswordIsNamedButNotShown(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	o := f.options()
 	o.Password = "wr0ng-one"
@@ -80,6 +84,7 @@ func TestWrongPasswordIsNamedButNotShown(t *testing.T) {
 }
 
 func TestExpiredSessionIsRenewedOnceForAll(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.xml("/api/thing", `<Thing/>`)
 	c := f.connect(t)
@@ -99,6 +104,7 @@ func TestExpiredSessionIsRenewedOnceForAll(t *testing.T) {
 }
 
 func TestSecond401IsFinal(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.mux.HandleFunc("/api/thing", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 	c := f.connect(t)
@@ -113,6 +119,7 @@ func TestSecond401IsFinal(t *testing.T) {
 }
 
 func TestAPasswordThatNoLongerHoldsIsTriedOnce(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	c := f.connect(t)
 	c.password = "changed meanwhile"
@@ -128,6 +135,7 @@ func TestAPasswordThatNoLongerHoldsIsTriedOnce(t *testing.T) {
 }
 
 func TestCloseEndsTheSession(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.mux.HandleFunc("DELETE /cloudapi/1.0.0/sessions/{id}", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })
 	c := f.connect(t)
@@ -146,6 +154,7 @@ func TestCloseEndsTheSession(t *testing.T) {
 }
 
 func TestSessionStaysOnItsSite(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.xml("/api/thing", `<Thing/>`)
 	f.mux.HandleFunc("/api/moved", func(w http.ResponseWriter, r *http.Request) {
@@ -162,6 +171,7 @@ func TestSessionStaysOnItsSite(t *testing.T) {
 }
 
 func TestSecretsStayOutOfLogs(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.xml("/api/thing", `<Thing/>`)
 	o := f.options()
@@ -180,6 +190,7 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]Options{
 		"plain HTTP":            {URL: "http://vcd.example", User: "a@b"},
 		"a path":                {URL: "https://vcd.example/cloud", User: "a@b"},
@@ -198,6 +209,7 @@ func TestOptionsAreChecked(t *testing.T) {
 }
 
 func TestCertificates(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw})

@@ -122,6 +122,7 @@ func (s *site) login(t *testing.T, user, password string) *vcd.Client {
 }
 
 func TestTenantsSeeTheirVAppsInTheirOrg(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	for user, want := range map[string][]string{
 		"ada":  {awkward, "empty"}, // administers the organization
@@ -160,6 +161,7 @@ func (s *site) vapp(t *testing.T, name string) vcd.VAppRef {
 // language gives a meaning (VMware Cloud Director API Programming Guide 10.6,
 // Query Parameters, filter).
 func TestFilterOnASimulatedCloud(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	for _, name := range []string{awkward, "empty"} {
 		found, err := s.VApps(t.Context(), vcd.Filter("name==", name))
@@ -170,6 +172,7 @@ func TestFilterOnASimulatedCloud(t *testing.T) {
 }
 
 func TestInventoryOfASimulatedCloud(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	ctx := t.Context()
 	got := s.vapp(t, awkward)
@@ -217,6 +220,7 @@ func TestInventoryOfASimulatedCloud(t *testing.T) {
 }
 
 func TestCaptureOfASimulatedVApp(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	got, err := s.Capture(t.Context(), s.vapp(t, awkward).ID)
 	if err != nil {
@@ -245,6 +249,7 @@ func TestCaptureOfASimulatedVApp(t *testing.T) {
 }
 
 func TestChangesToASimulatedVApp(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	ctx := t.Context()
 	v := s.vapp(t, awkward)
@@ -308,6 +313,7 @@ func TestChangesToASimulatedVApp(t *testing.T) {
 }
 
 func TestComposePowerAndDelete(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	ctx := t.Context()
 	old := s.vapp(t, awkward)
@@ -340,6 +346,7 @@ func TestComposePowerAndDelete(t *testing.T) {
 }
 
 func TestImportIntoASimulatedCloud(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	ctx := t.Context()
 	old := s.vapp(t, "empty")
@@ -406,6 +413,7 @@ func TestImportIntoASimulatedCloud(t *testing.T) {
 // What a server of another version does not have, or does not show a tenant,
 // is absent and no error.
 func TestCaptureOfOlderVersionsAndByTenants(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, versions, user string
 		absent               []string

@@ -19,6 +19,7 @@ func taskXML(status, inner string) string {
 }
 
 func TestTasks(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, status, inner, want string }{
 		{"success is none", "success", "", ""},
 		{"an error gives its cause", "error", `<Error message="no space" majorErrorCode="500" minorErrorCode="BUSY_ENTITY"/>`,
@@ -58,6 +59,7 @@ func TestTasks(t *testing.T) {
 }
 
 func TestWaitingForATaskEndsWithTheContext(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.xml(taskPath, taskXML("running", ""))
 	c := f.connect(t)
@@ -68,6 +70,7 @@ func TestWaitingForATaskEndsWithTheContext(t *testing.T) {
 }
 
 func TestDoTaskFindsTheTask(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	f.xml(taskPath, taskXML("canceled", ""))
 	f.mux.HandleFunc("/api/task-itself", func(w http.ResponseWriter, _ *http.Request) {
@@ -102,6 +105,7 @@ func TestDoTaskFindsTheTask(t *testing.T) {
 }
 
 func TestRecordedTask(t *testing.T) {
+	t.Parallel()
 	var e taskElement
 	if err := parse(recorded(t, "post_reconfigure_vm-virtual_hardware.xml"), "Task", &e); err != nil {
 		t.Fatal(err)
@@ -114,6 +118,7 @@ func TestRecordedTask(t *testing.T) {
 }
 
 func TestMaintenance(t *testing.T) {
+	t.Parallel()
 	f := newFakeSite(t)
 	id := "urn:vcloud:vapp:" + vappUUID
 	base := "/api/vApp/vapp-" + vappUUID

@@ -37,6 +37,7 @@ database</q:Description>
 </q:Vm>`
 
 func TestVMOfAnAdministrator(t *testing.T) {
+	t.Parallel()
 	got, err := ParseVM([]byte(vmAsAdmin))
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +71,7 @@ func TestVMOfAnAdministrator(t *testing.T) {
 }
 
 func TestRecordedVApp(t *testing.T) {
+	t.Parallel()
 	raw := recorded(t, "get_vapp.xml")
 	v, err := ParseVApp(raw)
 	if err != nil {
@@ -98,6 +100,7 @@ func TestRecordedVApp(t *testing.T) {
 }
 
 func TestLink(t *testing.T) {
+	t.Parallel()
 	raw := []byte(`<a:X xmlns:a="n"><a:Link rel="down" type="t/one;version=1" href="1"/><a:Sub><a:Link rel="up" href="0"/></a:Sub><a:Link rel="up" type="T/Two" href="2"/></a:X>`)
 	for _, test := range []struct{ rel, typ, want string }{
 		{"up", "", "2"}, {"", "t/one", "1"}, {"up", "t/two", "2"}, {"edit", "", ""},
@@ -109,6 +112,7 @@ func TestLink(t *testing.T) {
 }
 
 func TestURNsAndHrefs(t *testing.T) {
+	t.Parallel()
 	c, err := newClient(Options{URL: "https://vcd.example", User: "a@System"})
 	if err != nil {
 		t.Fatal(err)
@@ -150,6 +154,7 @@ func TestURNsAndHrefs(t *testing.T) {
 }
 
 func TestHostileDocuments(t *testing.T) {
+	t.Parallel()
 	deep := strings.Repeat("<VApp>", 100_000)
 	for name, test := range map[string]struct {
 		doc  string
@@ -231,6 +236,7 @@ func FuzzParseQueryPage(f *testing.F) {
 }
 
 func TestOnlyWellFormedDocumentsAreKept(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, doc string
 		ok        bool

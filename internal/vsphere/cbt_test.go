@@ -56,6 +56,7 @@ func area(start, length int64) types.DiskChangeExtent {
 }
 
 func TestChangedCoversTheDisk(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		pages []types.DiskChangeInfo
@@ -110,6 +111,7 @@ func TestChangedCoversTheDisk(t *testing.T) {
 }
 
 func TestChangedAsksByKeySnapshotAndOffset(t *testing.T) {
+	t.Parallel()
 	var asks []string
 	s, d := asked(func(q *types.QueryChangedDiskAreas) (types.DiskChangeInfo, error) {
 		asks = append(asks, fmt.Sprintf("%s %s %d %s @%d", q.This.Value, q.Snapshot.Value, q.DeviceKey, q.ChangeId, q.StartOffset))
@@ -131,6 +133,7 @@ func faulty(f types.BaseMethodFault) host {
 }
 
 func TestChangedFaults(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name               string
 		fault              types.BaseMethodFault
@@ -161,6 +164,7 @@ func TestChangedFaults(t *testing.T) {
 }
 
 func TestChangedKnowsEpochs(t *testing.T) {
+	t.Parallel()
 	s, d := asked(pages())
 	for _, id := range []string{"", "52 cd/7", "52 ab", "*", "/7"} {
 		if _, err := s.Changed(t.Context(), d, id); !errors.Is(err, ErrChangeIDUnknown) {
@@ -170,6 +174,7 @@ func TestChangedKnowsEpochs(t *testing.T) {
 }
 
 func TestAllocatedNeedsSense(t *testing.T) {
+	t.Parallel()
 	s, d := asked(pages(page(0, size)))
 	d.Thin = false
 	if _, err := s.Allocated(t.Context(), d); !errors.Is(err, ErrNotSupported) {

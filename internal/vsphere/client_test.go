@@ -17,6 +17,7 @@ import (
 )
 
 func TestConnectTrusts(t *testing.T) {
+	t.Parallel()
 	v := startVCSim(t)
 	ca := v.caFile(t)
 	other := strings.Repeat("AB:", 31) + "AB"
@@ -53,6 +54,7 @@ func TestConnectTrusts(t *testing.T) {
 }
 
 func TestConnectRefusesWhatItCannotRead(t *testing.T) {
+	t.Parallel()
 	for _, o := range []vsphere.Options{
 		{},
 		{URL: "ftp://vcenter"},
@@ -71,6 +73,7 @@ func TestConnectRefusesWhatItCannotRead(t *testing.T) {
 }
 
 func TestWrongPasswordNamesUserButNotPassword(t *testing.T) {
+	t.Parallel()
 	v := startVCSim(t)
 	o := v.options()
 	o.Password = "wr0ng-Pa55"
@@ -89,6 +92,7 @@ func TestWrongPasswordNamesUserButNotPassword(t *testing.T) {
 }
 
 func TestUnreachableVCenterIsNamed(t *testing.T) {
+	t.Parallel()
 	_, err := vsphere.Connect(t.Context(), vsphere.Options{URL: "https://127.0.0.1:1", User: user, Password: password})
 	if err == nil || !strings.Contains(err.Error(), "vCenter https://127.0.0.1:1/sdk") {
 		t.Fatalf("got %v", err)
@@ -131,6 +135,7 @@ func kill(t *testing.T, c *vsphere.Client) {
 }
 
 func TestSessionIsRenewedOnceForAll(t *testing.T) {
+	t.Parallel()
 	v := startVCSim(t)
 	keeper, c := v.connect(t), v.connect(t)
 	vm := anyVM(t, c)
@@ -152,6 +157,7 @@ func TestSessionIsRenewedOnceForAll(t *testing.T) {
 }
 
 func TestRenewLogsInOnlyWhenNeeded(t *testing.T) {
+	t.Parallel()
 	v := startVCSim(t)
 	keeper, c := v.connect(t), v.connect(t)
 	before := v.count("Login")
@@ -171,6 +177,7 @@ func TestRenewLogsInOnlyWhenNeeded(t *testing.T) {
 }
 
 func TestCloseLogsOutEvenAfterCancellation(t *testing.T) {
+	t.Parallel()
 	v := startVCSim(t)
 	keeper := v.connect(t)
 	c, err := vsphere.Connect(t.Context(), v.options())
@@ -205,6 +212,7 @@ func anyVMRef(keeper, c *vsphere.Client) *vsphere.VM {
 }
 
 func TestReadsAreRepeatedChangesAreNot(t *testing.T) {
+	t.Parallel()
 	v := startVCSim(t)
 	c := v.connect(t)
 	vm := anyVM(t, c)
@@ -228,6 +236,7 @@ func TestReadsAreRepeatedChangesAreNot(t *testing.T) {
 }
 
 func TestCancelledWaitEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	v := startVCSim(t)
 	c := v.connect(t)
 	vm := anyVM(t, c)
@@ -240,6 +249,7 @@ func TestCancelledWaitEndsAtOnce(t *testing.T) {
 }
 
 func TestMissingVM(t *testing.T) {
+	t.Parallel()
 	v := startVCSim(t)
 	c := v.connect(t)
 	vm := c.VM("vm-404")
@@ -260,6 +270,7 @@ func TestMissingVM(t *testing.T) {
 }
 
 func TestRelocationLockIsTypedWhenMissing(t *testing.T) {
+	t.Parallel()
 	v := startVCSim(t)
 	vm := anyVM(t, v.connect(t))
 	if err := vm.DisableRelocation(t.Context(), "test"); !errors.Is(err, vsphere.ErrNotSupported) {

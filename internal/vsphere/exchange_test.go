@@ -24,6 +24,7 @@ func placeOf(t *testing.T, vm *vsphere.VM, file string) (vsphere.Attach, bool) {
 }
 
 func TestADiskComesBackWithItsController(t *testing.T) {
+	t.Parallel()
 	s, c := startSim(t, vcenter.Config{})
 	vm := webVM(t, s, c)
 	if err := vm.PowerOff(t.Context()); err != nil {

@@ -85,6 +85,7 @@ func fill(v reflect.Value, depth int) {
 // TestEveryPropertyOfAConfigurationHasAFate sets one property after the other
 // and looks for it in the specification of the rebuilt VM, or in the notes.
 func TestEveryPropertyOfAConfigurationHasAFate(t *testing.T) {
+	t.Parallel()
 	check := func(t *testing.T, fates map[string]string, of func(*types.VirtualMachineConfigInfo) reflect.Value) {
 		plain, notes := rebuilt(t, &types.VirtualMachineConfigInfo{})
 		typ := of(&types.VirtualMachineConfigInfo{}).Type()

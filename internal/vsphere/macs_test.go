@@ -7,6 +7,7 @@ import (
 )
 
 func TestMACsAreThoseOfAllVMs(t *testing.T) {
+	t.Parallel()
 	s, c := startSim(t, vcenter.Config{})
 	vm := webVM(t, s, c)
 	macs, err := c.MACs(t.Context())
@@ -19,6 +20,7 @@ func TestMACsAreThoseOfAllVMs(t *testing.T) {
 }
 
 func TestAResourcePoolThatIsNotThereIsMissed(t *testing.T) {
+	t.Parallel()
 	_, c := startSim(t, vcenter.Config{})
 	has, err := c.HasResourcePool(t.Context(), "resgroup-4711")
 	if err != nil || has {

@@ -135,6 +135,7 @@ func raw(t *testing.T) []byte {
 }
 
 func TestConfigRoundTripsThroughXML(t *testing.T) {
+	t.Parallel()
 	b := raw(t)
 	for _, s := range []string{`<VirtualMachineConfigInfo xmlns="urn:vim25">`, `type="VirtualDiskFlatVer2BackingInfo"`, `type="VirtualVmxnet3"`, `type="xsd:string"`} {
 		if !strings.Contains(string(b), s) {
@@ -151,6 +152,7 @@ func TestConfigRoundTripsThroughXML(t *testing.T) {
 }
 
 func TestDisksByBacking(t *testing.T) {
+	t.Parallel()
 	c, err := ParseConfig(raw(t))
 	if err != nil {
 		t.Fatal(err)
@@ -203,6 +205,7 @@ func added(spec types.VirtualMachineConfigSpec) map[int32]*types.VirtualDeviceCo
 }
 
 func TestSpecFromConfigKeepsTheMachine(t *testing.T) {
+	t.Parallel()
 	got, _, err := SpecFromConfig(raw(t), here)
 	if err != nil {
 		t.Fatal(err)
@@ -232,6 +235,7 @@ func TestSpecFromConfigKeepsTheMachine(t *testing.T) {
 }
 
 func TestSpecFromConfigKeepsTheDisksPlaces(t *testing.T) {
+	t.Parallel()
 	got, _, err := SpecFromConfig(raw(t), here)
 	if err != nil {
 		t.Fatal(err)
@@ -282,6 +286,7 @@ func controllerIn(k int32) reflect.Type {
 }
 
 func TestSpecFromConfigParksNICs(t *testing.T) {
+	t.Parallel()
 	for _, keep := range []bool{true, false} {
 		o := here
 		o.KeepMAC = keep
@@ -315,6 +320,7 @@ func TestSpecFromConfigParksNICs(t *testing.T) {
 }
 
 func TestSpecFromConfigKeepsUUIDsOnDemand(t *testing.T) {
+	t.Parallel()
 	o := here
 	o.KeepUUID, o.StoragePolicy = true, "policy-1"
 	got, _, err := SpecFromConfig(raw(t), o)
@@ -332,6 +338,7 @@ func TestSpecFromConfigKeepsUUIDsOnDemand(t *testing.T) {
 }
 
 func TestSpecFromConfigSaysWhatIsLost(t *testing.T) {
+	t.Parallel()
 	_, notes, err := SpecFromConfig(raw(t), here)
 	if err != nil {
 		t.Fatal(err)
@@ -362,6 +369,7 @@ func joined(notes []Note) string {
 }
 
 func TestScratchSpecHoldsDisksOnly(t *testing.T) {
+	t.Parallel()
 	got, err := ScratchSpec(raw(t), "vappvault-scratch-1", []int32{2017, 16000}, here)
 	if err != nil {
 		t.Fatal(err)
@@ -382,6 +390,7 @@ const unknownDevice = `<VirtualMachineConfigInfo xmlns="urn:vim25" xmlns:xsi="ht
 	`<hardware><device xsi:type="NoSuchDevice"><key>1</key></device></hardware></VirtualMachineConfigInfo>`
 
 func TestDecodeConfigRefusesRubbish(t *testing.T) {
+	t.Parallel()
 	for _, s := range []string{"", "<a", "<x/>", unknownDevice} {
 		if _, _, err := SpecFromConfig([]byte(s), here); err == nil {
 			t.Errorf("%q: no error", s)

@@ -122,6 +122,7 @@ func covers(s extent.Set, off, length int64) bool {
 }
 
 func TestChangedAreasOfAGuest(t *testing.T) {
+	t.Parallel()
 	s, vm, first := tracked(t)
 	s.Faults().SetAreasPerPage(1)
 	s.Faults().SetEmptyPages(true)
@@ -147,6 +148,7 @@ func TestChangedAreasOfAGuest(t *testing.T) {
 }
 
 func TestForgottenChangeID(t *testing.T) {
+	t.Parallel()
 	s, vm, first := tracked(t)
 	s.Faults().ForgetChangeIDs(vm.MoRef())
 	second := snapshot(t, vm, "vappvault-2")
@@ -157,6 +159,7 @@ func TestForgottenChangeID(t *testing.T) {
 }
 
 func TestQuiescePolicies(t *testing.T) {
+	t.Parallel()
 	s, c := startSim(t, vcenter.Config{})
 	vm := webVM(t, s, c)
 	s.Faults().FailQuiesce(vm.MoRef(), true)
@@ -188,6 +191,7 @@ func TestQuiescePolicies(t *testing.T) {
 }
 
 func TestConsolidationIsRetriedAndReported(t *testing.T) {
+	t.Parallel()
 	s, c := startSim(t, vcenter.Config{})
 	vm := webVM(t, s, c)
 	locked := &types.FileLocked{}
@@ -210,6 +214,7 @@ func TestConsolidationIsRetriedAndReported(t *testing.T) {
 }
 
 func TestSnapshotMadeAfterCancellationIsRemoved(t *testing.T) {
+	t.Parallel()
 	s, c := startSim(t, vcenter.Config{TaskDelay: 300 * time.Millisecond})
 	vm := webVM(t, s, c)
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
@@ -223,6 +228,7 @@ func TestSnapshotMadeAfterCancellationIsRemoved(t *testing.T) {
 }
 
 func TestBusyVMIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	s, c := startSim(t, vcenter.Config{})
 	vm := webVM(t, s, c)
 	snap := snapshot(t, vm, "vappvault-1")
@@ -231,6 +237,7 @@ func TestBusyVMIsAskedAgain(t *testing.T) {
 }
 
 func TestRelocationLock(t *testing.T) {
+	t.Parallel()
 	s, c := startSim(t, vcenter.Config{})
 	vm := webVM(t, s, c)
 	disabled := func() []string {
@@ -259,6 +266,7 @@ func TestRelocationLock(t *testing.T) {
 }
 
 func TestFilesOfAVM(t *testing.T) {
+	t.Parallel()
 	s, c := startSim(t, vcenter.Config{})
 	vm := webVM(t, s, c)
 	cfg, err := vm.Config(t.Context())
@@ -285,6 +293,7 @@ func TestFilesOfAVM(t *testing.T) {
 // A restore that overwrites: scratch VM, its disks moved next to the VM,
 // swapped in, and the old ones deleted.
 func TestScratchDisksAreSwappedIn(t *testing.T) {
+	t.Parallel()
 	s, c := startSim(t, vcenter.Config{})
 	vm := webVM(t, s, c)
 	if err := vm.PowerOff(t.Context()); err != nil {
@@ -375,6 +384,7 @@ func checkSwap(t *testing.T, s *vcenter.Server, c *vsphere.Client, vm *vsphere.V
 }
 
 func TestSwapIsRefusedUnderSnapshots(t *testing.T) {
+	t.Parallel()
 	s, c := startSim(t, vcenter.Config{})
 	vm := webVM(t, s, c)
 	snap := snapshot(t, vm, "before the upgrade")

@@ -68,15 +68,21 @@ func (v *VM) PowerOff(ctx context.Context) error {
 }
 
 // Destroy removes the VM and its files. A VM that is gone already is no error.
+// It waits a while for who holds the VM or its disks: a host notices only after
+// some time that a client who wrote to a disk is no more.
 func (v *VM) Destroy(ctx context.Context) error {
-	res, err := methods.Destroy_Task(ctx, v.c.vim, &types.Destroy_Task{This: v.ref})
-	if err == nil {
-		_, err = v.c.await(ctx, res.Returnval)
+	for attempt := 1; ; attempt++ {
+		res, err := methods.Destroy_Task(ctx, v.c.vim, &types.Destroy_Task{This: v.ref})
+		if err == nil {
+			_, err = v.c.await(ctx, res.Returnval)
+		}
+		if err == nil || isFault[*types.ManagedObjectNotFound](err) {
+			return nil
+		}
+		if attempt == removeAttempts || !busy(err) || sleep(ctx, v.c.wait(attempt)) != nil {
+			return v.fail("destroy", err)
+		}
 	}
-	if err != nil && !isFault[*types.ManagedObjectNotFound](err) {
-		return v.fail("destroy", err)
-	}
-	return nil
 }
 
 // Unregister takes the VM out of the inventory and leaves its files. A VM

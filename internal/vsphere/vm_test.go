@@ -10,6 +10,7 @@ import (
 )
 
 func TestConfig(t *testing.T) {
+	t.Parallel()
 	c := startVCSim(t).connect(t)
 	vm := anyVM(t, c)
 	got, err := vm.Config(t.Context())
@@ -39,6 +40,7 @@ func TestConfig(t *testing.T) {
 }
 
 func TestFile(t *testing.T) {
+	t.Parallel()
 	c := startVCSim(t).connect(t)
 	vm := anyVM(t, c)
 	cfg, err := vm.Config(t.Context())
@@ -57,6 +59,7 @@ func TestFile(t *testing.T) {
 }
 
 func TestFolderURLEscapesNames(t *testing.T) {
+	t.Parallel()
 	c := startVCSim(t).connect(t)
 	u, err := c.FolderURL("A & B/DC 1", "[ds #1] web 01 (50%)/web?.vmx")
 	if err != nil {
@@ -69,6 +72,7 @@ func TestFolderURLEscapesNames(t *testing.T) {
 }
 
 func TestPowerRenameDestroy(t *testing.T) {
+	t.Parallel()
 	c := startVCSim(t).connect(t)
 	vm := anyVM(t, c)
 	for range 2 {
@@ -91,6 +95,7 @@ func TestPowerRenameDestroy(t *testing.T) {
 }
 
 func TestSnapshotsOfOthersStay(t *testing.T) {
+	t.Parallel()
 	c := startVCSim(t).connect(t)
 	vm := anyVM(t, c)
 	theirs, err := vm.CreateSnapshot(t.Context(), vsphere.SnapshotSpec{Name: "before the upgrade"})
@@ -129,6 +134,7 @@ func TestSnapshotsOfOthersStay(t *testing.T) {
 }
 
 func TestSnapshotOfAVMThatIsOff(t *testing.T) {
+	t.Parallel()
 	c := startVCSim(t).connect(t)
 	vm := anyVM(t, c)
 	if err := vm.PowerOff(t.Context()); err != nil {
@@ -151,6 +157,7 @@ func TestSnapshotOfAVMThatIsOff(t *testing.T) {
 }
 
 func TestPlaces(t *testing.T) {
+	t.Parallel()
 	c := startVCSim(t).connect(t)
 	all, err := c.Datastores(t.Context())
 	if err != nil || len(all) != 2 || all[0].Name != "LocalDS_0" || all[0].Free <= 0 {
@@ -204,6 +211,7 @@ func rebuilt(t *testing.T, c *vsphere.Client, vm *vsphere.VM, name string) (*vsp
 }
 
 func TestRebuiltVMIsLikeTheFirst(t *testing.T) {
+	t.Parallel()
 	c := startVCSim(t).connect(t)
 	vm := anyVM(t, c)
 	want, err := vm.Config(t.Context())
@@ -226,6 +234,7 @@ func TestRebuiltVMIsLikeTheFirst(t *testing.T) {
 }
 
 func TestExchangeDisks(t *testing.T) {
+	t.Parallel()
 	c := startVCSim(t).connect(t)
 	vm := anyVM(t, c)
 	target, was := rebuilt(t, c, vm, "target")

@@ -57,6 +57,7 @@ func (e *env) elsewhere(t *testing.T) *app.App {
 }
 
 func TestABackupGoesOnWithoutTheRightToDisableRelocation(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []types.BaseMethodFault{&types.NoPermission{}, &types.InvalidRequest{}} {
 		e := newEnv(t, nil)
 		faults := e.cloud.VCenter("vc1").Faults()
@@ -77,6 +78,7 @@ func TestABackupGoesOnWithoutTheRightToDisableRelocation(t *testing.T) {
 }
 
 func TestRelocationDisabledByAnotherProductIsNoConcernOfOurs(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	vm := e.vsphere(e.vapp("wiki").VMs[0])
 	if err := vm.DisableRelocation(t.Context(), "com.example.other"); err != nil {
@@ -92,6 +94,7 @@ func TestRelocationDisabledByAnotherProductIsNoConcernOfOurs(t *testing.T) {
 }
 
 func TestASnapshotThatCannotBeRemovedCostsNoRestorePoint(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	faults := e.cloud.VCenter("vc1").Faults()
 	faults.FailTask("RemoveSnapshot_Task", 1000, nil)
@@ -119,6 +122,7 @@ func TestASnapshotThatCannotBeRemovedCostsNoRestorePoint(t *testing.T) {
 }
 
 func TestDisksThatWaitForConsolidationAreSettledByTheNextRun(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	faults := e.cloud.VCenter("vc1").Faults()
 	faults.LeaveDeltas(e.vapp("wiki").VMs[0].VimInfo.VMMoRef, 1)
@@ -132,6 +136,7 @@ func TestDisksThatWaitForConsolidationAreSettledByTheNextRun(t *testing.T) {
 }
 
 func TestSamplingCatchesAllocatedAreasThatLie(t *testing.T) {
+	t.Parallel()
 	for _, percent := range []float64{1, 100} {
 		e := newEnv(t, nil)
 		vm := e.vapp("wiki").VMs[0]
@@ -224,6 +229,7 @@ func (e *env) run(openers func(*vsphere.Client) []transport.Opener, hook func(st
 }
 
 func TestATransportThatRefusesInMidReadGivesWay(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	reads := &atomic.Int64{}
@@ -251,6 +257,7 @@ func TestATransportThatRefusesInMidReadGivesWay(t *testing.T) {
 }
 
 func TestATransportThatClosesBadlyCostsNoVM(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point, err := e.run(func(c *vsphere.Client) []transport.Opener {
 		return []transport.Opener{fickle{datastore.NewOpener(c), nil, errors.New("logged out already")}}
@@ -261,6 +268,7 @@ func TestATransportThatClosesBadlyCostsNoVM(t *testing.T) {
 }
 
 func TestARepositoryThatCannotBeWrittenCostsNoMaintenance(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	var steps []string
 	e.backupWith(wiki)
@@ -280,6 +288,7 @@ func TestARepositoryThatCannotBeWrittenCostsNoMaintenance(t *testing.T) {
 }
 
 func TestAFullBackupOnRequestBelievesNobody(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backupWith(app.BackupRequest{Selectors: wiki.Selectors, Full: true, SamplePercent: -1})
 	if d := diskOf(t, point, "wiki01", 0); d.ReadBytes != d.Content.Size {
@@ -288,6 +297,7 @@ func TestAFullBackupOnRequestBelievesNobody(t *testing.T) {
 }
 
 func TestALiveRunWithAnotherStateFolderIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	for _, mode := range []string{"full", "none"} {
 		var second error
@@ -315,6 +325,7 @@ func TestALiveRunWithAnotherStateFolderIsLeftAlone(t *testing.T) {
 }
 
 func TestALostMarkDoesNotKeepTheVAppInMaintenance(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	lost := e.vapp("wiki")
 	_, err := e.app(func(step string) {
@@ -331,6 +342,7 @@ func TestALostMarkDoesNotKeepTheVAppInMaintenance(t *testing.T) {
 }
 
 func TestAnotherRunsMarkIsLeftWhereItIs(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	taken := e.vapp("wiki")
 	theirs := vcd.MetadataEntry{Domain: "SYSTEM", Visibility: "PRIVATE", Key: "vappvault.run", Type: vcd.StringValue, Value: "01OTHER elsewhere 7 8 boot/pid"}
@@ -358,6 +370,7 @@ func TestAnotherRunsMarkIsLeftWhereItIs(t *testing.T) {
 }
 
 func TestAVMThatVCenterDoesNotHaveBlocksNoOther(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	shop := e.vapp("web-shop")
 	for _, vm := range shop.VMs {
@@ -381,6 +394,7 @@ func TestAVMThatVCenterDoesNotHaveBlocksNoOther(t *testing.T) {
 }
 
 func TestADamagedRestorePointBeforeMeansAFullRead(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.backupWith(wiki)
 	pack := e.largestPack()
@@ -403,6 +417,7 @@ func TestADamagedRestorePointBeforeMeansAFullRead(t *testing.T) {
 }
 
 func TestARefusedSectionMakesThePointPartial(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	for _, tc := range []struct {
 		name, suffix string
@@ -460,6 +475,7 @@ func (e *env) refusing(t *testing.T, suffix string, status int) (address, ca str
 }
 
 func TestAStreamThatBreaksOffIsReadAgain(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name       string
 		transports []string

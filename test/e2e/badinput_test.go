@@ -13,6 +13,7 @@ import (
 // TestBadInputIsNamedAndLosesNothing gives the product one wrong thing at a
 // time. Each error must name it, and the cloud must be as it was.
 func TestBadInputIsNamedAndLosesNothing(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.backup("wiki")
 	cases := []struct {

@@ -27,6 +27,7 @@ func (e *env) rules(rules ...fault.Rule) {
 // TestAServerThatAsksForPatienceIsGivenIt has vCD answer that it is busy, and
 // when to come again.
 func TestAServerThatAsksForPatienceIsGivenIt(t *testing.T) {
+	t.Parallel()
 	e := newEnvOf(t, fault.New(1))
 	const pause = time.Second
 	for _, status := range []int{429, 503} {
@@ -57,6 +58,7 @@ func TestAServerThatAsksForPatienceIsGivenIt(t *testing.T) {
 // TestSessionsThatEndAreBegunAnew ends the sessions of the product now and
 // then, in vCD and in vCenter.
 func TestSessionsThatEndAreBegunAnew(t *testing.T) {
+	t.Parallel()
 	e := newEnvOf(t, fault.New(1))
 	var rules []fault.Rule
 	for _, skip := range []int{4, 11, 18} { // one that ends twice under the same call is no session
@@ -90,6 +92,7 @@ func TestSessionsThatEndAreBegunAnew(t *testing.T) {
 // TestAListThatLiesLosesNoVApp has the query service count wrongly, and leave
 // records out.
 func TestAListThatLiesLosesNoVApp(t *testing.T) {
+	t.Parallel()
 	e := newEnvOf(t, fault.New(1))
 	names := func() ([]string, error) {
 		items, err := e.app(nil).List(t.Context(), nil)
@@ -131,6 +134,7 @@ func TestAListThatLiesLosesNoVApp(t *testing.T) {
 // TestACertificateThatIsNotTrustedStopsARun changes the certificates of vCD and
 // vCenter.
 func TestACertificateThatIsNotTrustedStopsARun(t *testing.T) {
+	t.Parallel()
 	e := newEnvOf(t, fault.New(1))
 	for _, server := range []string{"lab", "lab/vc1"} {
 		for _, kind := range []string{"expired", "stranger", "elsewhere"} {

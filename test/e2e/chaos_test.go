@@ -38,6 +38,7 @@ func chaos() []fault.Rule {
 // a cloud in which calls fail at random. Whatever the outcome of a step, it
 // leaves nothing behind; and it does succeed, if not at once.
 func TestABadDayCostsTimeAndNothingElse(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(map[bool]int{true: 8, false: 2}[os.Getenv("VAPPVAULT_LONG") != ""]) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			badDay(t, seed)

@@ -40,6 +40,7 @@ func held(p *restorepoint.Point) string {
 }
 
 func TestWhatIsChosenIsBackedUp(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	for _, tc := range []struct {
 		name string
@@ -93,6 +94,7 @@ func TestWhatIsChosenIsBackedUp(t *testing.T) {
 }
 
 func TestASelectorThatNothingMatchesDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	results, err := e.backups(app.BackupRequest{Selectors: []string{"acme/acme-vdc9/none", "wiki", webShop + "/nobody"}})
 	if !errors.Is(err, app.ErrPartial) || !strings.Contains(fmt.Sprint(err), "acme/acme-vdc9/none") || !strings.Contains(fmt.Sprint(err), "nobody") {
@@ -108,6 +110,7 @@ func TestASelectorThatNothingMatchesDoesNotStopTheOthers(t *testing.T) {
 }
 
 func TestAnExclusionThatExcludesNothingIsSaidSo(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	_, err := e.backups(app.BackupRequest{Selectors: []string{"wiki"}, ExcludeDisks: []string{"wiki*:Hard disk 7"}, Exclude: []string{"*/*/*/db01"}})
 	if err != nil {
@@ -123,6 +126,7 @@ func TestAnExclusionThatExcludesNothingIsSaidSo(t *testing.T) {
 // What was left out by choice comes back as the plan says, and a restore of
 // all that the point holds is whole.
 func TestWhatWasExcludedIsNotTakenForWhatFailed(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("web-shop"))
 	point := e.backupWith(app.BackupRequest{Selectors: []string{webShop}, Exclude: []string{"*/*/*/web01"}, ExcludeDisks: []string{"db01:2019", "db01:1:3"}, SamplePercent: -1})
@@ -170,6 +174,7 @@ func TestWhatWasExcludedIsNotTakenForWhatFailed(t *testing.T) {
 }
 
 func TestPointsAreFoundByTheVMsThatTheyHold(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	both := e.backup(webShop)
 	web := e.backupWith(app.BackupRequest{Selectors: []string{webShop + "/web01"}, SamplePercent: -1})
@@ -220,6 +225,7 @@ func TestPointsAreFoundByTheVMsThatTheyHold(t *testing.T) {
 
 // Pain 2: one failed VM makes the vApp's point unusable as a whole.
 func TestPain2OneFailedVMDoesNotSinkThePoint(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("web-shop"))
 	e.cloud.VCenter("vc1").Faults().FailTask("CreateSnapshotEx_Task", 1, nil)
@@ -253,6 +259,7 @@ func TestPain2OneFailedVMDoesNotSinkThePoint(t *testing.T) {
 
 // Pain 13: deleted VMs never age out while their vApp lives.
 func TestPain13ADeletedVMAgesOutWithItsPoints(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.write("db01", 1, 64*mib, random(9, 64*mib)) // several of Kopia's packs
 	first := e.backup(webShop)
@@ -331,6 +338,7 @@ func (e *env) collect(org string) {
 
 // A VM that was excluded or failed is not read in full afterwards.
 func TestAnIncrementalBuildsOnTheNewestPointThatHoldsTheDisk(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	first := e.backup(webShop)
 	e.backupWith(app.BackupRequest{Selectors: []string{webShop + "/web01"}, SamplePercent: -1})

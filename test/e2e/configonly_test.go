@@ -14,6 +14,7 @@ import (
 )
 
 func TestDocumentsAloneComeBackAndWhatRunsRunsOn(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("web-shop")
 	point := e.backup(webShop)
@@ -68,6 +69,7 @@ func (e *env) edit(href, mediaType string, change func(raw []byte) []byte) {
 }
 
 func TestOnlyTheChosenSectionsComeBack(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("web-shop")
 	point := e.backup(webShop)
@@ -100,6 +102,7 @@ func TestOnlyTheChosenSectionsComeBack(t *testing.T) {
 }
 
 func TestDocumentsAloneLeaveWhatWasAddedSince(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("web-shop")
 	point := e.backup(webShop)
@@ -145,6 +148,7 @@ func TestDocumentsAloneLeaveWhatWasAddedSince(t *testing.T) {
 }
 
 func TestDocumentsOfAVAppThatIsGoneAreRefused(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("wiki")
 	e.destroy(e.vapp("wiki"))
@@ -155,6 +159,7 @@ func TestDocumentsOfAVAppThatIsGoneAreRefused(t *testing.T) {
 }
 
 func TestARestoreOfDocumentsThatFailsSwitchesOnAgain(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("web-shop")
 	point := e.backup(webShop)

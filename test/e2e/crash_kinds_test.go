@@ -6,6 +6,7 @@ import (
 )
 
 func TestSingleVMsAndDisksKilledAnywhereAreTakenBackOrDone(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, options string
 		// done tells the vApp as it is afterwards from one that was taken back.

@@ -174,6 +174,7 @@ func stride() int {
 }
 
 func TestABackupKilledAnywhereLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.backup(webShop) // so that what is killed are incrementals
 	vm := e.vapp("web-shop").VMs[0]
@@ -202,6 +203,7 @@ func TestABackupKilledAnywhereLeavesNothingBehind(t *testing.T) {
 }
 
 func TestABackupKilledWithItsJournalLostLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	for n := 2; ; n += 2 * stride() {
 		step, killed := e.die(n, "backup acme/acme-vdc1/wiki")
@@ -221,6 +223,7 @@ func TestABackupKilledWithItsJournalLostLeavesNothingBehind(t *testing.T) {
 }
 
 func TestAnOverwriteKilledAnywhereIsTakenBackOrDone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("acme/acme-vdc1/wiki")
@@ -249,6 +252,7 @@ func TestAnOverwriteKilledAnywhereIsTakenBackOrDone(t *testing.T) {
 }
 
 func TestARebuildKilledAnywhereIsTakenBackOrDone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("acme/acme-vdc1/wiki")

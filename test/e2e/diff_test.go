@@ -44,6 +44,7 @@ func diskDiff(t *testing.T, r *diff.Result, vm string, key int32) diff.Disk {
 }
 
 func TestNothingDiffersWhereNothingHappened(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	first := e.backup("wiki")
 	second := e.backup("wiki")
@@ -63,6 +64,7 @@ func TestNothingDiffersWhereNothingHappened(t *testing.T) {
 }
 
 func TestADiffSaysInWordsWhatChanged(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("web-shop")
 	first := e.backup(webShop)
@@ -122,6 +124,7 @@ func TestADiffSaysInWordsWhatChanged(t *testing.T) {
 }
 
 func TestADiffFollowsVMsAndDisks(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	first := e.backup(webShop)
 	e.restore(app.RestoreRequest{Point: first.ID, Options: plan.Options{As: "copy"}})
@@ -166,6 +169,7 @@ func TestADiffFollowsVMsAndDisks(t *testing.T) {
 }
 
 func TestWhatADiffCannotKnowIsUnknown(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backupWith(app.BackupRequest{Selectors: []string{webShop}, ExcludeDisks: []string{"db01:2019"}, SamplePercent: -1})
 	r := e.diff(point.ID, app.Live, false) // web01 runs

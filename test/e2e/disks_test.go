@@ -37,6 +37,7 @@ func (e *env) folderBytes() (n int64) {
 }
 
 func TestAnIncrementalReadsWhatChangedAndASample(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	first := e.backup(webShop)
 	full := diskOf(t, first, "db01", 1)
@@ -80,6 +81,7 @@ func TestAnIncrementalReadsWhatChangedAndASample(t *testing.T) {
 }
 
 func TestAnOlderPointStillHasWhatItHad(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	first := e.backup("wiki")
@@ -90,6 +92,7 @@ func TestAnOlderPointStillHasWhatItHad(t *testing.T) {
 }
 
 func TestSamplingCatchesCBTThatLies(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.backup(webShop)
 	e.write("db01", 1, 20*mib, random(1, mib))
@@ -114,6 +117,7 @@ func TestSamplingCatchesCBTThatLies(t *testing.T) {
 }
 
 func TestAForgottenChangeIDMeansAFullRead(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.backup("wiki")
 	vm := e.vapp("wiki").VMs[0]
@@ -125,6 +129,7 @@ func TestAForgottenChangeIDMeansAFullRead(t *testing.T) {
 }
 
 func TestARefusingHostIsReadThroughNFC(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.cloud.VCenter("vc1").Faults().RefuseFolder(true)
 	want := e.sums(e.vapp("web-shop"))
@@ -137,6 +142,7 @@ func TestARefusingHostIsReadThroughNFC(t *testing.T) {
 }
 
 func TestATenantSnapshotMeansAFullReadAndSurvives(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.backup("wiki")
 	vm := e.vapp("wiki").VMs[0]
@@ -176,6 +182,7 @@ func TestATenantSnapshotMeansAFullReadAndSurvives(t *testing.T) {
 }
 
 func TestTenantsAreRefusedDuringTheBackupOnly(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	shop := e.vapp("web-shop")
 	site := e.conf.Sites[0]

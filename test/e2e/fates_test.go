@@ -83,6 +83,7 @@ func kindOf(path string) string {
 // field in every document of a restore point with a table of what becomes of
 // it, and the table with what a restore does.
 func TestNothingIsLostSilently(t *testing.T) {
+	t.Parallel()
 	k := newKitchen(t)
 	found := k.discover(k.vapp("alone"), "stray")
 	table := readFates(t)

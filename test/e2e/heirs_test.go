@@ -12,6 +12,7 @@ import (
 // another URN, and then wants an older restore point over it: twice, so that
 // VMs which were rebuilt once are overwritten.
 func TestAnOlderPointAfterARestore(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	first := e.backup("wiki")
 	want := e.sums(e.vapp("wiki"))

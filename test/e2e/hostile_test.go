@@ -113,6 +113,7 @@ func (g *gauntlet) set(kind string, spoil func([]byte) []byte) {
 // is told or a capture that is right: never a vApp in maintenance mode, a
 // snapshot or a VM that is left, never a crash.
 func TestHostileDocumentsEndNothingBadly(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, inventoryWith(t, "{size: 8MiB, fill: 1MiB}"))
 	g := &gauntlet{}
 	conf := *e.conf

@@ -201,6 +201,7 @@ func (k *kitchen) instantiate(template, name string) {
 
 // TestAPointKnowsTheTemplateOfOrigin: vCD says it in metadata alone.
 func TestAPointKnowsTheTemplateOfOrigin(t *testing.T) {
+	t.Parallel()
 	k := newKitchen(t)
 	k.instantiate("golden", "made")
 	point := k.backup("made")

@@ -89,6 +89,7 @@ sites:
 // TestRealFileSystemsComeBackClean takes thousands of real files through
 // every way back, and lets the file system's own checker judge.
 func TestRealFileSystemsComeBackClean(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	one := ext4(t, dir, "one", 1280, filepath.Join(goroot(t), "src"))
 	two := ext4(t, dir, "two", 1024, filepath.Join(goroot(t), "src", "cmd"))
@@ -162,6 +163,7 @@ func (e *env) clean(vapp string, want map[string]string) {
 // 1 GiB of data through everything, each in a process of its own whose peak
 // of memory is looked at.
 func TestALargeDiskCostsItsDataNotItsSize(t *testing.T) {
+	t.Parallel()
 	const tib = 1 << 40
 	e := newEnv(t, inventoryWith(t, "{size: 4TiB, fill: 512MiB, controller: pvscsi}"))
 	for i := range int64(64) {

@@ -18,6 +18,7 @@ const (
 // TestADatastoreThatFillsUpDuringARestore fills the datastore when the plan
 // has been made and its first bytes are written.
 func TestADatastoreThatFillsUpDuringARestore(t *testing.T) {
+	t.Parallel()
 	for _, q := range []app.RestoreRequest{{Options: plan.Options{Overwrite: true}}, {Options: plan.Options{As: "copy"}}} {
 		e := newEnv(t, nil)
 		point := e.backupWith(wiki)
@@ -56,6 +57,7 @@ func TestADatastoreThatFillsUpDuringARestore(t *testing.T) {
 
 // TestNoRoomForASnapshot backs up a VM on a full datastore.
 func TestNoRoomForASnapshot(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	if err := e.cloud.Power(t.Context(), "wiki01", "on"); err != nil {
 		t.Fatal(err)
@@ -79,6 +81,7 @@ func TestNoRoomForASnapshot(t *testing.T) {
 // TestALeaseThatEndsDuringABackup lets vCD stop, and then delete, a vApp while
 // it is backed up: maintenance mode binds users, not vCD.
 func TestALeaseThatEndsDuringABackup(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	if err := e.cloud.Power(t.Context(), "wiki01", "on"); err != nil {
 		t.Fatal(err)
@@ -123,6 +126,7 @@ func TestALeaseThatEndsDuringABackup(t *testing.T) {
 // TestAQuotaThatARestoreWouldExceed restores into an org that has room for no
 // more VMs.
 func TestAQuotaThatARestoreWouldExceed(t *testing.T) {
+	t.Parallel()
 	inventory, err := cloud.Parse([]byte(strings.Replace(string(cloud.DefaultYAML()), "storedVMQuota: 60", "storedVMQuota: 4", 1)))
 	if err != nil {
 		t.Fatal(err)

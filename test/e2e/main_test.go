@@ -20,6 +20,7 @@ func random(seed uint64, n int) []byte {
 }
 
 func TestAMissingVAppComesBackWhole(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("web-shop")
 	want := e.sums(before)
@@ -102,6 +103,7 @@ func checkShop(t *testing.T, e *env, before, after *vcd.VApp) {
 }
 
 func TestOverwriteKeepsEveryIdentity(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("web-shop")
 	want := e.sums(before)
@@ -175,6 +177,7 @@ func (e *env) spoil(v *vcd.VApp) {
 }
 
 func TestACopyStandsBesideTheOriginal(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("web-shop")
 	want := e.sums(before)

@@ -29,6 +29,7 @@ import (
 // TestARunningTaskIsWaitedFor starts a backup while a tenant's task is still
 // running: maintenance mode does not stop it.
 func TestARunningTaskIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	inventory := slow(t)
 	e := newEnv(t, inventory)
 	wiki := e.vapp("wiki")
@@ -78,6 +79,7 @@ func slow(t *testing.T) *cloud.Inventory {
 // TestForeignMaintenanceIsLeftAsItWas backs up a vApp that its administrator
 // holds in maintenance mode.
 func TestForeignMaintenanceIsLeftAsItWas(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	wiki := e.vapp("wiki")
 	if err := e.vcd.EnterMaintenance(t.Context(), wiki.ID); err != nil {
@@ -98,6 +100,7 @@ func TestForeignMaintenanceIsLeftAsItWas(t *testing.T) {
 
 // TestTwoRunsOnOneVAppAreKeptApart starts a second backup in mid-run.
 func TestTwoRunsOnOneVAppAreKeptApart(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	var second error
 	tried := false
@@ -118,6 +121,7 @@ func TestTwoRunsOnOneVAppAreKeptApart(t *testing.T) {
 
 // TestMalformedAnswersLoseNothing garbles one document at a time.
 func TestMalformedAnswersLoseNothing(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.backup("wiki")
 	for _, tc := range []struct{ name, path, from, to, want string }{
@@ -192,6 +196,7 @@ func (e *env) proxy(t *testing.T, alter func(r *http.Request, body []byte) []byt
 
 // TestARunThatFailsTidiesUp makes single calls to vCenter fail.
 func TestARunThatFailsTidiesUp(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	want := e.sums(e.vapp("web-shop"))

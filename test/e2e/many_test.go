@@ -32,6 +32,7 @@ func outcomes(all []app.RestoreOutcome) []string {
 }
 
 func TestManyVAppsComeBackInOneGo(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	shop, wiki := e.sums(e.vapp("web-shop")), e.sums(e.vapp("wiki"))
 	for _, name := range []string{webShop, "acme/acme-vdc1/wiki", jumphost} {
@@ -87,6 +88,7 @@ func TestManyVAppsComeBackInOneGo(t *testing.T) {
 }
 
 func TestManyVAppsShareOneQuota(t *testing.T) {
+	t.Parallel()
 	// Room for the four VMs that there are, and no more.
 	inventory, err := cloud.Parse([]byte(strings.Replace(string(cloud.DefaultYAML()), "storedVMQuota: 60", "storedVMQuota: 4", 1)))
 	if err != nil {
@@ -109,6 +111,7 @@ func TestManyVAppsShareOneQuota(t *testing.T) {
 }
 
 func TestOneOfManyThatFailsDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.backup(webShop)
 	e.backup("acme/acme-vdc1/wiki")
@@ -146,6 +149,7 @@ func TestOneOfManyThatFailsDoesNotStopTheOthers(t *testing.T) {
 
 // TestPain2OneFailedVMMakesAPointUnusable: in other products it does.
 func TestPain2OneFailedVMMakesAPointUnusable(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("web-shop"))
 	whole := e.backup(webShop)

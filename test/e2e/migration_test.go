@@ -14,6 +14,7 @@ import (
 // TestAVMIsNotMovedWhileItIsRead has an administrator of vCenter move a VM,
 // or its disks, in the middle of a backup.
 func TestAVMIsNotMovedWhileItIsRead(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	var refused []error
 	other := e.otherHost("wiki01")
@@ -46,6 +47,7 @@ func TestAVMIsNotMovedWhileItIsRead(t *testing.T) {
 // TestAMoveInMidReadCostsNoByte moves a VM in the middle of a backup whose
 // account may not keep vCenter from that.
 func TestAMoveInMidReadCostsNoByte(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, transport, datastore string
 

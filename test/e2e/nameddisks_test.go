@@ -57,6 +57,7 @@ func (e *env) named(vapp, vm string) map[string]string {
 
 // TestPain7NamedDisksAreSkipped: other products do not even say so.
 func TestPain7NamedDisksAreSkipped(t *testing.T) {
+	t.Parallel()
 	e := withNamedDisk(t)
 	before := e.named("wiki", "wiki01")
 	if len(before) != 2 {
@@ -117,6 +118,7 @@ func (e *env) destroyed(name string) {
 }
 
 func TestANamedDiskThatIsGoneIsMadeByConsent(t *testing.T) {
+	t.Parallel()
 	e := withNamedDisk(t)
 	before := e.named("wiki", "wiki01")
 	results, err := e.app(nil).Backup(t.Context(), app.BackupRequest{Selectors: []string{"wiki"}, SamplePercent: -1})

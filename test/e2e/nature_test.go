@@ -40,6 +40,7 @@ func (e *env) discover(like *vcd.VApp, name string) *vcd.VApp {
 
 // TestStandaloneAndDiscoveredAreToldApart: vCD calls both isAutoNature.
 func TestStandaloneAndDiscoveredAreToldApart(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	found := e.discover(e.vapp("jumphost"), "stray")
 	for name, want := range map[string]restorepoint.Nature{
@@ -76,6 +77,7 @@ func (e *env) nature(selector string) restorepoint.Nature {
 // A standalone VM of an administrator's belongs to the same user as what vCD
 // discovers.
 func TestAStandaloneVMOfTheSystemIsNotTakenForDiscovered(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("jumphost")
 	e.backup(jumphost)

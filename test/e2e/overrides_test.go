@@ -57,6 +57,7 @@ func reasons(r *restore.Result) string {
 }
 
 func TestAVAppIsCopiedIntoAnotherVDCWithOtherNames(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	sums := e.sums(e.vapp("web-shop"))
 	point := e.backup(webShop)
@@ -112,6 +113,7 @@ func TestAVAppIsCopiedIntoAnotherVDCWithOtherNames(t *testing.T) {
 }
 
 func TestAVAppIsCopiedIntoAnotherOrganization(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	overrides := plan.Overrides{
@@ -136,6 +138,7 @@ func TestAVAppIsCopiedIntoAnotherOrganization(t *testing.T) {
 }
 
 func TestPain3AMissingOrgNetworkDoesNotBlockTheRestore(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("acme/acme-vdc1/wiki")
 	e.destroy(e.vapp("wiki"))
@@ -169,6 +172,7 @@ func TestPain3AMissingOrgNetworkDoesNotBlockTheRestore(t *testing.T) {
 }
 
 func TestPain3APlacementPolicyThatIsNotTheDefaultComesBack(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	policy := e.placementPolicy("acme-vdc1", "oracle-hosts")
 	vapp := e.vapp("wiki")
@@ -228,6 +232,7 @@ func between(s, before, after string) string {
 }
 
 func TestASavedPlanIsAppliedOrRefused(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("acme/acme-vdc1/wiki")
 	q := app.RestoreRequest{Point: point.ID, DryRun: true, Options: plan.Options{As: "wiki-2"}}
@@ -263,6 +268,7 @@ func TestASavedPlanIsAppliedOrRefused(t *testing.T) {
 }
 
 func TestDocumentsAloneTakeAnotherNetwork(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("acme/acme-vdc1/wiki")
 	overrides := plan.Overrides{Networks: map[string]string{"acme-direct": "acme-routed"}}
@@ -283,6 +289,7 @@ func TestDocumentsAloneTakeAnotherNetwork(t *testing.T) {
 }
 
 func TestAnOverwriteTakesOverrides(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	before := e.vapp("web-shop")
@@ -305,6 +312,7 @@ func TestAnOverwriteTakesOverrides(t *testing.T) {
 }
 
 func TestAMediumIsInsertedAgain(t *testing.T) {
+	t.Parallel()
 	text := strings.Replace(string(cloud.DefaultYAML()), "        vms:\n        - name: wiki01\n", "        vms:\n        - name: wiki01\n          cdDrive: true\n", 1)
 	text = strings.Replace(text, "    users:\n    - {name: admin, fullName: Ada Acme", "    catalogs:\n    - name: isos\n      media:\n      - {name: tools.iso, size: 1MiB}\n      - {name: newer.iso, size: 1MiB}\n    users:\n    - {name: admin, fullName: Ada Acme", 1)
 	inventory, err := cloud.Parse([]byte(text))

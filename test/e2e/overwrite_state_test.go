@@ -33,6 +33,7 @@ func (e *env) refused(q app.RestoreRequest, want, override string) {
 }
 
 func TestSnapshotsOfTheTenantGoByConsentOnly(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("wiki")
@@ -68,6 +69,7 @@ func TestSnapshotsOfTheTenantGoByConsentOnly(t *testing.T) {
 }
 
 func TestASuspendedVMComesBackPoweredOff(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("wiki")
@@ -94,6 +96,7 @@ func TestASuspendedVMComesBackPoweredOff(t *testing.T) {
 }
 
 func TestVMsThatWereAddedSinceAreKeptOrRemoved(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{VMs: []string{"web01"}, Beside: true}})
@@ -132,6 +135,7 @@ func TestVMsThatWereAddedSinceAreKeptOrRemoved(t *testing.T) {
 }
 
 func TestPowerAfterwardsIsByChoice(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	if err := e.vcd.Undeploy(t.Context(), vmOf(t, e.vapp("web-shop"), "web01").Href, "powerOff"); err != nil {
 		t.Fatal(err)
@@ -150,6 +154,7 @@ func TestPowerAfterwardsIsByChoice(t *testing.T) {
 }
 
 func TestALinkedCloneGetsAWholeDisk(t *testing.T) {
+	t.Parallel()
 	e := matrixCloud(t)
 	linkedClone(e, kind{name: "one", vdc: "fast"})
 	linkedClone(e, kind{name: "other", vdc: "fast"})
@@ -229,6 +234,7 @@ func (e *env) guestSum(name string) string {
 }
 
 func TestChangedBlocksAreRefusedWithTheReason(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	q := app.RestoreRequest{Point: point.ID, DryRun: true, Options: plan.Options{Overwrite: true, ChangedBlocks: true}}

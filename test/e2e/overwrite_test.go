@@ -91,6 +91,7 @@ func (e *env) places(vapp *vcd.VApp, vm string) []vsphere.Attach {
 }
 
 func TestAnOverwriteMakesDisksWhatTheyWere(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	shop := e.off("web-shop")
 	want, places := e.sums(shop), e.places(shop, "db01")
@@ -167,6 +168,7 @@ func TestAnOverwriteMakesDisksWhatTheyWere(t *testing.T) {
 }
 
 func TestAnOverwriteMakesHardwareWhatItWas(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	shop := e.off("web-shop")
 	point := e.backup(webShop)
@@ -238,6 +240,7 @@ func (e *env) addNIC(vm vcd.VM) {
 func keyText(key int32) string { return strconv.Itoa(int(key)) }
 
 func TestAnOverwriteIsUndone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	old := e.backup(webShop)
 	shop := e.vapp("web-shop")
@@ -339,6 +342,7 @@ func (e *env) secretsAreSealed() {
 }
 
 func TestWhatWasKeptGoesWithTheNextOverwriteOrByWish(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("wiki")
 	keep := app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true, KeepOld: true}}
@@ -361,6 +365,7 @@ func TestWhatWasKeptGoesWithTheNextOverwriteOrByWish(t *testing.T) {
 }
 
 func TestTheUndoOfSingleVMsLeavesTheOthers(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	e.write("web01", 0, 1<<20, random(1, 1<<20))

@@ -24,6 +24,7 @@ import (
 // vCenter and the backup, whose next run stores nothing anew; one that had to
 // be rebuilt has a new id, which is told beside the old one.
 func TestPain1ARestoredVMKeepsItsPlace(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	before := e.vapp("web-shop")
@@ -68,6 +69,7 @@ func TestPain1ARestoredVMKeepsItsPlace(t *testing.T) {
 // not its VDC's default, and where policies or networks are missing the plan
 // says so and takes others.
 func TestPain3APolicyOrANetworkDoesNotBlockARestore(t *testing.T) {
+	t.Parallel()
 	e := matrixCloud(t)
 	setPolicies(e, kind{name: "policies"})
 	policies := e.backup("acme/main/policies")
@@ -109,6 +111,7 @@ func TestPain3APolicyOrANetworkDoesNotBlockARestore(t *testing.T) {
 // TestPain4NICsComeBackAsTheyWere: MAC and IP addresses, modes, adapters and
 // connections, and the fence around a vApp.
 func TestPain4NICsComeBackAsTheyWere(t *testing.T) {
+	t.Parallel()
 	e := matrixCloud(t)
 	for _, name := range []string{"addresses", "fenced", "routed"} {
 		point := e.backup("acme/main/" + name)
@@ -147,6 +150,7 @@ func TestPain4NICsComeBackAsTheyWere(t *testing.T) {
 // TestPain9TenantsGetTheirVAppWhereTheyWantIt: into another VDC, into another
 // organization, whose administrator may use it at once.
 func TestPain9TenantsGetTheirVAppWhereTheyWantIt(t *testing.T) {
+	t.Parallel()
 	e := matrixCloud(t)
 	point := e.backup("acme/main/isolated")
 	for _, to := range []struct{ org, vdc, user, password string }{

@@ -14,6 +14,7 @@ import (
 // TestFirmwareAndQuotaComeBack loses a vApp that had changed its firmware's
 // variables, and bore a quota policy of its own.
 func TestFirmwareAndQuotaComeBack(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	wiki := e.vapp("wiki")
 	want := bytes.Repeat([]byte("BootOrder=0003,0001;"), 400)

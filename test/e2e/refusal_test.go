@@ -19,6 +19,7 @@ import (
 // of one of each sort. The second is refused and says who is at work; the
 // first does not notice.
 func TestTwoRunsOnOneVAppAreRefusedByName(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backupWith(wiki)
 	want := e.sums(e.vapp("wiki"))
@@ -68,6 +69,7 @@ func TestTwoRunsOnOneVAppAreRefusedByName(t *testing.T) {
 // TestSomebodyElsesMaintenanceModeRefusesARestore: nothing that somebody holds
 // still is changed, not even by the system's administrator.
 func TestSomebodyElsesMaintenanceModeRefusesARestore(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backupWith(wiki)
 	w := e.vapp("wiki")
@@ -110,6 +112,7 @@ func TestSomebodyElsesMaintenanceModeRefusesARestore(t *testing.T) {
 // TestARestoreNamesTheTaskThatIsInItsWay lets a tenant's task run on, longer
 // than the restore waits.
 func TestARestoreNamesTheTaskThatIsInItsWay(t *testing.T) {
+	t.Parallel()
 	e := newEnvOf(t, fault.New(1))
 	point := e.backupWith(wiki)
 	e.conf.Limits.MaintenanceTimeout = 50 * time.Millisecond
@@ -150,6 +153,7 @@ func TestARestoreNamesTheTaskThatIsInItsWay(t *testing.T) {
 // TestPain10DiscoveryAdoptsNothingThatIsRestored has vCD look for VMs after every
 // step of restores, with discovery on everywhere.
 func TestPain10DiscoveryAdoptsNothingThatIsRestored(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backupWith(wiki)
 	found := func() int {
@@ -200,6 +204,7 @@ func TestPain10DiscoveryAdoptsNothingThatIsRestored(t *testing.T) {
 // TestAVAppThatIsDeletedUnderARestoreIsNotHalfRestored deletes a vApp while its
 // overwriting is planned.
 func TestAVAppThatIsDeletedUnderARestoreIsNotHalfRestored(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backupWith(wiki)
 	w := e.vapp("wiki")

@@ -20,6 +20,7 @@ import (
 // kopia command as its makers ship it. KOPIA_BIN names it; test/kopia/build.sh
 // builds it.
 func TestTheStockKopiaCommandNeedsNoneOfOurCode(t *testing.T) {
+	t.Parallel()
 	kopia := os.Getenv("KOPIA_BIN")
 	if kopia == "" {
 		if os.Getenv("CI") != "" {
@@ -73,6 +74,7 @@ func TestTheStockKopiaCommandNeedsNoneOfOurCode(t *testing.T) {
 
 // TestVerifyNamesWhatAFlippedByteHit damages one pack file in one byte.
 func TestVerifyNamesWhatAFlippedByteHit(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("wiki")
 	e.verified()
@@ -128,6 +130,7 @@ func (e *env) largestPack() (pack string) {
 // TestAFullRepositoryDiskLosesNothing gives the repository a file system that
 // is too small for the backup.
 func TestAFullRepositoryDiskLosesNothing(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	small := t.TempDir()
 	err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=10m")
@@ -169,6 +172,7 @@ func TestAFullRepositoryDiskLosesNothing(t *testing.T) {
 // TestSecretsStayWhereTheyBelong looks for the guests' passwords in every
 // document, and for what a restore does with them.
 func TestSecretsStayWhereTheyBelong(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	a := e.app(nil)

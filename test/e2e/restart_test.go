@@ -44,6 +44,7 @@ func (e *env) during(step string, act func(), do func(a *app.App) error) error {
 // under restores. The run goes on or fails; nothing of it is left when a later
 // one or reconcile has been there.
 func TestACloudThatRestartsInMidRun(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backupWith(wiki)

@@ -57,6 +57,7 @@ func vmOf(t *testing.T, v *vcd.VApp, name string) vcd.VM {
 }
 
 func TestAnOverwriteKeepsADiskThatWasAddedSince(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	shop := e.vapp("web-shop")
@@ -78,6 +79,7 @@ func TestAnOverwriteKeepsADiskThatWasAddedSince(t *testing.T) {
 }
 
 func TestDisksThatWereSwappedInAreNotTakenFromARunningVM(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("wiki")
 	e.dieAt("restore "+point.ID+" overwrite", "swap wiki01")
@@ -127,6 +129,7 @@ func (e *env) dieAt(action, step string) int {
 // TestAnOverwriteIsAllOrNothing kills an overwrite of several VMs: after
 // reconcile all of them are as they were, or all are restored.
 func TestAnOverwriteIsAllOrNothing(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("web-shop"))
 	point := e.backup(webShop)
@@ -156,6 +159,7 @@ func TestAnOverwriteIsAllOrNothing(t *testing.T) {
 }
 
 func TestADiskThatCannotBeDeletedIsDeletedLater(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("wiki")
 	want := e.sums(e.vapp("wiki"))
@@ -173,6 +177,7 @@ func TestADiskThatCannotBeDeletedIsDeletedLater(t *testing.T) {
 }
 
 func TestTheOldDisksStayUntilTheResultIsProven(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("wiki")
 	old := e.flat(e.configs(e.vapp("wiki"))["wiki01"].Disks[0].FileName)
@@ -200,6 +205,7 @@ func TestTheOldDisksStayUntilTheResultIsProven(t *testing.T) {
 }
 
 func TestReconcileLeavesALiveRestoreAlone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("wiki")
 	asked := false
@@ -222,6 +228,7 @@ func TestReconcileLeavesALiveRestoreAlone(t *testing.T) {
 }
 
 func TestWhatAPartialPointHoldsComesBack(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.cloud.VCenter("vc1").Faults().FailTask("CreateSnapshotEx_Task", 1, nil)
 	e.cloud.VCenter("vc1").Faults().FailTask("CreateSnapshot_Task", 1, nil)
@@ -258,6 +265,7 @@ func TestWhatAPartialPointHoldsComesBack(t *testing.T) {
 }
 
 func TestANICKeepsItsModeOrItsAddressByChoice(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	e.destroy(e.vapp("web-shop"))
@@ -275,6 +283,7 @@ func TestANICKeepsItsModeOrItsAddressByChoice(t *testing.T) {
 }
 
 func TestADryRunChangesNothing(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	before, err := e.vcd.Get(t.Context(), e.vapp("web-shop").Href)
@@ -302,6 +311,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 }
 
 func TestADiskThatNoSnapshotFreezesIsSaidToBeMissing(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, inventoryWith(t, "{size: 64MiB, fill: 1MiB, controller: pvscsi}", "{size: 32MiB, fill: 1MiB, controller: pvscsi, mode: independent_persistent}"))
 	results, err := e.app(nil).Backup(t.Context(), app.BackupRequest{Selectors: []string{"big"}, SamplePercent: -1})
 	if !errors.Is(err, app.ErrPartial) {
@@ -322,6 +332,7 @@ func TestADiskThatNoSnapshotFreezesIsSaidToBeMissing(t *testing.T) {
 }
 
 func TestAHalfRestoredVAppIsNotBackedUp(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("wiki")
 	e.destroy(e.vapp("wiki"))
@@ -337,6 +348,7 @@ func TestAHalfRestoredVAppIsNotBackedUp(t *testing.T) {
 }
 
 func TestALostRootFileIsNotReplaced(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.backup("wiki")
 	root := filepath.Join(e.conf.Repository.URL, "vappvault.json")
@@ -360,6 +372,7 @@ func TestALostRootFileIsNotReplaced(t *testing.T) {
 }
 
 func TestAListSaysWhereItCannotKnow(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	e.backup("wiki")
 	items, err := e.app(nil).List(t.Context(), []string{"acme/acme-vdc1/wiki/wiki*"})
@@ -376,6 +389,7 @@ func TestAListSaysWhereItCannotKnow(t *testing.T) {
 }
 
 func TestANameThatCannotBeIsRefusedBeforeAnythingIsWritten(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("wiki")
 	for _, name := range []string{" ", strings.Repeat("x", 129), "a\nb", "a\xff"} {

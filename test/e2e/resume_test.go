@@ -12,6 +12,7 @@ import (
 )
 
 func TestAnInterruptedOverwriteGoesOn(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("web-shop"))
 	point := e.backup(webShop)
@@ -50,6 +51,7 @@ func TestAnInterruptedOverwriteGoesOn(t *testing.T) {
 }
 
 func TestAResumeKilledAnywhereIsTakenBackOrDone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("wiki")
@@ -85,6 +87,7 @@ func TestAResumeKilledAnywhereIsTakenBackOrDone(t *testing.T) {
 }
 
 func TestAnOverwriteThatFailsIsTakenBackOrLeftByChoice(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("web-shop"))
 	point := e.backup(webShop)

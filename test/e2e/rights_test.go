@@ -70,6 +70,7 @@ func (e *env) as(user string) *config.Config {
 // TestTheDocumentedPrivilegesAreEnough does the whole job with an account that
 // has what the documentation names, and nothing else.
 func TestTheDocumentedPrivilegesAreEnough(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, withUsers(t, map[string][]string{"few@vsphere.local": documented(t)}))
 	e.conf = e.as("few@vsphere.local")
 	want := e.sums(e.vapp("web-shop"))
@@ -95,6 +96,7 @@ func TestTheDocumentedPrivilegesAreEnough(t *testing.T) {
 // TestAMissingPrivilegeIsNamed takes one privilege away at a time. The work
 // fails, or is done in a poorer way; what is said names the privilege.
 func TestAMissingPrivilegeIsNamed(t *testing.T) {
+	t.Parallel()
 	all, users := documented(t), map[string][]string{}
 	for _, missing := range all {
 		var others []string

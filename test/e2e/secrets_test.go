@@ -27,6 +27,7 @@ var kitchenSecrets = []string{
 // TestATenantsSecretsAreSeenNowhere looks for them in everything that a backup
 // and a restore write and print, and whether they come back.
 func TestATenantsSecretsAreSeenNowhere(t *testing.T) {
+	t.Parallel()
 	k := newKitchen(t)
 	var log bytes.Buffer
 	open := func() *app.App {

@@ -22,6 +22,7 @@ func (e *env) get(href string) string {
 }
 
 func TestOneVMIsOverwrittenAndTheOthersGoOn(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("web-shop")
 	want := e.sums(before)
@@ -74,6 +75,7 @@ func TestOneVMIsOverwrittenAndTheOthersGoOn(t *testing.T) {
 }
 
 func TestAVMThatIsGoneIsRebuiltIntoItsVApp(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("web-shop")
 	want := e.sums(before)
@@ -132,6 +134,7 @@ func natRules(section string) []string {
 }
 
 func TestAVMComesBackBesideTheOneThatIsThere(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("web-shop")
 	want := e.sums(before)
@@ -181,6 +184,7 @@ func TestAVMComesBackBesideTheOneThatIsThere(t *testing.T) {
 }
 
 func TestSelectedVMsAreRefusedWithAReason(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	shop := e.vapp("web-shop")
@@ -219,6 +223,7 @@ func TestSelectedVMsAreRefusedWithAReason(t *testing.T) {
 }
 
 func TestARestoreOfOneVMThatFailsIsTakenBack(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	e.write("db01", 1, 7*mib, random(2, mib))

@@ -54,6 +54,7 @@ sites:
 }
 
 func TestManyVAppsSideBySide(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, manyVApps(t, 2))
 	var mu sync.Mutex
 	under, most := map[string]bool{}, 0
@@ -113,6 +114,7 @@ func TestManyVAppsSideBySide(t *testing.T) {
 }
 
 func TestOneOfManyThatFailsStopsNoOther(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, manyVApps(t, 2))
 	e.cloud.VCenter("vc1").Faults().FailTask("CreateSnapshotEx_Task", 1, &types.GenericVmConfigFault{})
 	e.cloud.VCenter("vc1").Faults().FailTask("CreateSnapshot_Task", 1, &types.GenericVmConfigFault{})
@@ -136,6 +138,7 @@ func TestOneOfManyThatFailsStopsNoOther(t *testing.T) {
 }
 
 func TestCancellingManyTidiesUpAll(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, manyVApps(t, 2))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -12,6 +12,7 @@ import (
 )
 
 func TestOneDiskComesBackAndTheOthersStay(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("web-shop"))
 	point := e.backup(webShop)
@@ -44,6 +45,7 @@ func TestOneDiskComesBackAndTheOthersStay(t *testing.T) {
 }
 
 func TestADiskIsAttachedToAnotherVM(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("web-shop"))
 	point := e.backup(webShop)
@@ -100,6 +102,7 @@ func TestADiskIsAttachedToAnotherVM(t *testing.T) {
 // A disk and one that was made of the same disk of a restore point would be
 // called alike: by the file of the VM, and by the run.
 func TestADiskThatWasAttachedIsOverwrittenBesideItsTwin(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	disks := []string{"db01:scsi1:3"}
@@ -123,6 +126,7 @@ func TestADiskThatWasAttachedIsOverwrittenBesideItsTwin(t *testing.T) {
 }
 
 func TestSingleDisksAreRefusedWithAReason(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	refuse := func(want string, o plan.Options) {

@@ -12,6 +12,7 @@ import (
 // it: organization, VDC, networks, profiles and users are those of the same
 // names there.
 func TestALostSiteComesBackOnAnother(t *testing.T) {
+	t.Parallel()
 	inventory := cloud.Default()
 	other := cloud.Default().Sites[0]
 	other.ID = "dr"

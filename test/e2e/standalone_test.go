@@ -14,6 +14,7 @@ import (
 
 // TestPain5StandaloneVMsComeBackAsOrdinaryOnes: in other products they do.
 func TestPain5StandaloneVMsComeBackAsOrdinaryOnes(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("jumphost")
 	want := e.sums(before)
@@ -44,6 +45,7 @@ func TestPain5StandaloneVMsComeBackAsOrdinaryOnes(t *testing.T) {
 }
 
 func TestACopyOfAStandaloneVMIsOne(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("jumphost")
 	want := e.sums(before)
@@ -70,6 +72,7 @@ func TestACopyOfAStandaloneVMIsOne(t *testing.T) {
 }
 
 func TestAStandaloneVMKilledAnywhereIsTakenBackOrDone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(jumphost)
 	e.destroy(e.vapp("jumphost"))
@@ -116,6 +119,7 @@ func (e *env) noShells(vm string) {
 }
 
 func TestAnEmptyVAppComesBack(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	before := e.vapp("wiki")
 	for _, vm := range before.VMs {

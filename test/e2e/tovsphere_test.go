@@ -29,6 +29,7 @@ func (e *env) inVSphere(name string) *vsphere.VM {
 }
 
 func TestVMsComeBackInVSphereAlone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("acme/acme-vdc1/wiki")

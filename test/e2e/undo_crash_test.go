@@ -25,6 +25,7 @@ func (e *env) either(name string, former, restored map[string]string) (isFormer 
 }
 
 func TestAnUndoKilledAnywhereIsTakenBackOrDone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup(webShop)
 	e.write("web01", 0, 1<<20, random(1, 1<<20))
@@ -62,6 +63,7 @@ func TestAnUndoKilledAnywhereIsTakenBackOrDone(t *testing.T) {
 }
 
 func TestAnOverwriteThatKeepsAndRemovesKilledAnywhereIsTakenBackOrDone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	point := e.backup("wiki")
 	e.off("wiki")

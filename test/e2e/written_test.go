@@ -27,6 +27,7 @@ var planted = []string{"correct-horse", "battery-staple", "planted-in-the-vapp",
 // passwords, with all logs there are, and looks for them, for the sessions'
 // tokens and for the accounts' passwords wherever something was written.
 func TestNothingThatIsWrittenHasASecret(t *testing.T) {
+	t.Parallel()
 	e := newEnvOf(t, fault.New(1))
 	plantPasswords(e)
 	secrets := tokens{list: slices.Clone(planted)}

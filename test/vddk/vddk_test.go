@@ -5,17 +5,21 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vmware/govmomi"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/vappvault/vappvault/internal/sim/fault"
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
 	"github.com/vappvault/vappvault/test/vddk"
 )
@@ -31,25 +35,30 @@ type lab struct {
 	*vcenter.Server
 	vm, snapshot string
 	client       *govmomi.Client
+	rules        *fault.Set
 	disk         *vcenter.GuestDisk
 }
 
-func start(t *testing.T, spec vcenter.VMSpec) *lab {
+func start(t testing.TB, spec vcenter.VMSpec, change ...func(*vcenter.Config)) *lab {
 	t.Helper()
-	s, err := vcenter.Start(vcenter.Config{Dir: t.TempDir(), Name: "vc1", Users: map[string]string{user: password}})
+	c := vcenter.Config{Dir: t.TempDir(), Name: "vc1", Users: map[string]string{user: password}, DiskLockTimeout: time.Second, Rules: fault.New(1), Label: "vc1"}
+	for _, f := range change {
+		f(&c)
+	}
+	s, err := vcenter.Start(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	u := s.URL()
 	u.User = url.UserPassword(user, password)
-	c, err := govmomi.NewClient(t.Context(), u, true)
+	client, err := govmomi.NewClient(t.Context(), u, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Logout(context.Background()) })
+	t.Cleanup(func() { _ = client.Logout(context.Background()) })
 	spec.Name = "vm"
-	l := &lab{Server: s, client: c}
+	l := &lab{Server: s, client: client, rules: c.Rules}
 	if l.vm, err = s.AddVM(spec); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +95,7 @@ func (l *lab) thumbprint() string {
 
 // arguments are those of the plugin for the lab's disk, with changes: KEY=VALUE
 // in the place of its own, or KEY to leave it out.
-func (l *lab) arguments(t *testing.T, change ...string) []string {
+func (l *lab) arguments(t testing.TB, change ...string) []string {
 	t.Helper()
 	host, port := l.DiskPort()
 	secret := filepath.Join(t.TempDir(), "password")
@@ -113,19 +122,72 @@ func (l *lab) arguments(t *testing.T, change ...string) []string {
 	return out
 }
 
-// run serves the disk with nbdkit while a command runs, whose $uri is the
-// disk's address, and returns what both printed.
-func (l *lab) run(t *testing.T, flags []string, command string, change ...string) (stdout []byte, stderr string, err error) {
+// nbdkit serves the disk while a command runs, whose $uri is its address.
+func (l *lab) nbdkit(t testing.TB, flags []string, command string, change ...string) *exec.Cmd {
 	t.Helper()
-	args := append([]string{"-U", "-", "-v"}, flags...)
+	args := append([]string{"-U", "-", "-v", "-D", "vddk.datapath=0"}, flags...)
 	args = append(args, vddk.Plugin(t))
 	args = append(args, l.arguments(t, change...)...)
-	args = append(args, "--run", command)
-	cmd := exec.CommandContext(t.Context(), "nbdkit", args...)
+	return exec.CommandContext(t.Context(), "nbdkit", append(args, "--run", command)...)
+}
+
+// run runs a command with the disk and returns what it and nbdkit printed.
+func (l *lab) run(t testing.TB, flags []string, command string, change ...string) (stdout []byte, stderr string, err error) {
+	t.Helper()
+	cmd := l.nbdkit(t, flags, command, change...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()
 	return out.Bytes(), errs.String(), err
+}
+
+// hold keeps the disk open, half read, until release is called, which reads
+// the rest and returns the reader's error.
+func (l *lab) hold(t *testing.T) (nbdkit *os.Process, release func() error) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	args := append([]string{"-f", "--exit-with-parent", "-r", "-U", socket, vddk.Plugin(t)}, l.arguments(t)...)
+	server := exec.CommandContext(t.Context(), "nbdkit", args...)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if _, err := os.Stat(socket); err == nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	reader := exec.CommandContext(t.Context(), "nbdcopy", "nbd+unix:///?socket="+socket, "-")
+	out, err := reader.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return server.Process, func() error {
+		_, _ = io.Copy(io.Discard, out)
+		err := reader.Wait()
+		_ = server.Process.Signal(syscall.SIGTERM)
+		_ = server.Wait()
+		return err
+	}
+}
+
+// idle waits until no disk is open: nbdkit --run is in a hurry to end, and
+// then the host lets go of a disk only after a while.
+func (l *lab) idle(t *testing.T) {
+	t.Helper()
+	for range 100 {
+		if l.OpenDisks() == 0 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("%d disks are open", l.OpenDisks())
 }
 
 func random(n int) []byte {

@@ -11,6 +11,7 @@ import (
 
 // TestAccountsOfTheInventory logs in with the tokens that an inventory names.
 func TestAccountsOfTheInventory(t *testing.T) {
+	t.Parallel()
 	text := strings.NewReplacer(
 		"- id: lab", "- id: lab\n  admin: {name: root, password: secret, apiToken: provider-token}\n  apiVersions: ['37.2', '39.0']",
 		"users: [{name: wile}]", "users: [{name: wile, role: Operator, apiToken: tenant-token}, {name: gone, apiToken: no-token, disabled: true}]\n"+

@@ -43,6 +43,7 @@ func (c *Cloud) startVCenter(s *Site, spec *VCenter) (*runningVCenter, map[*VM]s
 		Label:        s.ID + "/" + spec.Name,
 
 		MaxSessions: spec.MaxSessions, SessionTimeout: time.Duration(spec.SessionTimeout), NFCProxy: spec.NFCProxy,
+		Disks: c.disks, HostDisks: spec.HostDisks, OpenDisks: spec.OpenDisks, DiskLockTimeout: time.Duration(spec.DiskLockTimeout),
 	}
 	for _, u := range spec.Users {
 		config.Accounts = append(config.Accounts, vcenter.User(u))

@@ -24,6 +24,7 @@ const withCatalog = small + `    catalogs:
 `
 
 func TestCatalogsOfAnInventory(t *testing.T) {
+	t.Parallel()
 	c := start(t, parse(t, withCatalog), nil)
 	ctx := within(t)
 	api, err := c.login(ctx, c.sites[0])
@@ -52,6 +53,7 @@ func TestCatalogsOfAnInventory(t *testing.T) {
 }
 
 func TestCatalogsThatAreRefused(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, old, new, want string }{
 		{"a template's VM that runs", "{name: one,", "{name: one, power: on,", `vm one: power "on": a template's VMs are off`},
 		{"two items of one name", "name: tools.iso", "name: debian", `media "debian": no name, or two items of it`},

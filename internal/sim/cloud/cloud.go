@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"path/filepath"
+	"strconv"
 	"sync"
 
 	"github.com/vappvault/vappvault/internal/sim/director"
@@ -40,6 +41,10 @@ type Options struct {
 	// Trouble is told, in a line, what the operator should know: that what
 	// changes is not saved, and that it is again. Standard error when nil.
 	Trouble func(string)
+	// VDDKLibrary is the folder of a libvixDiskLib that WriteConfig lets
+	// vappvault use, and VDDKPlugin nbdkit's plugin for it, by default the
+	// one that is installed. Without a library there is no word of VDDK.
+	VDDKLibrary, VDDKPlugin string
 }
 
 // A Cloud is a running one. Its methods may be called concurrently.
@@ -55,7 +60,9 @@ type Cloud struct {
 	killed    bool              // was that, or it could not save itself
 	whole     bool              // what is kept goes together
 	before    map[string]string // addresses of the start before
-	addresses map[string]string // by SITE and SITE/VCENTER
+	addresses map[string]string // by SITE and SITE/VCENTER, and that of diskPort
+	disks     *vcenter.DiskListener
+	vddk      configVDDK
 	moved     map[string]string // see Moved
 
 	trouble *trouble           // with saving
@@ -92,7 +99,8 @@ func Start(o Options) (*Cloud, error) {
 		return nil, fmt.Errorf("cloud: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	c := &Cloud{dir: o.Dir, host: host, addresses: map[string]string{}, moved: map[string]string{}, trouble: newTrouble(o.Trouble), unlock: unlock, stop: stop}
+	c := &Cloud{dir: o.Dir, host: host, addresses: map[string]string{}, moved: map[string]string{}, trouble: newTrouble(o.Trouble), unlock: unlock, stop: stop,
+		vddk: configVDDK{LibDir: o.VDDKLibrary, Plugin: o.VDDKPlugin}}
 	if err := c.start(o); err != nil {
 		return nil, errors.Join(fmt.Errorf("cloud: %w", err), c.end())
 	}
@@ -118,6 +126,10 @@ func (c *Cloud) start(o Options) error {
 	}
 	c.faults.SignWith(c.ca.cert, c.ca.key)
 	c.faults.Know(knownNames)
+	if c.disks, err = vcenter.ListenDisks(c.listen(diskPort, net.JoinHostPort(c.host, "0"))); err != nil {
+		return err
+	}
+	c.addresses[diskPort] = c.disks.Addr().String()
 	for i := range c.inventory.Sites {
 		listen := o.Listen
 		if i > 0 || listen == "" {
@@ -132,6 +144,17 @@ func (c *Cloud) start(o Options) error {
 	}
 	c.whole = true
 	return nil
+}
+
+// diskPort is the name of the port at which all hosts serve blocks of disks.
+// No site can be called so.
+const diskPort = "disk port"
+
+// DiskPort is where all hosts serve blocks of disks to the double of VDDK.
+func (c *Cloud) DiskPort() (host string, port int) {
+	host, text, _ := net.SplitHostPort(c.addresses[diskPort])
+	port, _ = strconv.Atoi(text)
+	return host, port
 }
 
 // Restored tells whether the cloud goes on from an earlier start.
@@ -161,6 +184,9 @@ func (c *Cloud) end() error {
 		for _, vc := range s.vcenters {
 			problems = append(problems, vc.server.Save(), vc.server.Close())
 		}
+	}
+	if c.disks != nil {
+		problems = append(problems, c.disks.Close())
 	}
 	err := errors.Join(problems...)
 	if err == nil && c.whole {

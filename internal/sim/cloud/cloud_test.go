@@ -22,6 +22,7 @@ import (
 )
 
 func TestVDCsWithoutVMsHaveFolders(t *testing.T) {
+	t.Parallel()
 	c := start(t, parse(t, `version: 1
 sites:
 - id: lab
@@ -44,6 +45,7 @@ sites:
 }
 
 func TestTheDefaultCloudHasItsVMs(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil, nil)
 	vms, err := c.VMs(within(t))
 	if err != nil {
@@ -72,6 +74,7 @@ func TestTheDefaultCloudHasItsVMs(t *testing.T) {
 }
 
 func TestTwoCloudsOfOneInventoryAreAlike(t *testing.T) {
+	t.Parallel()
 	ctx := within(t)
 	sums := func() string {
 		c := start(t, nil, nil)
@@ -95,6 +98,7 @@ func TestTwoCloudsOfOneInventoryAreAlike(t *testing.T) {
 }
 
 func TestNamesThatLeadToNoVMOrToTwo(t *testing.T) {
+	t.Parallel()
 	text := strings.Replace(small, "vapps:", "vms:\n      - {name: web, disks: [{size: 1MiB}]}\n      vapps:", 1)
 	c := start(t, parse(t, text), nil)
 	for name, want := range map[string]error{"wep": ErrNoVM, "web": ErrManyVMs, "acme/vdc1/shop/web": nil, "acme/vdc1/web/web": nil, "shop/web": ErrNoVM} {
@@ -112,6 +116,7 @@ func TestNamesThatLeadToNoVMOrToTwo(t *testing.T) {
 }
 
 func TestTwoSites(t *testing.T) {
+	t.Parallel()
 	second := strings.Replace(small[strings.Index(small, "- id: lab"):], "- id: lab", "- id: far", 1)
 	c := start(t, parse(t, small+second), nil)
 	ctx := within(t)
@@ -135,6 +140,7 @@ func TestTwoSites(t *testing.T) {
 }
 
 func TestSumIsTheSHA256OfEveryByte(t *testing.T) {
+	t.Parallel()
 	c := start(t, parse(t, small), nil)
 	ctx := within(t)
 	disk, err := c.Guest(ctx, "web", 0)
@@ -158,6 +164,7 @@ func TestSumIsTheSHA256OfEveryByte(t *testing.T) {
 }
 
 func TestPowerGoesThroughVCD(t *testing.T) {
+	t.Parallel()
 	c := start(t, parse(t, small), nil)
 	ctx := within(t)
 	for _, state := range []string{"on", "suspended", "off", "on"} {
@@ -171,6 +178,7 @@ func TestPowerGoesThroughVCD(t *testing.T) {
 }
 
 func TestASuspendedVMOfTheInventoryIsSuspended(t *testing.T) {
+	t.Parallel()
 	text := strings.Replace(small, "memory: 256MiB", "power: suspended", 1)
 	c := start(t, parse(t, text), nil)
 	ctx := within(t)
@@ -188,6 +196,7 @@ func TestASuspendedVMOfTheInventoryIsSuspended(t *testing.T) {
 }
 
 func TestAnImageBecomesADisk(t *testing.T) {
+	t.Parallel()
 	image := filepath.Join(t.TempDir(), "disk.raw")
 	content := append(bytes.Repeat([]byte("image"), 1000), make([]byte, 3<<20-5000)...)
 	if err := os.WriteFile(image, content, 0o600); err != nil {
@@ -208,6 +217,7 @@ func TestAnImageBecomesADisk(t *testing.T) {
 }
 
 func TestStartRefusesADirectoryOfOthers(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	precious := filepath.Join(datastoresDir(dir), "precious")
 	if err := os.MkdirAll(precious, 0o700); err != nil {
@@ -223,6 +233,7 @@ func TestStartRefusesADirectoryOfOthers(t *testing.T) {
 }
 
 func TestAStaleDirectoryIsUsedAgain(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for range 2 {
 		c, err := Start(Options{Inventory: parse(t, small), Dir: dir, Fresh: true})
@@ -236,6 +247,7 @@ func TestAStaleDirectoryIsUsedAgain(t *testing.T) {
 }
 
 func TestWriteConfigWorksAsItIs(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil, nil)
 	dir := filepath.Join(t.TempDir(), "new")
 	path := filepath.Join(dir, "vappvault.yaml")
@@ -294,6 +306,7 @@ func TestWriteConfigWorksAsItIs(t *testing.T) {
 }
 
 func TestScrubTakesWhatNoVMRefersTo(t *testing.T) {
+	t.Parallel()
 	c := start(t, parse(t, small), nil)
 	ctx := within(t)
 	before := sum(ctx, t, c, "web")
@@ -331,6 +344,7 @@ func TestScrubTakesWhatNoVMRefersTo(t *testing.T) {
 }
 
 func TestScrubKeepsWhatVCDLists(t *testing.T) {
+	t.Parallel()
 	text := withDisk("size: 8MiB") + "    catalogs: [{name: images, media: [{name: iso, size: 64KiB}]}]\n"
 	c := start(t, parse(t, text), nil)
 	ctx := within(t)

@@ -18,6 +18,14 @@ type configuration struct {
 	Sites      []configSite     `yaml:"sites"`
 	Repository configRepository `yaml:"repository"`
 	StateDir   string           `yaml:"stateDir"`
+	Transports []string         `yaml:"transports,omitempty"`
+	VDDK       configVDDK       `yaml:"vddk,omitempty"`
+}
+
+type configVDDK struct {
+	LibDir      string `yaml:"libdir,omitempty"`
+	Plugin      string `yaml:"plugin,omitempty"`
+	NFCHostPort int    `yaml:"nfcHostPort,omitempty"`
 }
 
 type configSite struct {
@@ -71,6 +79,10 @@ func (c *Cloud) WriteConfig(path string) error {
 			entry.VCenters = append(entry.VCenters, configServer{vc.server.URL().String(), caFile, vc.spec.User, secret})
 		}
 		config.Sites = append(config.Sites, entry)
+	}
+	if c.vddk.LibDir != "" {
+		config.Transports, config.VDDK = []string{"vddk", "datastore", "nfc"}, c.vddk
+		_, config.VDDK.NFCHostPort = c.DiskPort()
 	}
 	if err := keepPassword(filepath.Join(dir, repositoryPassword)); err != nil {
 		return fmt.Errorf("configuration: %w", err)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestTheControlSocketActsOnTheRunningCloud(t *testing.T) {
+	t.Parallel()
 	// A long name: socket addresses are short.
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 30))
 	c, err := Start(Options{Inventory: parse(t, small), Dir: dir})

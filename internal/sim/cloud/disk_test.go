@@ -11,6 +11,7 @@ func withDisk(disk string) string {
 }
 
 func TestIndependentDisksOfTheInventory(t *testing.T) {
+	t.Parallel()
 	text := strings.Replace(withDisk("size: 8MiB, controller: pvscsi, owner: wile, attachedTo: [shop/web]"), "memory: 256MiB", "power: on", 1)
 	c := start(t, parse(t, text), nil)
 	ctx := within(t)
@@ -28,6 +29,7 @@ func TestIndependentDisksOfTheInventory(t *testing.T) {
 }
 
 func TestIndependentDisksThatAreRefused(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ disk, want string }{
 		"no size":                      {"controller: sata", "disk data: size"},
 		"an unknown controller":        {"size: 1MiB, controller: virtio", `disk data: controller "virtio"`},

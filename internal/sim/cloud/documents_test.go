@@ -13,6 +13,7 @@ import (
 // reach from the entry points. Whether they are valid is checked once all
 // tests are done.
 func TestEveryReferenceLeadsToADocument(t *testing.T) {
+	t.Parallel()
 	documents := walk(within(t), t, start(t, nil, nil))
 	if len(documents) < 300 {
 		t.Errorf("only %d documents: the walk went wrong", len(documents))

@@ -56,9 +56,17 @@ func (c *Cloud) handleFaults(handle func(string, func(http.ResponseWriter, *http
 	})
 }
 
-// knownNames refuses a rule for vSphere with a method or a fault that it has
-// not.
+// knownNames refuses a rule for vSphere or VDDK with a method or an error that
+// it has not.
 func knownNames(r fault.Rule) error {
+	if r.Service == fault.Disk {
+		if err := vcenter.CheckDiskCall(r.Operation); err != nil {
+			return fmt.Errorf("operation: %w", err)
+		}
+		if err := vcenter.CheckDiskError(r.Code); err != nil {
+			return fmt.Errorf("code: %w", err)
+		}
+	}
 	if r.Service != fault.VSphere && r.Service != fault.VSphereTask {
 		return nil
 	}

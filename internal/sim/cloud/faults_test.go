@@ -61,6 +61,7 @@ func (b *browser) call(method, path string) (int, http.Header, string) {
 }
 
 func TestFaultsOfVCD(t *testing.T) {
+	t.Parallel()
 	c := start(t, parse(t, small), nil)
 	b := newBrowser(t, c)
 	_, _, list := b.call("GET", "~/api/query?type=adminVApp")
@@ -168,6 +169,7 @@ func between(s, from, to string) string {
 }
 
 func TestTheCloudsOwnCallsAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	c := start(t, parse(t, small), nil)
 	for _, r := range []fault.Rule{
 		{Service: fault.VCD, Count: 1, Effect: fault.Effect{Status: 500}},
@@ -208,6 +210,7 @@ func TestTheCloudsOwnCallsAreLeftAlone(t *testing.T) {
 }
 
 func TestRulesThatCanNeverAct(t *testing.T) {
+	t.Parallel()
 	c := start(t, parse(t, small), nil)
 	for want, r := range map[string]fault.Rule{
 		"no method CreateSnapshotEx, but CreateSnapshotEx_Task": {Service: fault.VSphere, Operation: "CreateSnapshotEx"},

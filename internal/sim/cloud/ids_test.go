@@ -9,6 +9,7 @@ import (
 )
 
 func TestAnInventoryHasTheSameIDsEveryTime(t *testing.T) {
+	t.Parallel()
 	text := withDisk("size: 8MiB") + "    catalogs: [{name: images, media: [{name: iso, size: 64KiB}]}]\n"
 	first, again := ids(t, text), ids(t, text)
 	if len(first) < 40 {

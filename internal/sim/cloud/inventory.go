@@ -65,8 +65,12 @@ type VCenter struct {
 	MaxSessions    int           `yaml:"maxSessions"`    // 0: no limit
 	SessionTimeout Duration      `yaml:"sessionTimeout"` // of idle ones; default 30m
 	NFCProxy       bool          `yaml:"nfcProxy"`       // leases lead to the vCenter, not to hosts
-	ResourcePools  []string      `yaml:"resourcePools"`  // that belong to no VDC
-	VMGroups       []string      `yaml:"vmGroups"`       // of the cluster
+
+	HostDisks       int      `yaml:"hostDisks"`       // that VDDK can have open of one host; 0: 48
+	OpenDisks       int      `yaml:"openDisks"`       // and through the vCenter; 0: 52
+	DiskLockTimeout Duration `yaml:"diskLockTimeout"` // of a disk that VDDK did not close; 0: 3 s
+	ResourcePools   []string `yaml:"resourcePools"`   // that belong to no VDC
+	VMGroups        []string `yaml:"vmGroups"`        // of the cluster
 }
 
 // A VCenterUser has a role at vCenter's root folder: one of vCenter's own, or

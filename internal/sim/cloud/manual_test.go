@@ -10,6 +10,7 @@ import (
 
 // Every key of an inventory is in the manual's table, where users look for it.
 func TestTheManualHasEveryKey(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../../doc/vcdsim.md")
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 )
 
 func TestDefaultInventoryIsValid(t *testing.T) {
+	t.Parallel()
 	inventory, err := Parse(DefaultYAML())
 	if err != nil {
 		t.Fatal(err)
@@ -59,6 +60,7 @@ sites:
 `
 
 func TestParseFillsInDefaults(t *testing.T) {
+	t.Parallel()
 	inventory, err := Parse([]byte(small))
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +97,7 @@ func TestParseFillsInDefaults(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, old, new, want string }{
 		{"an unknown key, with its line", "owner: wile", "ovner: wile", `line 17: unknown key "ovner"`},
 		{"an unknown key of an inlined part", "gateway: 10.0.0.1", "gateway: 10.0.0.1, gatevay: x", `line 14: unknown key "gatevay"`},
@@ -154,6 +157,7 @@ func TestParseRefuses(t *testing.T) {
 }
 
 func TestParseNamesEveryProblemAtOnce(t *testing.T) {
+	t.Parallel()
 	text := strings.NewReplacer("owner: wile", "owner: sam", "parent: net", "parent: nat").Replace(small)
 	_, err := Parse([]byte(text))
 	if err == nil || !strings.Contains(err.Error(), "sam") || !strings.Contains(err.Error(), "nat") {
@@ -162,6 +166,7 @@ func TestParseNamesEveryProblemAtOnce(t *testing.T) {
 }
 
 func TestLoadFindsImagesBesideTheInventory(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "inventory.yaml")
 	text := strings.Replace(small, "size: 64MiB, fill: 1MiB", "from: disk.raw", 1)
@@ -185,6 +190,7 @@ func TestLoadFindsImagesBesideTheInventory(t *testing.T) {
 }
 
 func TestPathEscapesWhatSelectorsUse(t *testing.T) {
+	t.Parallel()
 	got := Path("acme", "50% off", "a/b@c", "*")
 	if want := "acme/50%25 off/a%2Fb%40c/%2A"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -192,6 +198,7 @@ func TestPathEscapesWhatSelectorsUse(t *testing.T) {
 }
 
 func TestHostNames(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]string{
 		"web01":                   "web01",
 		"Büro 1":                  "B-ro-1",

@@ -28,6 +28,7 @@ var recorded = map[string][]string{
 // with what this one's are made of. testdata/recorded.txt lists every
 // difference with its reason, and nothing else may differ.
 func TestDocumentsAreBuiltAsRecordedOnesAre(t *testing.T) {
+	t.Parallel()
 	folder := os.Getenv("VAPPVAULT_VCD_API")
 	if folder == "" {
 		t.Skip("VAPPVAULT_VCD_API is not set: no recorded documents to compare with")

@@ -111,6 +111,7 @@ func sums(t *testing.T, c *Cloud) map[string]string {
 }
 
 func TestARestartChangesNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	c := again(t, Options{Dir: dir})
 	ctx := within(t)
@@ -164,6 +165,7 @@ func TestARestartChangesNothing(t *testing.T) {
 }
 
 func TestADirectoryKeepsOneCloud(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := again(t, Options{Dir: dir, Inventory: parse(t, small)}).Close(); err != nil {
 		t.Fatal(err)
@@ -205,6 +207,7 @@ func TestADirectoryKeepsOneCloud(t *testing.T) {
 }
 
 func TestADirectoryIsServedOnce(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	o := Options{Dir: dir, Inventory: parse(t, small)}
 	begin, errs, clouds := make(chan struct{}), make(chan error, 4), make(chan *Cloud, 4)
@@ -250,6 +253,7 @@ func TestADirectoryIsServedOnce(t *testing.T) {
 }
 
 func TestATakenPortIsToldOf(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	c := again(t, Options{Dir: dir, Inventory: parse(t, small)})
 	address := c.Director().URL().Host
@@ -268,6 +272,7 @@ func TestATakenPortIsToldOf(t *testing.T) {
 }
 
 func TestCloseLeavesNothingRunning(t *testing.T) {
+	t.Parallel()
 	round := func() {
 		c, err := Start(Options{Dir: t.TempDir(), Inventory: parse(t, small)})
 		if err != nil {
@@ -328,6 +333,7 @@ func copyDir(t *testing.T, from, to string) {
 }
 
 func TestAKillLosesTheLastSecondsAtMost(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	c := again(t, Options{Dir: dir, Inventory: parse(t, strings.ReplaceAll(small, "fill: 1MiB", "fill: 64KiB"))})
 	ctx, stop := context.WithCancel(t.Context())
@@ -371,6 +377,7 @@ func TestAKillLosesTheLastSecondsAtMost(t *testing.T) {
 func stateOf(dir string) string { return filepath.Join(stateDir(dir), "lab", "director.state") }
 
 func TestAKillBetweenTheSavesIsReconciled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	c := again(t, Options{Dir: dir, Inventory: parse(t, small)})
 	ctx := within(t)
@@ -444,6 +451,7 @@ func TestAKillBetweenTheSavesIsReconciled(t *testing.T) {
 }
 
 func TestDamagedStatesAreTold(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := again(t, Options{Dir: dir, Inventory: parse(t, small)}).Close(); err != nil {
 		t.Fatal(err)
@@ -478,6 +486,7 @@ func TestDamagedStatesAreTold(t *testing.T) {
 }
 
 func TestAnOrderlyEndIsNotReconciled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	c := again(t, Options{Dir: dir})
 	if !wasRunning(dir) {
@@ -492,6 +501,7 @@ func TestAnOrderlyEndIsNotReconciled(t *testing.T) {
 }
 
 func TestAGeneratedCloud(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	g := Generation{Orgs: 2, VApps: 4, VMs: 12, VCenters: 2, Seed: 7, Disk: 1 << 20, Fill: 64 << 10}
 	c := again(t, Options{Dir: dir, Inventory: generated(t, g)})

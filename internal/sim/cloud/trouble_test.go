@@ -9,6 +9,7 @@ import (
 )
 
 func TestTroubleIsToldOnce(t *testing.T) {
+	t.Parallel()
 	var lines []string
 	now := time.Unix(0, 0)
 	tr := newTrouble(func(line string) { lines = append(lines, line) })

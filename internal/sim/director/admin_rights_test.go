@@ -13,6 +13,7 @@ import (
 // on a vApp that everyone has full control of, so that nothing but the role
 // refuses. What is not refused fails on its empty body, or is done.
 func TestRolesMayDoWhatTheyHaveTheRightFor(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	must(c.dir.AddRole(director.RoleSpec{Org: "acme", Name: "Operator", Rights: []string{"vApp: Power Operations"}}))(t)
 	for _, r := range []string{director.RoleCatalogAuthor, director.RoleConsole, "Operator", director.RoleDefer} {
@@ -73,6 +74,7 @@ func TestRolesMayDoWhatTheyHaveTheRightFor(t *testing.T) {
 }
 
 func TestRightsBundlesBoundTenants(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	admin, ada := c.login(adminName), c.login("ada@acme")
 	power := c.vappPath() + "/power/action/reboot"
@@ -91,6 +93,7 @@ func TestRightsBundlesBoundTenants(t *testing.T) {
 }
 
 func TestRolesOverCloudAPI(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	ada, admin := c.login("ada@acme"), c.login(adminName)
 	const roles = "/cloudapi/1.0.0/roles"
@@ -150,6 +153,7 @@ func TestRolesOverCloudAPI(t *testing.T) {
 }
 
 func TestUsersOverXML(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	ada, admin := c.login("ada@acme"), c.login(adminName)
 	org := "/api/admin/org/" + c.acme
@@ -230,6 +234,7 @@ func TestUsersOverXML(t *testing.T) {
 }
 
 func TestUsersOverCloudAPI(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	ada, bob := c.login("ada@acme"), c.login("bob@acme")
 	const users = "/cloudapi/1.0.0/users"
@@ -271,6 +276,7 @@ func TestUsersOverCloudAPI(t *testing.T) {
 }
 
 func TestOrganizationsAndTheirSettings(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	admin, ada := c.login(adminName), c.login("ada@acme")
 	const typ = adminType + "organization+xml"
@@ -348,6 +354,7 @@ func TestOrganizationsAndTheirSettings(t *testing.T) {
 }
 
 func TestSystemDocumentsAreValid(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	admin, bob := c.login(adminName), c.login("bob@acme")
 	for _, p := range []string{"/api/admin/extension", "/api/admin/extension/settings", "/api/admin/extension/settings/general", "/api/admin/extension/settings/catalog",
@@ -379,6 +386,7 @@ func TestSystemDocumentsAreValid(t *testing.T) {
 }
 
 func TestEveryRequiredRightIsInTheCatalogue(t *testing.T) {
+	t.Parallel()
 	for _, name := range director.RequiredRights() {
 		if !slices.Contains(director.Rights(), name) {
 			t.Errorf("no right %q", name)

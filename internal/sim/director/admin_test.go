@@ -38,6 +38,7 @@ func (c *cloud) form(path string, pairs ...string) *reply {
 const jwtBearer, deviceCode = "urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:device_code"
 
 func TestVersionsAreToldApart(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, func(cfg *director.Config) { cfg.APIVersions = []string{"36.3", "37.2", "38.0", "39.0"} })
 	e := c.send(must(http.NewRequest(http.MethodGet, c.dir.URL().String()+"/api/versions", nil))(t)).root(t)
 	if got := texts(e, "./VersionInfo/Version"); !slices.Equal(got, []string{"36.3", "37.2", "38.0", "39.0"}) {
@@ -52,6 +53,7 @@ func TestVersionsAreToldApart(t *testing.T) {
 }
 
 func TestAcceptHeaders(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login("ada@acme")
 	get := func(path, accept string) *reply {
@@ -97,6 +99,7 @@ func TestAcceptHeaders(t *testing.T) {
 }
 
 func TestMethods(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login("ada@acme")
 	for _, tc := range []struct {
@@ -139,6 +142,7 @@ func TestMethods(t *testing.T) {
 const adminType = "application/vnd.vmware.admin."
 
 func TestAccountsAreLocked(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	ada := c.login("ada@acme")
 	ada.want(200, http.MethodPut, "/api/admin/org/"+c.acme+"/settings/passwordPolicy", adminType+"organizationPasswordPolicySettings+xml",
@@ -169,6 +173,7 @@ func TestAccountsAreLocked(t *testing.T) {
 }
 
 func TestSessionLists(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, func(cfg *director.Config) { cfg.SessionLifetime = time.Hour })
 	ada, bob, other := c.login("ada@acme"), c.login("bob@acme"), c.login("bob@acme")
 	total := func(u *user) any {
@@ -188,6 +193,7 @@ func TestSessionLists(t *testing.T) {
 }
 
 func TestDisabledMeansOut(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	admin, gil := c.login(adminName), c.login("gil@globex")
 	globex := ""
@@ -219,6 +225,7 @@ func TestDisabledMeansOut(t *testing.T) {
 }
 
 func TestAPITokens(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	ada, bob := c.login("ada@acme"), c.login("bob@acme")
 	const token = "/oauth/tenant/acme/token"
@@ -260,6 +267,7 @@ func TestAPITokens(t *testing.T) {
 }
 
 func TestServiceAccounts(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	ada := c.login("ada@acme")
 	register := func(scope string) *reply {

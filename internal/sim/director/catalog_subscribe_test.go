@@ -67,6 +67,7 @@ func (l *library) status(kind, catalog string) string {
 }
 
 func TestSubscriptionsThatAreRefused(t *testing.T) {
+	t.Parallel()
 	l := newLibrary(t)
 	for _, tc := range []struct{ name, location, secret, want string }{
 		{"no URL", "nowhere", "pw", "UNKNOWN_ERROR"},
@@ -107,6 +108,7 @@ func (l *library) ownCatalog(t *testing.T) string {
 }
 
 func TestSubscribedCatalogs(t *testing.T) {
+	t.Parallel()
 	l := newLibrary(t)
 	full := l.followed("copy", "true")
 	t.Run("a copy has all that the original has", func(t *testing.T) {

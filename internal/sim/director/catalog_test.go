@@ -47,6 +47,7 @@ func (c *cloud) instantiate(name, source, more string) string {
 }
 
 func TestCatalogDocuments(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	s := c.shelf()
 	admin, ada, eve, bob, gil, kim := c.login(adminName), c.login("ada@acme"), c.login("eve@acme"), c.login("bob@acme"), c.login("gil@globex"), c.login("kim@acme")
@@ -119,6 +120,7 @@ func TestCatalogDocuments(t *testing.T) {
 func children(e *etree.Element, path string) int { return len(e.FindElements(path)) }
 
 func TestInstantiate(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	s := c.shelf()
 	ada := c.login("ada@acme")
@@ -205,6 +207,7 @@ func TestInstantiate(t *testing.T) {
 }
 
 func TestCatalogChanges(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	s := c.shelf()
 	sys, ada, eve, dan, gil := c.login(adminName), c.login("ada@acme"), c.login("kim@acme"), c.login("lee@acme"), c.login("gil@globex")
@@ -350,6 +353,7 @@ func TestCatalogChanges(t *testing.T) {
 }
 
 func TestCaptureAndClone(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	s := c.shelf()
 	ada, bob := c.login("ada@acme"), c.login("bob@acme")

@@ -20,6 +20,7 @@ func rels(e *etree.Element) []string {
 }
 
 func TestQueriesAnswerReferences(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	for _, tc := range []struct{ typ, name, root, element string }{
@@ -57,6 +58,7 @@ func TestQueriesAnswerReferences(t *testing.T) {
 }
 
 func TestQueriesOfTheRest(t *testing.T) {
+	t.Parallel()
 	if e := switched(t).login(adminName).get("/api/query?type=dvSwitch"); e.FindElement("./DvSwitchRecord") == nil {
 		t.Errorf("no switch: %s", write(e))
 	}
@@ -90,6 +92,7 @@ func or(a, b string) string {
 }
 
 func TestFlagsOfEitherCase(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	org := "/api/admin/org/" + c.acme
@@ -104,6 +107,7 @@ func TestFlagsOfEitherCase(t *testing.T) {
 }
 
 func TestLinksThatClientsFollow(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, ada := c.login(adminName), c.login("ada@acme")
 	snapshots := func() []string {
@@ -163,6 +167,7 @@ func TestLinksThatClientsFollow(t *testing.T) {
 // TestLinksToChangeMetadata: only who may is offered to add to metadata, and
 // where it can be done.
 func TestLinksToChangeMetadata(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, ada, eve := c.login(adminName), c.login("ada@acme"), c.login("eve@acme")
 	for _, tc := range []struct {
@@ -188,6 +193,7 @@ func TestLinksToChangeMetadata(t *testing.T) {
 }
 
 func TestSubnetsAreComplete(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	p := c.vappPath() + "/networkConfigSection/"
@@ -209,6 +215,7 @@ func TestSubnetsAreComplete(t *testing.T) {
 // TestDHCPOfBeforeEdges: isolated networks may come with the service that vApp
 // networks have.
 func TestDHCPOfBeforeEdges(t *testing.T) {
+	t.Parallel()
 	c := withNetworks(t)
 	if err := c.dir.SetNetworkProvider("vdc1", "NSX_V"); err != nil {
 		t.Fatal(err)

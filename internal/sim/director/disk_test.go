@@ -36,6 +36,7 @@ func (u *user) disk(status int, action, vm, disk, rest string) *reply {
 }
 
 func TestIndependentDisk(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	web, db := c.vmPath(u, "web01"), c.vmPath(u, "db01")
@@ -112,6 +113,7 @@ func TestIndependentDisk(t *testing.T) {
 }
 
 func TestSharedDisks(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	web, db := c.vmPath(u, "web01"), c.vmPath(u, "db01")
@@ -124,6 +126,7 @@ func TestSharedDisks(t *testing.T) {
 }
 
 func TestDisksThatAreRefused(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	for name, attrs := range map[string]string{
@@ -145,6 +148,7 @@ func TestDisksThatAreRefused(t *testing.T) {
 }
 
 func TestSnapshotsSince39(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, func(cfg *director.Config) { cfg.SnapshotsPerVM = 2 })
 	u := c.login(adminName)
 	web := c.vmPath(u, "web01")
@@ -198,6 +202,7 @@ func TestSnapshotsSince39(t *testing.T) {
 }
 
 func TestAffinityRules(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	web, db := c.vmPath(u, "web01"), c.vmPath(u, "db01")

@@ -15,6 +15,7 @@ var sizes = regexp.MustCompile(`ovf:size="(\d+)"`)
 
 // TestPackagesThatAreFetched makes templates of what lies on a web server.
 func TestPackagesThatAreFetched(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	s := c.shelf()
 	ada := c.login("ada@acme")

@@ -11,6 +11,7 @@ import (
 // TestHostileXML: a body that is made to harm is refused, soon, and nothing
 // else is the worse for it.
 func TestHostileXML(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	ada := c.login("ada@acme")
 	at, typ := "/api/vdc/"+c.vdc+"/action/composeVApp", vcloud+"composeVAppParams+xml"

@@ -44,6 +44,7 @@ func (c *cloud) properties(moref string) *mo.VirtualMachine {
 }
 
 func TestImport(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	vim := c.vimServer(u)
@@ -101,6 +102,7 @@ func TestImport(t *testing.T) {
 }
 
 func TestImportWithoutMoveLeavesTheSource(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	moref := c.take()
@@ -115,6 +117,7 @@ func TestImportWithoutMoveLeavesTheSource(t *testing.T) {
 }
 
 func TestImportsThatAreRefused(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	path, typ := c.vimServer(u)+"/importVmAsVApp", admin+"importVmAsVAppParams+xml"
@@ -149,6 +152,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 }
 
 func TestImportOfAStandaloneVM(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	moref := c.take()
@@ -173,6 +177,7 @@ func TestImportOfAStandaloneVM(t *testing.T) {
 }
 
 func TestImportOfACopyByItself(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	moref := c.take()
@@ -188,6 +193,7 @@ func TestImportOfACopyByItself(t *testing.T) {
 }
 
 func TestVMsListHoldsWhatVCDDoesNotManage(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	var names []string
@@ -213,7 +219,8 @@ func TestVMsListHoldsWhatVCDDoesNotManage(t *testing.T) {
 }
 
 func TestTasksAndBusyEntities(t *testing.T) {
-	c := newCloud(t, func(cfg *director.Config) { cfg.TaskDelay = 300 * time.Millisecond })
+	t.Parallel()
+	c := newCloud(t, func(cfg *director.Config) { cfg.TaskDelay = 3 * time.Second })
 	u, p := c.login(adminName), c.vappPath()
 	const rename = `<VApp ` + xmlns + ` name="renamed"/>`
 	r := u.want(http.StatusAccepted, http.MethodPut, p, vcloud+"vApp+xml", rename)
@@ -274,6 +281,7 @@ func TestTasksAndBusyEntities(t *testing.T) {
 }
 
 func TestPowerAndSnapshots(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, p := c.login(adminName), c.vappPath()
 	state := func(want string) {

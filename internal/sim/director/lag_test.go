@@ -6,6 +6,7 @@ import (
 )
 
 func TestListsOfManyVMsLag(t *testing.T) {
+	t.Parallel()
 	of := func(vapps, vms int) []*record {
 		var out []*record
 		for range vapps {

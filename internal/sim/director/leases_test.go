@@ -24,6 +24,7 @@ func leased(t *testing.T, lease director.OrgLease) (*cloud, *user) {
 }
 
 func TestLeases(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name          string
 		lease         director.OrgLease
@@ -72,6 +73,7 @@ func TestLeases(t *testing.T) {
 }
 
 func TestExpired(t *testing.T) {
+	t.Parallel()
 	c, u := leased(t, director.OrgLease{DeploymentSeconds: 86400, StorageSeconds: 86400})
 	p := c.vappPath()
 	c.dir.Advance(3 * time.Hour)
@@ -102,6 +104,7 @@ func TestExpired(t *testing.T) {
 }
 
 func TestExpireNow(t *testing.T) {
+	t.Parallel()
 	c, u := leased(t, director.OrgLease{})
 	href := u.get("/api/query?type=organization&filter=name==leased").FindElement("./OrgRecord").SelectAttrValue("href", "")
 	id := href[len(href)-36:]
@@ -113,6 +116,7 @@ func TestExpireNow(t *testing.T) {
 }
 
 func TestTemplatesExpire(t *testing.T) {
+	t.Parallel()
 	c, u := leased(t, director.OrgLease{})
 	catalog := must(c.dir.AddCatalog(director.CatalogSpec{Org: "leased", Name: "images"}))(t)
 	must(c.dir.AddTemplate(director.TemplateSpec{Catalog: catalog, VAppSpec: director.VAppSpec{VDC: "leased", Name: "image",

@@ -27,6 +27,7 @@ func copied(href, name, params string) string {
 }
 
 func TestCopiesWithHardwareThatNoVMHas(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	s := c.shelf()
 	ada := c.login("ada@acme")
@@ -65,6 +66,7 @@ func TestCopiesWithHardwareThatNoVMHas(t *testing.T) {
 }
 
 func TestCopiesDoNotOutgrowTheirProfile(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	web := c.vmPath(u, "web01")
@@ -92,6 +94,7 @@ func TestCopiesDoNotOutgrowTheirProfile(t *testing.T) {
 }
 
 func TestNamesOfCopies(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	web := c.vmPath(u, "web01")
@@ -127,6 +130,7 @@ func TestNamesOfCopies(t *testing.T) {
 }
 
 func TestImportsAtOnce(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	path := c.vimServer(u) + "/importVmAsVApp"
@@ -165,6 +169,7 @@ func TestImportsAtOnce(t *testing.T) {
 }
 
 func TestLeaseOfADeployment(t *testing.T) {
+	t.Parallel()
 	c, u := leased(t, director.OrgLease{DeploymentSeconds: 7200})
 	for _, tc := range []struct {
 		lease, want string // "" when it is refused
@@ -186,6 +191,7 @@ func TestLeaseOfADeployment(t *testing.T) {
 }
 
 func TestABrokenChunkIsABadRequest(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	conn := must(tls.Dial("tcp", c.dir.URL().Host, &tls.Config{InsecureSkipVerify: true}))(t) //nolint:gosec // self-made certificate
 	defer conn.Close()

@@ -94,6 +94,7 @@ func (f *fastCloud) snapshotsOf(moref string) int {
 const chainPath = ".//VirtualDisksMaxChainLength"
 
 func TestFastProvisioning(t *testing.T) {
+	t.Parallel()
 	f := newFastCloud(t, nil)
 	for _, tc := range []struct{ name, vdc, chain, store, parent, shadows string }{
 		{"without it copies are full", "plain", "1", "[near]", "", "0"},
@@ -147,6 +148,7 @@ func TestFastProvisioning(t *testing.T) {
 }
 
 func TestALinkedCloneGrowsWhenItIsConsolidated(t *testing.T) {
+	t.Parallel()
 	f := newFastCloud(t, nil)
 	m := f.instantiateIn("fast", "linked")
 	href := m.SelectAttrValue("href", "")
@@ -168,6 +170,7 @@ func TestALinkedCloneGrowsWhenItIsConsolidated(t *testing.T) {
 }
 
 func TestLinkedClonesAtTheSameTime(t *testing.T) {
+	t.Parallel()
 	f := newFastCloud(t, nil)
 	var made []*reply
 	for i := range 6 {
@@ -184,6 +187,7 @@ func TestLinkedClonesAtTheSameTime(t *testing.T) {
 }
 
 func TestFastProvisioningOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
 	var cfg director.Config
 	f := newFastCloud(t, func(d *director.Config) { d.StateDir = t.TempDir(); cfg = *d })
 	f.instantiateIn("fast", "one")
@@ -203,6 +207,7 @@ func TestFastProvisioningOutlivesTheProcess(t *testing.T) {
 
 // Copies of copies hang from each other, until that gets too long.
 func TestChainsOfLinkedClonesEnd(t *testing.T) {
+	t.Parallel()
 	f := newFastCloud(t, nil)
 	m, longest := f.instantiateIn("fast", "first"), 0
 	for i := range 40 {

@@ -38,6 +38,7 @@ func (u *user) available(vdc string) string {
 }
 
 func TestNetworksOfAGroupServeItsVDCs(t *testing.T) {
+	t.Parallel()
 	c, u, ada, second, group := grouped(t)
 	owner := func(id string) jsonObject { return jsonObject{"id": id} }
 	iso := jsonObject{"name": "shared", "networkType": "ISOLATED", "ownerRef": owner(group), "subnets": subnets("172.20.0.1")}
@@ -98,6 +99,7 @@ func (c *cloud) globexVDC() string {
 }
 
 func TestVDCGroupsThatAreRefused(t *testing.T) {
+	t.Parallel()
 	c, _, ada, second, group := grouped(t)
 	if err := c.dir.SetNetworkProvider("vdc2", "NSX_V"); err != nil {
 		t.Fatal(err)
@@ -134,6 +136,7 @@ func TestVDCGroupsThatAreRefused(t *testing.T) {
 }
 
 func TestDistributedFirewallsOfGroups(t *testing.T) {
+	t.Parallel()
 	_, u, ada, _, group := grouped(t)
 	dfw := "/vdcGroups/" + group + "/dfwPolicies"
 	ada.call(400, "GET", dfw+"/default/rules", nil) // it is not enabled
@@ -191,6 +194,7 @@ func TestDistributedFirewallsOfGroups(t *testing.T) {
 }
 
 func TestFirewallGroupsAndProfilesAreFoundByWhereTheyAreUsed(t *testing.T) {
+	t.Parallel()
 	c, u, ada, _, group := grouped(t)
 	edge := u.call(200, "GET", "/edgeGateways?filter=name==edge-t", nil)["values"].([]any)[0].(jsonObject)["id"].(string)
 	ada.call(202, "POST", "/firewallGroups", jsonObject{"name": "of the edge", "type": "IP_SET", "ownerRef": jsonObject{"id": edge}})

@@ -63,6 +63,7 @@ func (c *cloud) portgroups() []string {
 }
 
 func TestVAppNetworksFollowTheDeployment(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, p := c.login(adminName), c.vappPath()
 	conf := func() *etree.Element {
@@ -128,6 +129,7 @@ func (u *user) netParent(name string) string {
 }
 
 func TestAFenceKeepsAddressesInside(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, p := c.login(adminName), c.vappPath()+"/networkConfigSection/"
 	u.put(p, "networkConfigSection", func(e *etree.Element) {
@@ -148,6 +150,7 @@ func TestAFenceKeepsAddressesInside(t *testing.T) {
 }
 
 func TestNetworkDocumentsThatAreRefused(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, p := c.login(adminName), c.vappPath()+"/networkConfigSection/"
 	set := func(network, path, value string) func(e *etree.Element) {
@@ -221,6 +224,7 @@ func isolatedNet(name, gateway string) string {
 }
 
 func TestOrgNetworksOverXML(t *testing.T) {
+	t.Parallel()
 	c := withNetworks(t)
 	if err := c.dir.SetNetworkProvider("vdc1", "NSX_V"); err != nil {
 		t.Fatal(err)
@@ -273,6 +277,7 @@ func TestOrgNetworksOverXML(t *testing.T) {
 }
 
 func TestNetworkQueriesAndProviderDocuments(t *testing.T) {
+	t.Parallel()
 	c := withNetworks(t)
 	u, ada := c.login(adminName), c.login("ada@acme")
 	for typ, want := range map[string]int{"orgVdcNetwork": 2, "orgNetwork": 2, "adminOrgNetwork": 2, "vAppNetwork": 3, "adminVAppNetwork": 3,
@@ -339,6 +344,7 @@ func subnets(gateway string, ranges ...jsonObject) jsonObject {
 }
 
 func TestOrgNetworksOverOpenAPI(t *testing.T) {
+	t.Parallel()
 	c := withNetworks(t)
 	u, ada := c.login(adminName), c.login("ada@acme")
 	edges := u.call(200, "GET", "/edgeGateways?filter=name==edge-t", nil)["values"].([]any)
@@ -396,6 +402,7 @@ func TestOrgNetworksOverOpenAPI(t *testing.T) {
 }
 
 func TestEdgeServicesOverOpenAPI(t *testing.T) {
+	t.Parallel()
 	c := withNetworks(t)
 	u, ada := c.login(adminName), c.login("ada@acme")
 	edge := "/edgeGateways/" + u.call(200, "GET", "/edgeGateways?filter=name==edge-t", nil)["values"].([]any)[0].(jsonObject)["id"].(string)
@@ -432,6 +439,7 @@ func TestEdgeServicesOverOpenAPI(t *testing.T) {
 }
 
 func TestDeployedVAppsHavePortGroups(t *testing.T) {
+	t.Parallel()
 	c := switched(t)
 	u := c.login(adminName)
 	backing := func() string {

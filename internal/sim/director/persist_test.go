@@ -58,6 +58,7 @@ func (u *user) everything() map[string][]byte {
 }
 
 func TestRestartChangesNothing(t *testing.T) {
+	t.Parallel()
 	var cfg director.Config
 	c := newCloud(t, func(d *director.Config) { d.StateDir = t.TempDir(); cfg = *d })
 	cfg.Recorder = nil
@@ -97,6 +98,7 @@ func TestRestartChangesNothing(t *testing.T) {
 func nothing(*etree.Element) {}
 
 func TestRestartAbortsWhatWasUnderWay(t *testing.T) {
+	t.Parallel()
 	var cfg director.Config
 	c := newCloud(t, func(d *director.Config) {
 		d.StateDir, d.TaskDelay = t.TempDir(), time.Hour
@@ -137,6 +139,7 @@ func TestRestartAbortsWhatWasUnderWay(t *testing.T) {
 }
 
 func TestStateThatIsNone(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "director.state"), []byte("something else"), 0o600); err != nil {
 		t.Fatal(err)
@@ -149,6 +152,7 @@ func TestStateThatIsNone(t *testing.T) {
 
 // What changed is saved before long, without anybody's asking.
 func TestSavesByItself(t *testing.T) {
+	t.Parallel()
 	var cfg director.Config
 	c := newCloud(t, func(d *director.Config) { d.StateDir = t.TempDir(); cfg = *d })
 	u := c.login(adminName)

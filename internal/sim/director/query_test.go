@@ -25,6 +25,7 @@ func names(e *etree.Element) []string {
 }
 
 func TestQueryFilters(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	for _, name := range []string{"alpha", "alpha (2)", "beta, inc", "gamma;x"} {
 		must(c.dir.AddVApp(director.VAppSpec{VDC: "vdc1", Name: name, Metadata: []director.MetadataSpec{
@@ -79,6 +80,7 @@ func TestQueryFilters(t *testing.T) {
 }
 
 func TestQueryPages(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	for i := range 200 {
 		must(c.dir.AddVApp(director.VAppSpec{VDC: "vdc1", Name: fmt.Sprintf("v%03d", i)}))(t)

@@ -50,6 +50,7 @@ const (
 )
 
 func TestQuotasRefuse(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	org, bob := "/cloudapi/1.0.0/orgs/urn:vcloud:org:"+c.acme+"/quotas", ""
@@ -92,6 +93,7 @@ func TestQuotasRefuse(t *testing.T) {
 }
 
 func TestQuotaPolicies(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, ada, bob := c.login(adminName), c.login("ada@acme"), c.login("bob@acme")
 	all := "/cloudapi/1.0.0/quotaPolicies"
@@ -134,6 +136,7 @@ func TestQuotaPolicies(t *testing.T) {
 }
 
 func TestStorageAndVDCLimits(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	vdc := func(name string, spec director.VDCSpec, p director.StorageProfileSpec) string {
@@ -198,6 +201,7 @@ func grown(e *etree.Element, mb int) string {
 }
 
 func TestDisksDoNotOutgrowTheirProfile(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	c.vdc = must(c.dir.AddVDC(director.VDCSpec{Org: "acme", Name: "tight", ResourcePool: "vdc1-pool",

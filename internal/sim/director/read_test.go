@@ -8,6 +8,7 @@ import (
 )
 
 func TestVersionsAreListedWithoutASession(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	r := c.send(must(http.NewRequest(http.MethodGet, c.dir.URL().String()+"/api/versions", nil))(t))
 	got := texts(r.root(t), "//Version")
@@ -17,6 +18,7 @@ func TestVersionsAreListedWithoutASession(t *testing.T) {
 }
 
 func TestEveryDocumentOfTheReadSideIsValid(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	for _, name := range []string{adminName, "ada@acme", "bob@acme"} {
 		u := c.login(name)
@@ -75,6 +77,7 @@ func TestEveryDocumentOfTheReadSideIsValid(t *testing.T) {
 }
 
 func TestOnlySystemAdministratorsSeeVSphere(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	for name, want := range map[string]int{adminName: 2, "ada@acme": 0, "bob@acme": 0} {
 		vapp := c.login(name).get(c.vappPath())

@@ -18,6 +18,7 @@ func (c *cloud) attempt(method, path, name, accept string) *reply {
 }
 
 func TestLogin(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	const sessions, provider = "/cloudapi/1.0.0/sessions", "/cloudapi/1.0.0/sessions/provider"
 	for _, tc := range []struct {
@@ -44,6 +45,7 @@ func TestLogin(t *testing.T) {
 }
 
 func TestSessionsEnd(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, func(cfg *director.Config) { cfg.SessionTimeout = 200 * time.Millisecond })
 	u := c.login("ada@acme")
 	u.want(http.StatusOK, http.MethodGet, "/cloudapi/1.0.0/sessions/current", "", "")
@@ -67,6 +69,7 @@ func TestSessionsEnd(t *testing.T) {
 }
 
 func TestTenantsSeeTheirOwn(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	p := c.vappPath()
 	const rename = `<VApp ` + xmlns + ` name="web-shop"/>`

@@ -84,6 +84,7 @@ func sourcing(href, move, more string) string {
 }
 
 func TestWhatIsCancelledOrFailsLeavesNothingInVCenter(t *testing.T) {
+	t.Parallel()
 	c := newSlowCloud(t)
 	u := c.login(adminName)
 	vm, vim, spare := c.vmPath(u, "web01"), c.vimServer(u), c.take()
@@ -148,6 +149,7 @@ func (c *cloud) same(t *testing.T, before []string, source, spare string) {
 }
 
 func TestAMoveThatDoesNotSucceedLeavesTheVMWhereItWas(t *testing.T) {
+	t.Parallel()
 	c := newSlowCloud(t)
 	u := c.login(adminName)
 	vm := c.vmPath(u, "web01")
@@ -179,6 +181,7 @@ func TestAMoveThatDoesNotSucceedLeavesTheVMWhereItWas(t *testing.T) {
 }
 
 func TestARunningVMMoves(t *testing.T) {
+	t.Parallel()
 	c := newSlowCloud(t)
 	u := c.login(adminName)
 	p, web, db := c.vappPath(), c.vmPath(u, "web01"), c.vmPath(u, "db01")
@@ -227,6 +230,7 @@ func TestARunningVMMoves(t *testing.T) {
 }
 
 func TestAStartThatFailsIsTakenBack(t *testing.T) {
+	t.Parallel()
 	c := newSlowCloud(t)
 	u, p := c.login(adminName), c.vappPath()
 	c.meet("PowerOnVM_Task", fault.Effect{Code: "InvalidState", Message: "not now"})
@@ -256,6 +260,7 @@ func TestAStartThatFailsIsTakenBack(t *testing.T) {
 }
 
 func TestAPanicEndsItsTask(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	log.SetOutput(io.Discard)
 	defer log.SetOutput(os.Stderr)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestUploadThatCannotBeStored(t *testing.T) {
+	t.Parallel()
 	on := func(err error) error { return &fs.PathError{Op: "write", Path: "/var/spool/0", Err: err} }
 	for _, c := range []struct {
 		name   string

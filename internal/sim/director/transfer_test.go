@@ -113,6 +113,7 @@ func (u *user) fetch(d *etree.Element, rel string) parcel {
 }
 
 func TestDownloadAndUpload(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	s := c.shelf()
 	ada, bob := c.login("ada@acme"), c.login("bob@acme")
@@ -283,6 +284,7 @@ func TestDownloadAndUpload(t *testing.T) {
 }
 
 func TestUploadThatFails(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, func(cfg *director.Config) { cfg.TransferTimeout = 700 * time.Millisecond })
 	s := c.shelf()
 	ada := c.login("ada@acme")
@@ -347,6 +349,7 @@ func TestUploadThatFails(t *testing.T) {
 }
 
 func TestMediaTransfer(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	s := c.shelf()
 	ada := c.login("ada@acme")

@@ -31,6 +31,7 @@ func disks(t *testing.T, dir string) (all []string) {
 // TestFilesOfImportedVMs runs against the vCenter simulator that has real
 // disks.
 func TestFilesOfImportedVMs(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	vc, err := vcenter.Start(vcenter.Config{Dir: dir, Networks: []string{"pg"}, ResourcePools: []string{"acme"}, Users: map[string]string{"root": "pw"}})
 	if err != nil {

@@ -30,6 +30,7 @@ const (
 )
 
 func TestVDCsComeAndGo(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, ada := c.login(adminName), c.login("ada@acme")
 	pvdc, profiles := u.pvdcOf()
@@ -128,6 +129,7 @@ func (u *user) storageProfilesOf(t *testing.T, vdc, from string) {
 }
 
 func TestProviderVDCs(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, ada := c.login(adminName), c.login("ada@acme")
 	href, profiles := u.pvdcOf()
@@ -207,6 +209,7 @@ func (u *user) createProviderVDC(t *testing.T, vim, moref string) {
 }
 
 func TestComputePolicies(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, bob := c.login(adminName), c.login("bob@acme")
 	all := "/cloudapi/2.0.0/vdcComputePolicies"
@@ -244,6 +247,7 @@ func TestComputePolicies(t *testing.T) {
 }
 
 func TestSecurityTags(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, eve, gil := c.login(adminName), c.login("ada@acme"), c.login("gil@globex")
 	href := c.vmPath(u, "web01")
@@ -271,6 +275,7 @@ func TestSecurityTags(t *testing.T) {
 }
 
 func TestExtensibilityIsKept(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, ada := c.login(adminName), c.login("ada@acme")
 	const eps, filters = "/cloudapi/1.0.0/externalEndpoints", "/cloudapi/1.0.0/apiFilters"
@@ -294,6 +299,7 @@ func TestExtensibilityIsKept(t *testing.T) {
 }
 
 func TestMetadataOfWhatAdministratorsChange(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, ada, bob := c.login(adminName), c.login("ada@acme"), c.login("bob@acme")
 	pvdc, profiles := u.pvdcOf()

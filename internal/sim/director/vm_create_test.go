@@ -30,6 +30,7 @@ func (u *user) blank(name, sections string) *etree.Element {
 }
 
 func TestStandaloneVM(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	e := u.blank("solo", `<NetworkConnectionSection><ovf:Info>x</ovf:Info><PrimaryNetworkConnectionIndex>0</PrimaryNetworkConnectionIndex>`+
@@ -60,6 +61,7 @@ func TestStandaloneVM(t *testing.T) {
 }
 
 func TestRecomposeMakesAndChangesVMs(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	db := c.vmPath(u, "db01")
@@ -124,6 +126,7 @@ func diskSettings(id string, mb int, adapter string, bus, unit int) string {
 }
 
 func TestReconfigureInFull(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	e := u.blank("solo", "")
@@ -186,6 +189,7 @@ func TestReconfigureInFull(t *testing.T) {
 }
 
 func TestHardwareSections(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	href := u.blank("solo", "").SelectAttrValue("href", "")
@@ -243,6 +247,7 @@ func TestHardwareSections(t *testing.T) {
 }
 
 func TestSmallActions(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	href := u.blank("solo", "").SelectAttrValue("href", "")

@@ -29,6 +29,7 @@ func (u *user) policy(body string) string {
 }
 
 func TestSizingPolicySetsHardware(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	small := u.policy(`{"name":"one-cpu","cpuCount":1,"memory":64}`)
@@ -66,6 +67,7 @@ func TestSizingPolicySetsHardware(t *testing.T) {
 }
 
 func TestHistoricMetrics(t *testing.T) {
+	t.Parallel()
 	start := time.Now()
 	now := start
 	c := newCloud(t, func(cfg *director.Config) { cfg.Now = func() time.Time { return now } })

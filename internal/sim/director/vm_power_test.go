@@ -11,6 +11,7 @@ import (
 )
 
 func TestMediaInADrive(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	s := c.shelf()
@@ -62,6 +63,7 @@ func TestMediaInADrive(t *testing.T) {
 }
 
 func TestStartupSection(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, func(cfg *director.Config) { cfg.StartupSecond = 10 * time.Millisecond })
 	u := c.login(adminName)
 	begin := time.Now()

@@ -24,6 +24,7 @@ func (u *user) put(path, typ string, change func(*etree.Element)) {
 }
 
 func TestWhatIsPutComesBack(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, p := c.login(adminName), c.vappPath()
 
@@ -76,6 +77,7 @@ lines</Description></VApp>`)
 }
 
 func TestOwnerAndAccess(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, p := c.login(adminName), c.vappPath()
 	t.Run("the owner", func(t *testing.T) {
@@ -108,6 +110,7 @@ func (c *cloud) userHref(u *user, name string) string {
 }
 
 func TestMetadata(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, p := c.login(adminName), c.vappPath()+"/metadata"
 	entry := func(domain, key, typ, value string) string {
@@ -158,6 +161,7 @@ func TestMetadata(t *testing.T) {
 }
 
 func TestNetworksOfAVApp(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, p := c.login(adminName), c.vappPath()+"/networkConfigSection/"
 	before := u.get(p)
@@ -209,6 +213,7 @@ func TestNetworksOfAVApp(t *testing.T) {
 }
 
 func TestNetworksThatAreRefused(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u, p := c.login(adminName), c.vappPath()+"/networkConfigSection/"
 	refused := map[string]func(*etree.Element){
@@ -253,6 +258,7 @@ func (c *cloud) vmPath(u *user, name string) string {
 }
 
 func TestNICs(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	web := c.vmPath(u, "web01")
@@ -293,6 +299,7 @@ func TestNICs(t *testing.T) {
 }
 
 func TestNICsComeAndGo(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	p := c.vmPath(u, "web01") + "/networkConnectionSection/"
@@ -321,6 +328,7 @@ func TestNICsComeAndGo(t *testing.T) {
 }
 
 func TestReconfigureVM(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, nil)
 	u := c.login(adminName)
 	p := c.vmPath(u, "db01")

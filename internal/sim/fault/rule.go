@@ -25,10 +25,11 @@ const (
 	VSphereTask = "vsphere-task" // vCenter's tasks; the operation is the method that began it
 	NFC         = "nfc"          // transfers of a lease; the operation is the HTTP method
 	Folder      = "folder"       // files of datastores; the operation is the HTTP method
+	Disk        = "disk"         // calls of VDDK to a host; the operation is its function, such as Open or Read
 	TLS         = "tls"          // handshakes of all servers; the operation is the service
 )
 
-var services = []string{VCD, VCDTask, VSphere, VSphereTask, NFC, Folder, TLS}
+var services = []string{VCD, VCDTask, VSphere, VSphereTask, NFC, Folder, Disk, TLS}
 
 // A Rule acts on the calls that match all of its patterns. In a pattern *
 // stands for anything, and an empty one matches everything. Case counts.
@@ -39,6 +40,11 @@ type Rule struct {
 	Operation string `json:"operation,omitempty"` // as Call.Operation
 	Object    string `json:"object,omitempty"`    // as Call.Object or Call.Name; of a VM vCD's name or vCenter's, "NAME (UUID)"
 	User      string `json:"user,omitempty"`
+
+	// Offset and Length are bytes of a disk: without a length all of it.
+	// Only calls of VDDK that touch them match.
+	Offset int64 `json:"offset,omitempty"`
+	Length int64 `json:"length,omitempty"`
 
 	Skip        int     `json:"skip,omitempty"`        // so many matching calls pass first
 	Count       int     `json:"count,omitempty"`       // so many are acted on; 0: all
@@ -59,7 +65,7 @@ type Effect struct {
 	Hang  bool     `json:"hang,omitempty"` // no answer until the rule is removed or the caller leaves
 
 	Status     int      `json:"status,omitempty"`     // HTTP status of a refusal
-	Code       string   `json:"code,omitempty"`       // vCD: minorErrorCode; vSphere: the fault's type, such as NoPermission
+	Code       string   `json:"code,omitempty"`       // vCD: minorErrorCode; vSphere: the fault's type, such as NoPermission; disk: VDDK's number
 	Message    string   `json:"message,omitempty"`    // of a refusal
 	RetryAfter Duration `json:"retryAfter,omitempty"` // header of a refusal
 	Logout     bool     `json:"logout,omitempty"`     // the caller's session ends first
@@ -75,6 +81,9 @@ type Effect struct {
 	Total int `json:"total,omitempty"` // vCD: added to a query's total
 
 	Certificate string `json:"certificate,omitempty"` // tls: expired, stranger, elsewhere
+
+	Crash    string `json:"crash,omitempty"`    // disk: VDDK dies with its process: SIGSEGV, SIGABRT
+	Capacity int64  `json:"capacity,omitempty"` // disk: that an Open tells, in bytes
 }
 
 // Duration is a time.Duration that JSON has as text, "1m30s".
@@ -116,6 +125,14 @@ func (r *Rule) check() error {
 		return fmt.Errorf("outcome %q: want error, canceled or aborted", e.Outcome)
 	case (e.Drop != 0 || e.Total != 0) && r.Service != VCD:
 		return fmt.Errorf("drop and total: only for %s", VCD)
+	case (r.Length != 0 || e.Crash != "" || e.Capacity != 0) && r.Service != Disk:
+		return fmt.Errorf("length, crash and capacity: only for %s", Disk)
+	case r.Offset < 0 || r.Length < 0 || r.Offset > 0 && r.Length == 0:
+		return fmt.Errorf("offset %d and length %d: want bytes of a disk", r.Offset, r.Length)
+	case e.Crash != "" && e.Crash != "SIGSEGV" && e.Crash != "SIGABRT":
+		return fmt.Errorf("crash %q: want SIGSEGV or SIGABRT", e.Crash)
+	case e.Capacity < 0 || e.Capacity%512 != 0:
+		return fmt.Errorf("capacity %d: want sectors of 512 bytes", e.Capacity)
 	case e.Certificate != "" && r.Service != TLS:
 		return fmt.Errorf("certificate: only for %s", TLS)
 	case r.Service == TLS && !slices.Contains(certificates, e.Certificate):
@@ -128,6 +145,9 @@ func (r *Rule) check() error {
 
 // matches compares the patterns.
 func (r *Rule) matches(c *Call) bool {
+	if r.Length > 0 && (c.Offset >= r.Offset+r.Length || c.Offset+c.Length <= r.Offset) {
+		return false
+	}
 	return glob(r.Service, c.Service) && glob(r.Server, c.Server) && glob(r.Operation, c.Operation) && glob(r.User, c.User) &&
 		(glob(r.Object, c.Object) || glob(r.Object, c.Name) || glob(r.Object, withoutUUID(c.Name)))
 }

@@ -24,6 +24,8 @@ type Call struct {
 	User      string    `json:"user,omitempty"`
 	Status    int       `json:"status,omitempty"` // of HTTP; 0 where no answer was given
 	Bytes     int64     `json:"bytes,omitempty"`  // of the answer's body
+	Offset    int64     `json:"offset,omitempty"` // disk: first byte of a read or write
+	Length    int64     `json:"length,omitempty"` // and how many
 	Took      Duration  `json:"took,omitempty"`
 	Rule      string    `json:"rule,omitempty"` // that acted on it
 }

@@ -36,9 +36,20 @@ type Config struct {
 	SessionTimeout time.Duration // idle sessions; default 30 min
 	TaskDelay      time.Duration // before each task's work
 
+	// Disks is the port at which hosts serve blocks of disks; default: one of
+	// the vCenter's own, closed with it.
+	Disks *DiskListener
+
 	// DiskLockTimeout is how long a host keeps the lock of a disk whose
 	// client at the disk port left without closing it; default 3 s.
 	DiskLockTimeout time.Duration
+
+	// HostDisks and OpenDisks are how many disks clients of the disk port
+	// can have open at a time: from one host, whose NFC server has 48 MB of
+	// buffers, of which each takes 1; and through the vCenter, which lets 52
+	// connections through ("NFC Session Limits and Timeouts", VDDK
+	// Programming Guide).
+	HostDisks, OpenDisks int
 
 	// Rules, when set, makes calls and tasks go wrong, and remembers them.
 	// Label is the server's name there.
@@ -129,8 +140,13 @@ func (c *Config) setDefaults() error {
 			*d.field = d.value
 		}
 	}
-	if c.Hosts <= 0 {
-		c.Hosts = 1
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&c.Hosts, 1}, {&c.HostDisks, 48}, {&c.OpenDisks, 52}} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
 	}
 	if len(c.Datastores) == 0 {
 		c.Datastores = []Datastore{{Name: "datastore1"}}

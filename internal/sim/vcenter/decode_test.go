@@ -47,6 +47,7 @@ func sampleState() []byte {
 
 // A file that is cut anywhere holds one of the states that were committed.
 func TestTornStates(t *testing.T) {
+	t.Parallel()
 	whole := sampleState()
 	first := map[string][]byte{"meta": []byte(`{}`), "vm/vm-1": []byte(`{"Gen":1}`)}
 	last := map[string][]byte{"meta": []byte(`{}`), "vm/vm-2": []byte(`{"Gen":9}`)}
@@ -108,6 +109,7 @@ func small(r trackerRecord) bool {
 }
 
 func TestStateFileStaysSmall(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l, err := openState(dir, nil)
 	if err != nil {
@@ -132,6 +134,7 @@ func TestStateFileStaysSmall(t *testing.T) {
 }
 
 func TestMapOfADelta(t *testing.T) {
+	t.Parallel()
 	s, err := Start(Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

@@ -38,6 +38,7 @@ func reader(t *testing.T) (*vcenter.Server, *govmomi.Client) {
 }
 
 func TestReadOnlyChangesNothing(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s, c := reader(t)
 	f := find.NewFinder(c.Client)
@@ -170,6 +171,7 @@ func TestReadOnlyChangesNothing(t *testing.T) {
 // TestReadOnlyReads has an account that may only look make the calls of a
 // session.
 func TestReadOnlyReads(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s, c := reader(t)
 	machine(t, s, c, vcenter.VMSpec{Name: "vm"})
@@ -203,6 +205,7 @@ func TestReadOnlyReads(t *testing.T) {
 }
 
 func TestTagsTakePrivileges(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s, c := reader(t)
 	manager := func(name string) *tags.Manager {

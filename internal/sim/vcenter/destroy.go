@@ -108,11 +108,14 @@ func (s *Server) destroy(ctx *simulator.Context, ref types.ManagedObjectReferenc
 func (v *virtualMachine) DestroyTask(ctx *simulator.Context, _ *types.Destroy_Task) soap.HasFault {
 	ref := v.Self
 	task := v.s.startTask(ctx, ref, "Destroy_Task", func(ctx *simulator.Context) (types.AnyType, error) {
-		_, end, err := v.s.begin(ref, true)
+		vs, end, err := v.s.begin(ref, true)
 		if err != nil {
 			return nil, err
 		}
 		defer end()
+		if err := v.s.inUse(vs); err != nil {
+			return nil, err
+		}
 		return nil, v.s.destroy(ctx, ref)
 	})
 	return &methods.Destroy_TaskBody{Res: &types.Destroy_TaskResponse{Returnval: task}}

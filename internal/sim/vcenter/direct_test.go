@@ -95,6 +95,7 @@ func differ(t *testing.T, what, got, want string) {
 }
 
 func TestDirectVMsAreLikeOthers(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	a := machine(t, s, c, alike("vm-a1"))
@@ -114,6 +115,7 @@ func TestDirectVMsAreLikeOthers(t *testing.T) {
 }
 
 func TestFilesAreMadeWhenTheyAreTouched(t *testing.T) {
+	t.Parallel()
 	var dir string
 	s := start(t, func(c *vcenter.Config) { dir = c.Dir })
 	c := dial(t, s)
@@ -182,6 +184,7 @@ func TestFilesAreMadeWhenTheyAreTouched(t *testing.T) {
 }
 
 func TestUnregisteredDirectVMLeavesItsFiles(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()
@@ -199,6 +202,7 @@ func TestUnregisteredDirectVMLeavesItsFiles(t *testing.T) {
 }
 
 func TestDirectVMMovesToAnotherDatastore(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()
@@ -221,6 +225,7 @@ func TestDirectVMMovesToAnotherDatastore(t *testing.T) {
 }
 
 func TestAddVMsAddsAllOrNone(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	for name, bad := range map[string]vcenter.VMSpec{
@@ -278,6 +283,7 @@ func listAll(tb testing.TB, c *govmomi.Client) []mo.VirtualMachine {
 }
 
 func TestManyVMs(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	if _, err := s.AddVMs(many(300)); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,15 +20,17 @@ type diskHandle struct {
 	conn *diskConn
 	id   uint32
 
-	user, session string
-	vs            *vmState
-	snapshot      *types.ManagedObjectReference // nil: the disk of a VM that is off
-	key           int32
-	layer         *layer
-	size          int64 // bytes, when it was opened
-	readOnly      bool
-	encrypted     bool
-	transport     string
+	path, vmName, server string // as rules and the log of calls have them
+
+	vs        *vmState
+	host      *esxHost
+	snapshot  *types.ManagedObjectReference // nil: the disk of a VM that is off
+	key       int32
+	layer     *layer
+	size      int64 // bytes, when it was opened
+	readOnly  bool
+	encrypted bool
+	transport string
 
 	once sync.Once
 	file *os.File // of a base; conn.send guards its position
@@ -36,7 +39,7 @@ type diskHandle struct {
 
 // valid tells why the handle is good for nothing any more.
 func (h *diskHandle) valid() error {
-	if h.session != "" && !h.p.s.hasSession(h.session) {
+	if !h.conn.loggedIn() {
 		return vix(vixConnectionLost, "VixDiskLibVim: the session has ended")
 	}
 	h.vs.io.RLock()
@@ -52,13 +55,12 @@ func (h *diskHandle) valid() error {
 	return nil
 }
 
-func (s *Server) hasSession(key string) bool {
-	for _, session := range s.sessions() {
-		if session.Key == key {
-			return true
-		}
-	}
-	return false
+// loggedIn tells whether the connection's session has not ended.
+func (d *diskConn) loggedIn() bool {
+	d.p.mu.Lock()
+	key, own := d.session, d.own
+	d.p.mu.Unlock()
+	return key != "" && (own || slices.ContainsFunc(d.p.s.sessions(), func(u types.UserSession) bool { return u.Key == key }))
 }
 
 // within checks the sectors of a call.
@@ -103,26 +105,50 @@ func (h *diskHandle) openFile() error {
 // sendSectors answers a read that was found to be allowed. What the handle
 // reads does not change meanwhile: nothing is merged into a layer that is
 // open.
-func (d *diskConn) sendSectors(head diskHead) {
+func (d *diskConn) sendSectors(head diskHead, f *diskFate) {
 	h := d.handle(head.handle)
 	if h == nil {
 		return
 	}
 	off, n := int64(head.sector)*sectorSize, int64(head.sectors)*sectorSize
 	top := appendDiskReply(nil, head.tag, 0, 0, int(n))
-	if h.file != nil && off+n <= vdisk.SegmentSize {
+	if f == nil && h.file != nil && off+n <= min(vdisk.SegmentSize, h.layer.capacity()) {
 		d.sendFile(h, top, off, n)
 		return
 	}
 	b := make([]byte, n)
-	if _, err := h.layer.ReadAt(b, off); err != nil && !errors.Is(err, io.EOF) {
-		d.reply(head, nil, err)
-		return
+	if off < h.layer.capacity() { // an Open can have told too large a size
+		if _, err := h.layer.ReadAt(b, off); err != nil && !errors.Is(err, io.EOF) {
+			d.reply(head, nil, err)
+			return
+		}
 	}
 	d.send.Lock()
 	defer d.send.Unlock()
 	if _, err := d.c.Write(top); err == nil {
-		_, _ = d.c.Write(b)
+		d.sendSlowly(b, f)
+	}
+}
+
+// sendSlowly sends bytes as slowly as a rule wants it, or cuts them off.
+func (d *diskConn) sendSlowly(b []byte, f *diskFate) {
+	cut := f != nil && f.Reset != nil && *f.Reset < int64(len(b))
+	if cut {
+		b = b[:*f.Reset]
+	}
+	for len(b) > 0 {
+		part := b
+		if f != nil && f.Rate > 0 {
+			part = b[:min(int64(len(b)), max(1, f.Rate/20))] // a twentieth of a second
+			time.Sleep(time.Second * time.Duration(len(part)) / time.Duration(f.Rate))
+		}
+		if _, err := d.c.Write(part); err != nil {
+			return
+		}
+		b = b[len(part):]
+	}
+	if cut {
+		d.reset()
 	}
 }
 

@@ -39,6 +39,7 @@ func (d diskFiles) move(from, to string, force bool) error {
 }
 
 func TestLockedDisksAreNeitherDeletedNorMoved(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	files := filesOf(t, c)
@@ -78,6 +79,7 @@ func TestLockedDisksAreNeitherDeletedNorMoved(t *testing.T) {
 }
 
 func TestAVMThatIsOffLosesItsDiskWithoutAWord(t *testing.T) {
+	t.Parallel()
 	for name, take := range map[string]func(diskFiles) error{
 		"deleted": func(d diskFiles) error { return d.delete("[ds1] vm/vm.vmdk") },
 		"moved":   func(d diskFiles) error { return d.move("[ds1] vm/vm.vmdk", "[ds1] elsewhere.vmdk", false) },
@@ -109,6 +111,7 @@ func TestAVMThatIsOffLosesItsDiskWithoutAWord(t *testing.T) {
 }
 
 func TestADiskInThePlaceOfAnother(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: mib}}})
@@ -123,6 +126,7 @@ func TestADiskInThePlaceOfAnother(t *testing.T) {
 }
 
 func TestForgedAllocation(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", ChangeTracking: true, PowerOn: true, Disks: []vcenter.DiskSpec{{Size: 8 * mib, Thin: true}}})

@@ -2,10 +2,11 @@ package vcenter
 
 import (
 	"crypto/subtle"
-	"errors"
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -27,17 +28,21 @@ func (d *diskConn) connect(payload []byte) error {
 // flagReadOnly is VIXDISKLIB_FLAG_OPEN_READ_ONLY.
 const flagReadOnly = 4
 
-// open opens a disk for reading or writing.
-func (d *diskConn) open(path string, flags uint64) ([]byte, error) {
+// open opens a disk for reading or writing. A capacity is that which a rule
+// wants the client to be told.
+func (d *diskConn) open(path string, flags uint64, capacity int64) ([]byte, error) {
 	l := d.login
-	h := &diskHandle{p: d.p, conn: d, readOnly: l.readOnly || flags&flagReadOnly != 0}
-	if l.readOnly && flags&flagReadOnly == 0 {
+	h := &diskHandle{p: d.p, conn: d, path: path, readOnly: flags&flagReadOnly != 0}
+	if l.readOnly && !h.readOnly {
 		return nil, vix(vixInvalidArg, "the connection is read-only")
 	}
-	if err := d.authenticate(h); err != nil {
+	if err := d.authenticate(); err != nil {
 		return nil, err
 	}
-	if err := d.find(h, path); err != nil {
+	if err := d.find(h); err != nil {
+		return nil, err
+	}
+	if err := d.mayOpen(h); err != nil {
 		return nil, err
 	}
 	if err := d.transport(h); err != nil {
@@ -46,68 +51,114 @@ func (d *diskConn) open(path string, flags uint64) ([]byte, error) {
 	if err := h.acquire(); err != nil {
 		return nil, err
 	}
+	if capacity > 0 {
+		h.size = capacity
+	}
 	d.mu.Lock()
 	d.handles[h.id] = h
 	d.mu.Unlock()
 	return encodeOpened(h), nil
 }
 
-// authenticate checks the thumbprint and the credentials.
-func (d *diskConn) authenticate(h *diskHandle) error {
+// authenticate checks the thumbprint and the credentials. With a password
+// VDDK logs in, which takes a session of vCenter's.
+func (d *diskConn) authenticate() error {
 	l, s := d.login, d.p.s
 	if have := thumbprintOf(s.leaf); !strings.EqualFold(l.thumbprint, have) {
 		return quiet(vixFail, "VixDiskLibVim: Failed to verify SSL certificate: actual thumbprint=%s expected=%s", have, l.thumbprint)
 	}
-	if !l.session {
-		if !s.validUser(l.user, l.secret) {
-			return vix(vixNoPermission, "VixDiskLibVim: Login failure. Incorrect user name or password.")
-		}
-		h.user = l.user
+	if d.loggedIn() {
 		return nil
 	}
-	cookie := strings.Trim(strings.TrimPrefix(l.secret, "vmware_soap_session="), `"`)
+	user, key := l.user, uuid.NewString()
+	if l.session {
+		user, key = s.sessionOf(l.secret)
+		if key == "" {
+			return vix(vixNoPermission, "VixDiskLibVim: Login failure. The session is not authenticated.")
+		}
+	} else if !s.validUser(l.user, l.secret) {
+		return vix(vixNoPermission, "VixDiskLibVim: Login failure. Incorrect user name or password.")
+	} else if most := s.cfg.MaxSessions; most > 0 && s.Sessions("") >= most {
+		return vix(vixRefused, "VixDiskLibVim: Login failure. 503 Service Unavailable.")
+	}
+	d.p.mu.Lock()
+	defer d.p.mu.Unlock()
+	d.user, d.session, d.own = user, key, !l.session
+	return nil
+}
+
+// sessionOf is the session that a cookie, or its value, stands for; its key is
+// empty without one.
+func (s *Server) sessionOf(cookie string) (user, key string) {
+	cookie = strings.Trim(strings.TrimPrefix(cookie, soap.SessionCookieName+"="), `"`)
 	for _, session := range s.sessions() {
 		if subtle.ConstantTimeCompare([]byte(session.Key), []byte(cookie)) == 1 {
-			h.user, h.session = session.UserName, session.Key
-			return nil
+			return session.UserName, session.Key
 		}
 	}
-	return vix(vixNoPermission, "VixDiskLibVim: Login failure. The session is not authenticated.")
+	return "", ""
+}
+
+// vm is the VM that the connection is for.
+func (d *diskConn) vm() (*vmState, error) {
+	if d.login == nil {
+		return nil, vix(vixInvalidArg, "not connected")
+	}
+	moref, ok := strings.CutPrefix(d.login.vm, "moref=")
+	if !ok {
+		return nil, vix(vixInvalidArg, "VixDiskLibVim: invalid VMX spec %q", d.login.vm)
+	}
+	vs := d.p.s.state(vmRef(moref))
+	if vs == nil {
+		return nil, vix(vixNoVM, "VixDiskLibVim: the virtual machine %s cannot be found", moref)
+	}
+	return vs, d.p.s.touchVM(vs)
 }
 
 // find looks for the disk that is to be opened.
-func (d *diskConn) find(h *diskHandle, path string) error {
-	l, s := d.login, d.p.s
-	moref, ok := strings.CutPrefix(l.vm, "moref=")
-	if !ok {
-		return vix(vixInvalidArg, "VixDiskLibVim: invalid VMX spec %q", l.vm)
-	}
-	vs := s.state(vmRef(moref))
-	if vs == nil {
-		return vix(vixNoVM, "VixDiskLibVim: the virtual machine %s cannot be found", moref)
-	}
-	if err := s.touchVM(vs); err != nil {
+func (d *diskConn) find(h *diskHandle) error {
+	s := d.p.s
+	vs, err := d.vm()
+	if err != nil {
 		return err
 	}
-	h.vs = vs
-	privilege := "VirtualMachine.Provisioning.DiskRandomRead"
-	if !h.readOnly {
-		privilege = "VirtualMachine.Provisioning.DiskRandomAccess"
-	}
-	if err := s.allowed(s.newContext(), h.user, need{privilege, vs.ref}); err != nil {
-		return vix(vixNoPermission, "VixDiskLibVim: %v", err)
-	}
-	p, err := parseDS(path)
+	h.vs, h.vmName, h.server = vs, s.nameOfVM(vs.ref.Value), d.server(vs)
+	h.host = s.hostOf(s.newContext(), vs.ref)
+	p, err := parseDS(h.path)
 	if err != nil {
 		return vix(vixInvalidArg, "%v", err)
 	}
-	if l.snapshot != "" {
-		ref := types.ManagedObjectReference{Type: "VirtualMachineSnapshot", Value: l.snapshot}
+	if d.login.snapshot != "" {
+		ref := types.ManagedObjectReference{Type: "VirtualMachineSnapshot", Value: d.login.snapshot}
 		h.snapshot = &ref
 	}
 	vs.io.RLock()
 	defer vs.io.RUnlock()
 	return h.locate(p)
+}
+
+// mayOpen checks the user's privileges ("Credentials and Privileges for VMDK
+// Access" and, of encrypted disks, "Backup and Restore of Encrypted VMs",
+// VDDK Programming Guide).
+func (d *diskConn) mayOpen(h *diskHandle) error {
+	s := d.p.s
+	root := s.model.ServiceContent.RootFolder
+	needs := []need{{"VirtualMachine.Provisioning.DiskRandomAccess", h.vs.ref}}
+	if h.readOnly {
+		needs = []need{{"VirtualMachine.Provisioning.DiskRandomRead", h.vs.ref}, {"VirtualMachine.Provisioning.GetVmFiles", h.vs.ref}}
+	}
+	if h.encrypted {
+		needs = append(needs, need{"Cryptographer.Access", h.vs.ref})
+	}
+	ctx := s.newContext()
+	if err := s.allowed(ctx, d.user, needs...); err != nil {
+		return vix(vixNoPermission, "VixDiskLibVim: %v", err)
+	}
+	// "The returned error message is somewhat misleading", says the guide.
+	if err := s.allowed(ctx, d.user, need{"Global.DisableMethods", root}, need{"Global.EnableMethods", root}); err != nil {
+		return vix(vixNoLicense, "VixDiskLibVim: %v", err)
+	}
+	return nil
 }
 
 // locate finds the disk among those of the VM or the snapshot; io is held.
@@ -182,20 +233,27 @@ func (h *diskHandle) acquire() error {
 	case !h.readOnly && len(vs.held) > 0:
 		return busy("an NFC lease holds it")
 	}
-	if err := p.lock(h); err != nil {
-		return busy(err.Error())
-	}
-	return nil
+	return p.lock(h)
 }
 
-// lock notes the handle, unless another one is in its way.
+// lock notes the handle, unless others are in its way.
 func (p *diskPort) lock(h *diskHandle) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	here := 0
 	for o := range p.handles {
 		if o.layer == h.layer && !(o.readOnly && h.readOnly) {
-			return errors.New("it is open already")
+			return vix(vixLocked, "DISKLIB-LINK: failed to open %s: it is open already", h.layer.file)
 		}
+		if o.host == h.host {
+			here++
+		}
+	}
+	if here >= p.s.cfg.HostDisks {
+		return vix(vixNoMemory, "[NFC ERROR] NfcFssrvrProcessErrorMsg: received NFC error 5 from server: Failed to allocate the requested %d bytes", 1<<20)
+	}
+	if len(p.handles) >= p.s.cfg.OpenDisks {
+		return vix(vixRefused, "[NFC ERROR] NfcNewAuthdConnectionEx: Failed to connect to peer: too many connections")
 	}
 	p.last++
 	h.id = p.last

@@ -318,7 +318,8 @@ func (p *diskPlan) remove(index int, key int32, destroy bool) error {
 		return err
 	}
 	if destroy {
-		if refs, _ := p.s.store.counts(d.top); refs > 1 {
+		refs, _ := p.s.store.counts(d.top)
+		if exclusive, shared := p.s.disks.locks(d.top); refs > 1 || exclusive || shared {
 			return locked(d.top.file)
 		}
 		p.destroy = append(p.destroy, d.top)
@@ -387,6 +388,9 @@ func (p *diskPlan) edit(index int, spec *types.VirtualDisk) error {
 		case size < now.top.capacity() || size%sectorSize != 0:
 			return refuse(&types.InvalidDeviceOperation{BadOp: types.VirtualDeviceConfigSpecOperationEdit},
 				"device change %d: capacity %d: a disk can only grow", index, size)
+		}
+		if exclusive, shared := p.s.disks.locks(now.top); exclusive || shared {
+			return locked(now.top.file)
 		}
 		if !now.top.thin {
 			if err := p.s.room(now.top.file, now.top.file.datastore, size-now.top.capacity()); err != nil {

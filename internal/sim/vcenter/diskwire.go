@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 )
 
 // The protocol of the disk port, which test/vddk/README.md has in words. All
@@ -34,13 +35,10 @@ const (
 	vixNoMemory       = 2
 	vixInvalidArg     = 3
 	vixNotFound       = 4
-	vixNotSupported   = 6
 	vixFileError      = 7
 	vixDiskFull       = 8
 	vixReadOnly       = 11
-	vixNoAccess       = 13
 	vixLocked         = 15
-	vixBadLogin       = 35
 	vixNoPermission   = 3014
 	vixNoVM           = 4000
 	vixNoSnapshot     = 13003
@@ -48,7 +46,8 @@ const (
 	vixConnectionLost = 14011
 	vixDiskInvalid    = 16000
 	vixOutOfRange     = 16007
-	vixNeedsKey       = 16014
+	vixNoLicense      = 16064
+	vixCannotConnect  = 18000
 )
 
 // A vixError is an error of VDDK, with what its log says besides.
@@ -130,6 +129,7 @@ func appendDiskReply(b []byte, tag uint64, code, flags uint32, length int) []byt
 // A diskLogin is what ConnectEx is called with.
 type diskLogin struct {
 	vm, server, thumbprint string
+	port                   int  // of vCenter's API; 0: not given
 	session                bool // secret is a session's cookie
 	user, secret           string
 	snapshot, transports   string
@@ -137,7 +137,7 @@ type diskLogin struct {
 }
 
 func parseDiskLogin(b []byte) (l diskLogin, err error) {
-	var text [10]string
+	var text [11]string
 	for i := range text {
 		if len(b) < 4 {
 			return l, errDiskWire
@@ -151,9 +151,13 @@ func parseDiskLogin(b []byte) (l diskLogin, err error) {
 	if len(b) > 0 || text[0] != "vddk 1" {
 		return l, errDiskWire
 	}
+	port, err := strconv.ParseUint(text[3], 10, 16)
+	if err != nil {
+		return l, errDiskWire
+	}
 	return diskLogin{
-		vm: text[1], server: text[2], thumbprint: text[3], session: text[4] == "session",
-		user: text[5], secret: text[6], snapshot: text[7], transports: text[8], readOnly: text[9] == "ro",
+		vm: text[1], server: text[2], port: int(port), thumbprint: text[4], session: text[5] == "session",
+		user: text[6], secret: text[7], snapshot: text[8], transports: text[9], readOnly: text[10] == "ro",
 	}, nil
 }
 

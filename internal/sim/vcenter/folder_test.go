@@ -66,6 +66,7 @@ func (b *browser) do(method, path string, body []byte, header ...string) (int, [
 }
 
 func TestFolderReadsFrozenFilesAndRefusesLockedOnes(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	b := browse(t, s, c)
@@ -116,6 +117,7 @@ func TestFolderReadsFrozenFilesAndRefusesLockedOnes(t *testing.T) {
 }
 
 func TestUploadedZerosStayHoles(t *testing.T) {
+	t.Parallel()
 	var dir string
 	s := start(t, func(c *vcenter.Config) { dir = c.Dir })
 	b := browse(t, s, dial(t, s))
@@ -130,6 +132,7 @@ func TestUploadedZerosStayHoles(t *testing.T) {
 }
 
 func TestFolderAsksWhoItIs(t *testing.T) {
+	t.Parallel()
 	s := start(t, func(c *vcenter.Config) { c.SessionTimeout = 700 * time.Millisecond })
 	c := dial(t, s)
 	b := browse(t, s, c)

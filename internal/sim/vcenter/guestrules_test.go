@@ -17,6 +17,7 @@ import (
 )
 
 func TestQuiescingNeedsTools(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, c := range []struct {
 		tools    string
@@ -56,6 +57,7 @@ func TestQuiescingNeedsTools(t *testing.T) {
 }
 
 func TestAFrozenGuestTimesOut(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", PowerOn: true, Disks: []vcenter.DiskSpec{{Size: mib}}})
@@ -82,6 +84,7 @@ func controller(kind string, bus int32) types.BaseVirtualDevice {
 }
 
 func TestControllersAndUnitsRunOut(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm"})
@@ -115,6 +118,7 @@ func TestControllersAndUnitsRunOut(t *testing.T) {
 }
 
 func TestWhatARunningVMDoesNotLetChange(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", PowerOn: true, Disks: []vcenter.DiskSpec{{Size: mib}, {Size: mib, Controller: "ide"}}})
@@ -136,6 +140,7 @@ func TestWhatARunningVMDoesNotLetChange(t *testing.T) {
 }
 
 func TestPoliciesStayWithDisks(t *testing.T) {
+	t.Parallel()
 	s := start(t, mallory("VirtualMachine.Interact.PowerOn"))
 	c := dial(t, s)
 	ctx := context.Background()
@@ -180,6 +185,7 @@ func TestPoliciesStayWithDisks(t *testing.T) {
 }
 
 func TestHostsSayWhatTheyRun(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	if v := c.ServiceContent.About.ApiVersion; v != "8.0.2.0" {
@@ -196,6 +202,7 @@ func TestHostsSayWhatTheyRun(t *testing.T) {
 }
 
 func TestRawDeviceMappings(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()
@@ -227,6 +234,7 @@ func TestRawDeviceMappings(t *testing.T) {
 }
 
 func TestEncryptedVMs(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	spec := vcenter.VMSpec{Name: "vm", Firmware: "efi", Key: "kms/1234", TPM: true, Disks: []vcenter.DiskSpec{{Size: mib}}}
@@ -245,6 +253,7 @@ func TestEncryptedVMs(t *testing.T) {
 }
 
 func TestVMsAddedAtOnceHaveTheirHardware(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	refs, err := s.AddVMs([]vcenter.VMSpec{{Name: "vm", Firmware: "efi", Key: "kms/1", TPM: true, Tools: vcenter.ToolsNone, PowerOn: true, MemoryMB: 1024,

@@ -19,6 +19,7 @@ import (
 )
 
 func TestLeasesLeadToTheHostOfTheVM(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()
@@ -60,6 +61,7 @@ func TestLeasesLeadToTheHostOfTheVM(t *testing.T) {
 }
 
 func TestAForgedThumbprintIsNoticed(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: mib, Thin: true}}})
@@ -72,6 +74,7 @@ func TestAForgedThumbprintIsNoticed(t *testing.T) {
 }
 
 func TestFolderOfAHostTakesTickets(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()
@@ -108,6 +111,7 @@ func ticketGet(t *testing.T, c *soap.Client, u url.URL, id string) int {
 }
 
 func TestAWrongThumbprintOfAHostIsRefused(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	dcs, err := find.NewFinder(c.Client).DefaultDatacenter(context.Background())

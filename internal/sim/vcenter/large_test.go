@@ -19,6 +19,7 @@ import (
 const tib = 1 << 40
 
 func TestTheLargestDiskThatVSphereMakes(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	at := time.Now()
@@ -60,6 +61,7 @@ func TestTheLargestDiskThatVSphereMakes(t *testing.T) {
 }
 
 func TestFolderShowsOneLargeFile(t *testing.T) {
+	t.Parallel()
 	var dir string
 	s := start(t, func(c *vcenter.Config) { dir = c.Dir })
 	c := dial(t, s)
@@ -85,6 +87,7 @@ func TestFolderShowsOneLargeFile(t *testing.T) {
 }
 
 func TestDisksGrowToTheLimitAndNoFurther(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()

@@ -68,6 +68,7 @@ func exportSnapshot(t *testing.T, vm *object.VirtualMachine, snap types.ManagedO
 }
 
 func TestExportedDisksAreValid(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int64{mib, 33*mib + 512*7, 5 * gib} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			s := start(t, func(c *vcenter.Config) { c.NFCWildcard = size == mib })
@@ -116,6 +117,7 @@ func TestExportedDisksAreValid(t *testing.T) {
 }
 
 func TestDisksBeyond2TiBGoOutAndIn(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	const size = 3 << 40
@@ -143,6 +145,7 @@ func TestDisksBeyond2TiBGoOutAndIn(t *testing.T) {
 }
 
 func TestLeasesHoldTheVM(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()
@@ -187,6 +190,7 @@ func leaseState(t *testing.T, c *govmomi.Client, l *nfc.Lease) mo.HttpNfcLease {
 }
 
 func TestLeasesTimeOutWithoutProgress(t *testing.T) {
+	t.Parallel()
 	s := start(t, func(c *vcenter.Config) { c.LeaseTimeout = 1500 * time.Millisecond })
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: 64 * mib}}})
@@ -221,6 +225,7 @@ func TestLeasesTimeOutWithoutProgress(t *testing.T) {
 }
 
 func TestStreamsCanBeCut(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: 8 * mib}}})
@@ -315,6 +320,7 @@ func exported(t *testing.T, s *vcenter.Server, c *govmomi.Client, size int64, co
 }
 
 func TestImportMakesANewVM(t *testing.T) {
+	t.Parallel()
 	var dir string
 	s := start(t, func(c *vcenter.Config) { dir = c.Dir })
 	c := dial(t, s)
@@ -355,6 +361,7 @@ func TestImportMakesANewVM(t *testing.T) {
 }
 
 func TestBadUploadsAreRefused(t *testing.T) {
+	t.Parallel()
 	var dir string
 	s := start(t, func(c *vcenter.Config) { dir = c.Dir })
 	c := dial(t, s)
@@ -398,6 +405,7 @@ func gone(t *testing.T, c *govmomi.Client, ref types.ManagedObjectReference) {
 }
 
 func TestAbortedImportLeavesNothing(t *testing.T) {
+	t.Parallel()
 	var dir string
 	s := start(t, func(c *vcenter.Config) { dir = c.Dir })
 	c := dial(t, s)
@@ -430,6 +438,7 @@ func TestAbortedImportLeavesNothing(t *testing.T) {
 }
 
 func TestExportOfARunningVMIsRefused(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", PowerOn: true, Disks: []vcenter.DiskSpec{{Size: mib}}})

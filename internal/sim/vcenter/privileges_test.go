@@ -24,6 +24,7 @@ func mallory(privileges ...string) func(*vcenter.Config) {
 }
 
 func TestPrivilegesAreAskedFor(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	call := func(f func(vm *object.VirtualMachine) (*object.Task, error)) func(*object.VirtualMachine) error {
 		return func(vm *object.VirtualMachine) error {
@@ -97,6 +98,7 @@ func TestPrivilegesAreAskedFor(t *testing.T) {
 }
 
 func TestPermissionsAreInheritedAndOverridden(t *testing.T) {
+	t.Parallel()
 	s := start(t, mallory("VirtualMachine.Interact.PowerOn"))
 	admin := dial(t, s)
 	ctx := context.Background()
@@ -163,6 +165,7 @@ func TestPermissionsAreInheritedAndOverridden(t *testing.T) {
 }
 
 func TestRoles(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()
@@ -199,6 +202,7 @@ func TestRoles(t *testing.T) {
 }
 
 func TestFolderAsksForPrivileges(t *testing.T) {
+	t.Parallel()
 	s := start(t, mallory("Datastore.Browse"))
 	machine(t, s, dial(t, s), vcenter.VMSpec{Name: "vm"})
 	client, err := login(t, s, "mallory", "m")
@@ -215,6 +219,7 @@ func TestFolderAsksForPrivileges(t *testing.T) {
 }
 
 func TestSessionsAreLimitedAndEnded(t *testing.T) {
+	t.Parallel()
 	s := start(t, func(c *vcenter.Config) { c.MaxSessions = 1 })
 	c := dial(t, s)
 	ctx := context.Background()

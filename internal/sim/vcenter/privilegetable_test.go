@@ -6,6 +6,7 @@ import (
 )
 
 func TestPrivilegesOfTheTablesExist(t *testing.T) {
+	t.Parallel()
 	s, err := Start(Config{Dir: t.TempDir(), Name: "vc", Hosts: 1, Datastores: []Datastore{{Name: "ds"}}})
 	if err != nil {
 		t.Fatal(err)

@@ -43,6 +43,7 @@ func diskOn(key, controller, unit int32, file string, size int64) *types.Virtual
 }
 
 func TestSwappingADiskKeepsItsPlace(t *testing.T) {
+	t.Parallel()
 	var dir string
 	s := start(t, func(c *vcenter.Config) { dir = c.Dir })
 	c := dial(t, s)
@@ -86,6 +87,7 @@ func TestSwappingADiskKeepsItsPlace(t *testing.T) {
 }
 
 func TestReconfigurationsThatAHostRefuses(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: 4 * mib}}})
@@ -143,6 +145,7 @@ func TestReconfigurationsThatAHostRefuses(t *testing.T) {
 }
 
 func TestHardwareThatNoVMHas(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm"})
@@ -186,6 +189,7 @@ func create(t *testing.T, c *govmomi.Client, spec types.VirtualMachineConfigSpec
 }
 
 func TestLongNamesAreCutForFiles(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	for _, name := range []string{strings.Repeat("\u00fc", 128), strings.Repeat("y", 300), "x" + strings.Repeat("\u20ac", 100)} {
@@ -224,6 +228,7 @@ func TestLongNamesAreCutForFiles(t *testing.T) {
 }
 
 func TestUnregisteredVMComesBack(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()
@@ -282,6 +287,7 @@ func TestUnregisteredVMComesBack(t *testing.T) {
 }
 
 func TestClonesHaveTheirOwnContent(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", CDDrive: true, Disks: []vcenter.DiskSpec{{Size: 4 * mib, Thin: true}}, NICs: []vcenter.NICSpec{{}}})
@@ -305,6 +311,7 @@ func TestClonesHaveTheirOwnContent(t *testing.T) {
 }
 
 func TestAVMOfDisksThatAreThere(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()
@@ -348,6 +355,7 @@ func disable(t *testing.T, c *govmomi.Client, vm *object.VirtualMachine, source 
 }
 
 func TestDisabledMethods(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()
@@ -391,6 +399,7 @@ func TestDisabledMethods(t *testing.T) {
 }
 
 func TestCallsAndTasksFailWhenTold(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm"})
@@ -410,6 +419,7 @@ func TestCallsAndTasksFailWhenTold(t *testing.T) {
 }
 
 func TestManyClientsAtOnce(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	var wg sync.WaitGroup
 	for i := range 4 {

@@ -44,6 +44,9 @@ func (s *Server) relocateVM(ctx *simulator.Context, ref types.ManagedObjectRefer
 	}
 	was := s.eventOf(ctx, vm)
 	if move != nil {
+		if err := s.inUse(vs); err != nil {
+			return nil, err
+		}
 		if err := move.run(ctx); err != nil {
 			return move, err
 		}

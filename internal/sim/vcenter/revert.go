@@ -24,6 +24,9 @@ func (s *Server) revert(ctx *simulator.Context, vmref types.ManagedObjectReferen
 	if n == nil {
 		return refuse(&types.NotFound{}, "%s: no such snapshot", vmref.Value)
 	}
+	if err := s.inUse(vs); err != nil {
+		return err
+	}
 	if on {
 		if err := s.switchPower(ctx, vs, types.VirtualMachinePowerStatePoweredOff); err != nil {
 			return err

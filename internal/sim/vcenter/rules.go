@@ -162,11 +162,16 @@ func (s *Server) logOut(r *http.Request) {
 	if err != nil {
 		return
 	}
-	s.endLeases(strings.Trim(cookie.Value, `"`)) // they belong to the session
+	s.terminate(strings.Trim(cookie.Value, `"`))
+}
+
+// terminate ends a session and what belongs to it.
+func (s *Server) terminate(key string) {
+	s.endLeases(key)
 	ctx := s.newContext()
 	m := s.model.Map().SessionManager()
 	ctx.WithLock(m, func() {
-		m.TerminateSession(ctx, &types.TerminateSession{This: m.Self, SessionId: []string{strings.Trim(cookie.Value, `"`)}})
+		m.TerminateSession(ctx, &types.TerminateSession{This: m.Self, SessionId: []string{key}})
 	})
 }
 

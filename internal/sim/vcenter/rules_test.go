@@ -13,6 +13,7 @@ import (
 )
 
 func TestRulesActOnCallsTasksAndFiles(t *testing.T) {
+	t.Parallel()
 	set := rules.New(1)
 	s := start(t, func(c *vcenter.Config) { c.Rules, c.Label = set, "lab/vc1" })
 	c := dial(t, s)

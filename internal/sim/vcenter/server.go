@@ -186,7 +186,7 @@ func (s *Server) serve() error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	if err := s.startDiskPort(); err != nil {
+	if err := s.startDiskPort(l.Addr().(*net.TCPAddr).Port); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	svc := s.model.Service

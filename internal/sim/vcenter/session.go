@@ -31,7 +31,7 @@ func (s *Server) full(r *http.Request) bool {
 		return false
 	}
 	sessions := s.sessions()
-	if len(sessions) < s.cfg.MaxSessions {
+	if len(sessions)+s.disks.sessions("") < s.cfg.MaxSessions {
 		return false
 	}
 	c, err := r.Cookie(soap.SessionCookieName)
@@ -64,7 +64,7 @@ func (s *Server) Sessions(user string) int {
 			n++
 		}
 	}
-	return n
+	return n + s.disks.sessions(user)
 }
 
 // EndSessions ends the sessions of a user, or all, as an administrator or a
@@ -72,7 +72,7 @@ func (s *Server) Sessions(user string) int {
 // leases that they hold end. It returns how many there were.
 func (s *Server) EndSessions(user string) int {
 	m := s.model.Map().SessionManager()
-	n := 0
+	n := s.disks.endSessions(user)
 	for _, session := range s.sessions() {
 		if user != "" && session.UserName != user {
 			continue

@@ -104,6 +104,9 @@ func (s *Server) checkSnapshot(vs *vmState, req *types.CreateSnapshotEx_Task) er
 		if physical(d.device) && (vs.on || req.Memory) {
 			return refuse(&types.SnapshotFault{}, "disk %d: a raw device mapping in physical mode", d.key)
 		}
+		if exclusive, _ := s.disks.locks(d.top); exclusive {
+			return locked(d.top.file)
+		}
 		if d.top.depth() >= maxChain {
 			return refuse(&types.SnapshotFault{}, "disk %d: the chain of snapshots is %d deep already", d.key, maxChain)
 		}
@@ -209,7 +212,7 @@ func (s *Server) dropSnapshots(ctx *simulator.Context, vmref types.ManagedObject
 		for _, n := range list {
 			s.detach(vs, n)
 		}
-		if !consolidate || s.faults.leavesDelta(vmref.Value) {
+		if !consolidate || s.disks.open(vs) != nil || s.faults.leavesDelta(vmref.Value) {
 			vs.pending = vs.pending || len(list) > 0
 		} else {
 			layers, err = s.collect(vs)
@@ -386,10 +389,16 @@ func (s *Server) consolidate(ctx *simulator.Context, ref types.ManagedObjectRefe
 	}
 	defer end()
 	vs.io.Lock()
-	if s.faults.locksDisks(ref.Value) && vs.pending {
-		defer vs.io.Unlock()
+	if vs.pending {
+		err := s.inUse(vs)
 		for _, d := range vs.disks {
-			return locked(d.top.file)
+			if s.faults.locksDisks(ref.Value) {
+				err = locked(d.top.file)
+			}
+		}
+		if err != nil {
+			vs.io.Unlock()
+			return err
 		}
 	}
 	s.stun(vs)

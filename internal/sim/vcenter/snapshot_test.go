@@ -89,6 +89,7 @@ func files(t *testing.T, dir string) []string {
 }
 
 func TestSnapshotFreezesTheBaseFile(t *testing.T) {
+	t.Parallel()
 	var dir string
 	s := start(t, func(c *vcenter.Config) { dir = c.Dir })
 	c := dial(t, s)
@@ -138,6 +139,7 @@ func TestSnapshotFreezesTheBaseFile(t *testing.T) {
 }
 
 func TestTreeOfSnapshots(t *testing.T) {
+	t.Parallel()
 	var dir string
 	s := start(t, func(c *vcenter.Config) { dir = c.Dir })
 	c := dial(t, s)
@@ -190,6 +192,7 @@ func TestTreeOfSnapshots(t *testing.T) {
 }
 
 func TestConsolidation(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: 8 * mib}}})
@@ -216,6 +219,7 @@ func TestConsolidation(t *testing.T) {
 }
 
 func TestIndependentDisksAreNotFrozen(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{
@@ -229,6 +233,7 @@ func TestIndependentDisksAreNotFrozen(t *testing.T) {
 }
 
 func TestQuiescingCanFail(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", PowerOn: true, Disks: []vcenter.DiskSpec{{Size: mib}}})
@@ -242,6 +247,7 @@ func TestQuiescingCanFail(t *testing.T) {
 }
 
 func TestChangedAreasAreWhatTheGuestWrote(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", PowerOn: true, Disks: []vcenter.DiskSpec{{Size: gib, Thin: true}}})
@@ -292,6 +298,7 @@ func TestChangedAreasAreWhatTheGuestWrote(t *testing.T) {
 }
 
 func TestNewEpochs(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", ChangeTracking: true, Disks: []vcenter.DiskSpec{{Size: 64 * mib, Thin: true}}})
@@ -346,6 +353,7 @@ func TestNewEpochs(t *testing.T) {
 }
 
 func TestAPowerCycleTurnsTrackingOn(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", PowerOn: true, Disks: []vcenter.DiskSpec{{Size: mib}}})

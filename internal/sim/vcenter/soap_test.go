@@ -14,6 +14,7 @@ const envelope = `<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope xmlns:
 
 // TestSOAPAsOthersWriteIt: what is legal XML is understood, whoever wrote it.
 func TestSOAPAsOthersWriteIt(t *testing.T) {
+	t.Parallel()
 	s, _ := newEstate(t).start(false)
 	jar, err := cookiejar.New(nil)
 	if err != nil {

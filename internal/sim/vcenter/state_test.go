@@ -89,6 +89,7 @@ func same(t *testing.T, vm *object.VirtualMachine) string {
 }
 
 func TestARestartChangesNothing(t *testing.T) {
+	t.Parallel()
 	e := newEstate(t)
 	s, c := e.start(false)
 	ctx := context.Background()
@@ -154,6 +155,7 @@ func unknown(err error) bool {
 }
 
 func TestAKilledServerLosesTrackOfWhatItMayHaveMissed(t *testing.T) {
+	t.Parallel()
 	e := newEstate(t)
 	s, c := e.start(false)
 	on := machine(t, s, c, vcenter.VMSpec{Name: "on", ChangeTracking: true, PowerOn: true, Disks: []vcenter.DiskSpec{{Size: 4 * mib}}})
@@ -200,6 +202,7 @@ func TestAKilledServerLosesTrackOfWhatItMayHaveMissed(t *testing.T) {
 }
 
 func TestFilesThatTheStateDoesNotKnow(t *testing.T) {
+	t.Parallel()
 	e := newEstate(t)
 	s, c := e.start(false)
 	ctx := context.Background()
@@ -230,6 +233,7 @@ func TestFilesThatTheStateDoesNotKnow(t *testing.T) {
 }
 
 func TestAVMWhoseFilesAreGone(t *testing.T) {
+	t.Parallel()
 	e := newEstate(t)
 	s, c := e.start(false)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "a", Disks: []vcenter.DiskSpec{{Size: 4 * mib}}})
@@ -247,6 +251,7 @@ func TestAVMWhoseFilesAreGone(t *testing.T) {
 }
 
 func TestWhatElseSurvives(t *testing.T) {
+	t.Parallel()
 	e := newEstate(t)
 	s, c := e.start(false)
 	ctx := context.Background()
@@ -305,6 +310,7 @@ func gone2(c *govmomi.Client, ref types.ManagedObjectReference) error {
 }
 
 func TestDeletedFilesDoNotComeBack(t *testing.T) {
+	t.Parallel()
 	e := newEstate(t)
 	s, c := e.start(false)
 	ctx := context.Background()
@@ -325,6 +331,7 @@ func TestDeletedFilesDoNotComeBack(t *testing.T) {
 }
 
 func TestKilledTwiceThenClosed(t *testing.T) {
+	t.Parallel()
 	e := newEstate(t)
 	s, c := e.start(false)
 	vm := direct(t, s, c, vcenter.VMSpec{Name: "a", ChangeTracking: true, PowerOn: true, Disks: []vcenter.DiskSpec{{Size: 4 * mib}}})[0]
@@ -354,6 +361,7 @@ func TestKilledTwiceThenClosed(t *testing.T) {
 }
 
 func TestStateOfAnotherInventoryIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*vcenter.Config){
 		"hosts":      func(c *vcenter.Config) { c.Hosts = 3 },
 		"datastores": func(c *vcenter.Config) { c.Datastores = c.Datastores[:1] },
@@ -370,6 +378,7 @@ func TestStateOfAnotherInventoryIsRefused(t *testing.T) {
 }
 
 func TestSavingNothingNewCostsNothing(t *testing.T) {
+	t.Parallel()
 	e := newEstate(t)
 	s, _ := e.start(false)
 	if _, err := s.AddVMs(many(100)); err != nil {
@@ -397,6 +406,7 @@ func TestSavingNothingNewCostsNothing(t *testing.T) {
 // Saves come at any time. Whatever they saw, a server that is killed then
 // comes back with disks that hold what was written.
 func TestSavesWhileMuchHappens(t *testing.T) {
+	t.Parallel()
 	e := newEstate(t)
 	s, c := e.start(false)
 	ctx := context.Background()
@@ -471,6 +481,7 @@ func summaryOf(t *testing.T, c *govmomi.Client, name string) types.DatastoreSumm
 }
 
 func TestDatastoresAreAsFullAfterARestart(t *testing.T) {
+	t.Parallel()
 	const gib = 1 << 30
 	e := newEstate(t)
 	e.conf.Datastores = []vcenter.Datastore{{Name: "ds1", Capacity: 100 * gib}, {Name: "ds2", Capacity: 100 * gib}, {Name: "ds3", Capacity: 100 * gib}}
@@ -537,6 +548,7 @@ func TestDatastoresAreAsFullAfterARestart(t *testing.T) {
 }
 
 func TestPoliciesAndToolsComeBack(t *testing.T) {
+	t.Parallel()
 	dir, keep := t.TempDir(), t.TempDir()
 	again := func(c *vcenter.Config) {
 		c.Dir, c.StateDir, c.InstanceUUID = dir, keep, "5a0dca1c-2b0e-4f2c-9a35-4b2f8f0f0f01"

@@ -30,6 +30,7 @@ func datastoreRef(t *testing.T, c *govmomi.Client, name string) *types.ManagedOb
 }
 
 func TestStorageVMotionMovesDisksAndSnapshots(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, func(c *vcenter.Config) { c.Dir = dir })
 	c := dial(t, s)
@@ -104,6 +105,7 @@ func TestStorageVMotionMovesDisksAndSnapshots(t *testing.T) {
 }
 
 func TestMigrationsAreRefused(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()
@@ -145,6 +147,7 @@ func TestMigrationsAreRefused(t *testing.T) {
 }
 
 func TestTrackingCanStartAnewWithAMigration(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", PowerOn: true, ChangeTracking: true, Disks: []vcenter.DiskSpec{{Size: mib, Thin: true}}})
@@ -172,6 +175,7 @@ func clone(vm *object.VirtualMachine, at place, name string, spec types.VirtualM
 }
 
 func TestLinkedClonesShareTheirBase(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, func(c *vcenter.Config) { c.Dir = dir })
 	c := dial(t, s)
@@ -236,6 +240,7 @@ func TestLinkedClonesShareTheirBase(t *testing.T) {
 }
 
 func TestClonesOfSnapshotsAndTemplates(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	at := where(t, c)
@@ -275,6 +280,7 @@ func TestClonesOfSnapshotsAndTemplates(t *testing.T) {
 }
 
 func TestAFullDatastoreStopsTheGuest(t *testing.T) {
+	t.Parallel()
 	s := start(t, func(c *vcenter.Config) { c.Datastores = []vcenter.Datastore{{Name: "ds1", Capacity: 256 * mib}} })
 	c := dial(t, s)
 	ctx := context.Background()
@@ -349,6 +355,7 @@ func TestAFullDatastoreStopsTheGuest(t *testing.T) {
 }
 
 func TestDatastoresCanGo(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: mib, Thin: true}}})
@@ -382,6 +389,7 @@ func TestDatastoresCanGo(t *testing.T) {
 }
 
 func TestADeadProxyKeepsDisksLocked(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	ctx := context.Background()
@@ -414,6 +422,7 @@ func TestADeadProxyKeepsDisksLocked(t *testing.T) {
 }
 
 func TestAKillDuringAStorageMoveLosesNothing(t *testing.T) {
+	t.Parallel()
 	e := newEstate(t)
 	s, c := e.start(false)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Datastore: "ds1", Disks: []vcenter.DiskSpec{{Size: 8 * mib}}})

@@ -50,6 +50,7 @@ func FuzzDecodeVMDK(f *testing.F) {
 }
 
 func TestEveryTruncationIsNoticed(t *testing.T) {
+	t.Parallel()
 	const capacity = 3 * grainSize
 	whole := encode(t, capacity, []byte("abc"), 0, 2)
 	for n := 0; n < len(whole); n += 100 {
@@ -60,6 +61,7 @@ func TestEveryTruncationIsNoticed(t *testing.T) {
 }
 
 func TestRanges(t *testing.T) {
+	t.Parallel()
 	b := blockSet{}
 	for _, n := range []int64{0, 1, 63, 64, 65, 1000, 1 << 26} {
 		b.add(n)

@@ -168,6 +168,7 @@ func finish(task *object.Task, err error) (types.AnyType, error) {
 }
 
 func TestVMHasWhatItsSpecSays(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	image := filepath.Join(t.TempDir(), "image.raw")
@@ -228,6 +229,7 @@ func TestVMHasWhatItsSpecSays(t *testing.T) {
 }
 
 func TestOnlyUsersWithTheirPasswordsLogIn(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	for _, p := range []struct{ user, password string }{{user, "wrong"}, {"nobody", password}, {user, ""}} {
 		if _, err := login(t, s, p.user, p.password); err == nil {
@@ -238,6 +240,7 @@ func TestOnlyUsersWithTheirPasswordsLogIn(t *testing.T) {
 }
 
 func TestSeveralVCentersAreTold(t *testing.T) {
+	t.Parallel()
 	a, b := start(t), start(t)
 	ca, cb := dial(t, a), dial(t, b)
 	if x, y := ca.ServiceContent.About.InstanceUuid, cb.ServiceContent.About.InstanceUuid; x == y || x != a.InstanceUUID() {
@@ -246,6 +249,7 @@ func TestSeveralVCentersAreTold(t *testing.T) {
 }
 
 func TestStoragePoliciesAreAnswered(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	c := dial(t, s)
 	p, err := pbm.NewClient(context.Background(), c.Client)
@@ -258,6 +262,7 @@ func TestStoragePoliciesAreAnswered(t *testing.T) {
 }
 
 func TestSeveralVCentersStartAtOnce(t *testing.T) {
+	t.Parallel()
 	var starting sync.WaitGroup
 	for range 3 {
 		starting.Go(func() { start(t) })

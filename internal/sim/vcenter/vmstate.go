@@ -202,8 +202,9 @@ func (s *Server) vm(ref types.ManagedObjectReference) (*simulator.VirtualMachine
 }
 
 // lockedBy tells whether a VM other than except that is not powered off uses
-// l: exclusively as a top, or shared below one.
+// l: exclusively as a top, or shared below one; or a client of the disk port.
 func (s *Server) lockedBy(l *layer, except *vmState) (exclusive, shared bool) {
+	exclusive, shared = s.disks.locks(l)
 	for _, vs := range s.states() {
 		if vs == except {
 			continue

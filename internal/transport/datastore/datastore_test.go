@@ -20,6 +20,7 @@ import (
 )
 
 func TestSuite(t *testing.T) {
+	t.Parallel()
 	transporttest.Run(t, func(t *testing.T, images [][]byte) transporttest.Fixture {
 		w := newWorld(t)
 		vm := w.vm(t, "web 01 + söhne", images)
@@ -97,6 +98,7 @@ func open(t *testing.T, w *world, frozen transport.Frozen) transport.Source {
 }
 
 func TestWhatTheServerRefusesIsRefused(t *testing.T) {
+	t.Parallel()
 	w, frozen, _ := one(t)
 	status := func(code int) func(http.ResponseWriter, *http.Request) http.ResponseWriter {
 		return func(rw http.ResponseWriter, _ *http.Request) http.ResponseWriter {
@@ -142,6 +144,7 @@ func TestWhatTheServerRefusesIsRefused(t *testing.T) {
 }
 
 func TestHostThatServesNoFilesIsRefused(t *testing.T) {
+	t.Parallel()
 	w, frozen, _ := one(t)
 	w.sim.Faults().RefuseFolder(true)
 	if _, err := datastore.NewOpener(w.client).Open(t.Context(), frozen); !errors.Is(err, transport.ErrRefused) {
@@ -150,6 +153,7 @@ func TestHostThatServesNoFilesIsRefused(t *testing.T) {
 }
 
 func TestOneOfTwoDisksIsRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	image := random(1 << 20)
 	frozen := freeze(t, w.vm(t, "web01", [][]byte{image, image}))
@@ -172,6 +176,7 @@ func TestOneOfTwoDisksIsRefused(t *testing.T) {
 }
 
 func TestFlatFileOfAnotherSizeIsRefused(t *testing.T) {
+	t.Parallel()
 	w, frozen, _ := one(t)
 	flat, err := filepath.Glob(filepath.Join(w.dir, "*", "*", "*-flat.vmdk"))
 	if err != nil || len(flat) != 1 {
@@ -186,6 +191,7 @@ func TestFlatFileOfAnotherSizeIsRefused(t *testing.T) {
 }
 
 func TestReadGoesOnWhereItBroke(t *testing.T) {
+	t.Parallel()
 	w, frozen, image := one(t)
 	source := open(t, w, frozen)
 	var requests atomic.Int64
@@ -209,6 +215,7 @@ func TestReadGoesOnWhereItBroke(t *testing.T) {
 }
 
 func TestReadThatGetsNowhereFails(t *testing.T) {
+	t.Parallel()
 	w, frozen, image := one(t)
 	source := open(t, w, frozen)
 	w.setMeddle(func(rw http.ResponseWriter, _ *http.Request) http.ResponseWriter { return &cutter{rw, 0} })
@@ -219,6 +226,7 @@ func TestReadThatGetsNowhereFails(t *testing.T) {
 }
 
 func TestBusyServerIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	w, frozen, image := one(t)
 	source := open(t, w, frozen)
 	var busy atomic.Int64
@@ -235,7 +243,26 @@ func TestBusyServerIsAskedAgain(t *testing.T) {
 	}
 }
 
+func TestAServerThatStaysBusyIsOverloaded(t *testing.T) {
+	w, frozen, image := one(t)
+	source := open(t, w, frozen)
+	for _, status := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests} {
+		w.setMeddle(func(rw http.ResponseWriter, _ *http.Request) http.ResponseWriter {
+			rw.WriteHeader(status)
+			return nil
+		})
+		err := source.ReadAt(t.Context(), make([]byte, len(image)), 0)
+		if !errors.Is(err, transport.ErrOverloaded) || errors.Is(err, transport.ErrRefused) {
+			t.Errorf("%d: got %v, want %v", status, err, transport.ErrOverloaded)
+		}
+		if _, err := datastore.NewOpener(w.client).Open(t.Context(), frozen); !errors.Is(err, transport.ErrOverloaded) || errors.Is(err, transport.ErrRefused) {
+			t.Errorf("%d at opening: got %v, want %v", status, err, transport.ErrOverloaded)
+		}
+	}
+}
+
 func TestSessionThatEndedIsRenewed(t *testing.T) {
+	t.Parallel()
 	w, frozen, image := one(t)
 	source := open(t, w, frozen)
 	vim := w.client.Client()

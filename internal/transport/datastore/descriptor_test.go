@@ -25,6 +25,7 @@ ddb.uuid = "60 00 C2 9f 8c 4c 84 3e-5c 3b 62 8e 9f 0a 5b 1d"
 `
 
 func TestParseDescriptor(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		text    string

@@ -18,6 +18,7 @@ import (
 )
 
 func TestParsePlace(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		key  string
 		want place
@@ -43,6 +44,7 @@ func TestParsePlace(t *testing.T) {
 }
 
 func TestControllersOfTheAPIAndOfOursAreOfOneClass(t *testing.T) {
+	t.Parallel()
 	for ours, api := range map[string]types.BaseVirtualController{
 		"lsilogic": &types.VirtualLsiLogicController{}, "lsisas": &types.VirtualLsiLogicSASController{},
 		"buslogic": &types.VirtualBusLogicController{}, "pvscsi": &types.ParaVirtualSCSIController{},
@@ -55,6 +57,7 @@ func TestControllersOfTheAPIAndOfOursAreOfOneClass(t *testing.T) {
 }
 
 func TestMatchDevices(t *testing.T) {
+	t.Parallel()
 	disk := func(key string) types.HttpNfcLeaseDeviceUrl {
 		return types.HttpNfcLeaseDeviceUrl{Key: key, Url: "https://*/nfc" + key, Disk: types.NewBool(true)}
 	}
@@ -113,6 +116,7 @@ func vim(t *testing.T, server string) *vim25.Client {
 }
 
 func TestDeviceURL(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, server, url, want string }{
 		{"a host of its own", "https://vc.example/sdk", "https://esx1.example/nfc/1/disk-0.vmdk", "https://esx1.example/nfc/1/disk-0.vmdk"},
 		{"the host that we know", "https://vc.example/sdk", "https://*/nfc/1/disk-0.vmdk", "https://vc.example/nfc/1/disk-0.vmdk"},
@@ -133,6 +137,7 @@ func TestDeviceURL(t *testing.T) {
 }
 
 func TestThumbprintOfTheLeaseDecides(t *testing.T) {
+	t.Parallel()
 	host := httptest.NewUnstartedServer(http.NotFoundHandler())
 	host.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are the point
 	host.StartTLS()
@@ -174,6 +179,7 @@ func TestThumbprintOfTheLeaseDecides(t *testing.T) {
 }
 
 func TestThumbprintForVCenterItselfIsIgnored(t *testing.T) {
+	t.Parallel()
 	client := vim(t, "https://vc.example/sdk")
 	if _, err := deviceURL(client, types.HttpNfcLeaseDeviceUrl{Url: "https://*/nfc/1", SslThumbprint: "AA:BB"}); err != nil {
 		t.Fatal(err)

@@ -93,6 +93,7 @@ func contents(t *testing.T, vm *vsphere.VM, images [][]byte) (list []transport.F
 }
 
 func TestImportFillsItsDisks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, vcenter.Config{LeaseTimeout: time.Second})
 	images := importImages()
 	empty := make([][]byte, len(images))
@@ -137,6 +138,7 @@ func TestImportFillsItsDisks(t *testing.T) {
 }
 
 func TestImportWithoutContentMakesEmptyDisks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, vcenter.Config{})
 	vm := w.vm(t, "web01", [][]byte{random(1 << 20)})
 	moref, err := nfc.Importer{}.Import(t.Context(), w.client, w.rebuild(t, vm, "web01-restored"), nil, nil)
@@ -149,6 +151,7 @@ func TestImportWithoutContentMakesEmptyDisks(t *testing.T) {
 }
 
 func TestFailedImportLeavesNoVM(t *testing.T) {
+	t.Parallel()
 	media := errors.New("media error")
 	for _, c := range []struct {
 		name    string
@@ -211,6 +214,7 @@ func TestFailedImportLeavesNoVM(t *testing.T) {
 }
 
 func TestImportRefusesWhatDoesNotFit(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, vcenter.Config{})
 	image := random(1 << 20)
 	vm := w.vm(t, "web01", [][]byte{image})

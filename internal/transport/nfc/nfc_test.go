@@ -18,6 +18,7 @@ import (
 )
 
 func TestSuite(t *testing.T) {
+	t.Parallel()
 	transporttest.Run(t, func(t *testing.T, images [][]byte) transporttest.Fixture {
 		w := newWorld(t, vcenter.Config{})
 		vm := w.vm(t, "web 01 + söhne", images)
@@ -59,6 +60,7 @@ func random(size int) []byte {
 }
 
 func TestVMThatIsNotExportedIsRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, vcenter.Config{})
 	frozen := freeze(t, w.vm(t, "web01", [][]byte{random(1 << 20)}))
 	for _, f := range []types.BaseMethodFault{&types.NotSupported{}, &types.NoPermission{}, &types.InvalidPowerState{}} {
@@ -74,6 +76,7 @@ func TestVMThatIsNotExportedIsRefused(t *testing.T) {
 }
 
 func TestHostWithoutANameIsVCenter(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, vcenter.Config{NFCWildcard: true})
 	image := random(1 << 20)
 	frozen := freeze(t, w.vm(t, "web01", [][]byte{image}))
@@ -92,6 +95,7 @@ func TestHostWithoutANameIsVCenter(t *testing.T) {
 }
 
 func TestDiskOutsideTheLeaseIsRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, vcenter.Config{})
 	frozen := freeze(t, w.vm(t, "web01", [][]byte{random(1 << 20)}))
 	frozen.Disks = append(frozen.Disks, transport.Disk{Key: 2009, Capacity: 1 << 20, ControllerType: "pvscsi", Unit: 9})
@@ -106,6 +110,7 @@ func TestDiskOutsideTheLeaseIsRefused(t *testing.T) {
 }
 
 func TestStreamOfAnotherSizeIsAnError(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, vcenter.Config{})
 	frozen := freeze(t, w.vm(t, "web01", [][]byte{random(1 << 20)}))
 	frozen.Disks[0].Capacity += 512
@@ -120,6 +125,7 @@ func TestStreamOfAnotherSizeIsAnError(t *testing.T) {
 }
 
 func TestSlowReaderKeepsItsLease(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, vcenter.Config{LeaseTimeout: time.Second})
 	image := random(12 << 20)
 	vm := w.vm(t, "web01", [][]byte{image})
@@ -156,6 +162,7 @@ func TestSlowReaderKeepsItsLease(t *testing.T) {
 }
 
 func TestLostLeaseEndsTheStream(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, vcenter.Config{LeaseTimeout: time.Second})
 	image := random(64 << 20)
 	frozen := freeze(t, w.vm(t, "web01", [][]byte{image}))

@@ -52,6 +52,7 @@ func newMemory(size int, set ...extent.Extent) *memory {
 }
 
 func TestReadAheadKeepsOrder(t *testing.T) {
+	t.Parallel()
 	m := newMemory(40<<20+512, extent.Extent{Offset: 100, Length: 20 << 20}, extent.Extent{Offset: 30<<20 - 1, Length: 2}, extent.Extent{Offset: 40 << 20, Length: 512})
 	got := make([]byte, len(m.image))
 	end, total := int64(0), 0
@@ -78,6 +79,7 @@ func TestReadAheadKeepsOrder(t *testing.T) {
 }
 
 func TestReadAheadStopsAtErrors(t *testing.T) {
+	t.Parallel()
 	cause := errors.New("media error")
 	all := extent.Extent{Length: 40 << 20}
 	m := newMemory(40<<20, all)
@@ -102,6 +104,7 @@ func TestReadAheadStopsAtErrors(t *testing.T) {
 }
 
 func TestReadAheadOfEmptyDiskReadsNothing(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{0, 20 << 20} {
 		m := newMemory(size)
 		err := readAhead(t.Context(), m, func(off int64, data []byte) error {

@@ -127,8 +127,10 @@ static bool add(struct text *t, const char *s)
 static bool describe(struct text *t, const struct connect_params *p, char read_only, const char *snapshot, const char *transports)
 {
 	bool session = p->credentials == CRED_SESSION;
+	char port[16];
 
-	return add(t, "vddk 1") && add(t, p->vm) && add(t, p->server) && add(t, p->thumbprint) &&
+	snprintf(port, sizeof port, "%u", p->port);
+	return add(t, "vddk 1") && add(t, p->vm) && add(t, p->server) && add(t, port) && add(t, p->thumbprint) &&
 	       add(t, session ? "session" : "password") && add(t, session ? p->by.session.user : p->by.password.user) &&
 	       add(t, session ? p->by.session.cookie : p->by.password.password) && add(t, snapshot) && add(t, transports) &&
 	       add(t, read_only ? "ro" : "rw");

@@ -28,6 +28,8 @@ static const struct {
 	{35, "Incorrect user name or password"},
 	{36, "The connection to the host was lost"},
 	{3014, "Insufficient permissions in the host operating system"},
+	{4000, "The virtual machine cannot be found"},
+	{13003, "The snapshot does not exist"},
 	{14008, "The specified server could not be contacted"},
 	{14009, "The server refused connection"},
 	{14010, "There was an error in communication"},

@@ -23,6 +23,7 @@ func faultAddCommand() *cobra.Command {
 	var rule fault.Rule
 	var delay, retryAfter time.Duration
 	var reset int64
+	var offset, length, capacity string
 	cmd := &cobra.Command{
 		Use:   "add",
 		Short: "Add a rule and print its id",
@@ -34,11 +35,13 @@ A rule acts on calls that match all its patterns, in which * stands for anything
   vsphere       SOAP calls; operations such as CreateSnapshotEx_Task
   vsphere-task  vCenter's tasks, by the operation that began them
   nfc, folder   transfers of disks and of datastore files; operations GET, PUT, …
+  disk          VDDK's calls to a host; operations Open, Read, QueryAllocatedBlocks, …
   tls           handshakes; the operation is vcd or vsphere`,
 		Example: `  vcdsim fault add --service vcd --operation 'POST *enterMaintenanceMode' --count 2 --status 503 --retry-after 2s
   vcdsim fault add --service vcd --operation 'GET /api/query' --skip 3 --count 1 --logout
   vcdsim fault add --service vsphere-task --operation RemoveSnapshot_Task --code FileLocked --outcome error
   vcdsim fault add --service nfc --operation GET --count 1 --reset 1048576
+  vcdsim fault add --service disk --operation Read --offset 1MiB --length 64KiB --code 16000
   vcdsim fault add --service vcd --status 400 --code BUSY_ENTITY --probability 0.05`,
 		Args: noArgs,
 	}
@@ -53,7 +56,7 @@ A rule acts on calls that match all its patterns, in which * stands for anything
 	f.DurationVar(&delay, "delay", 0, "wait")
 	f.BoolVar(&rule.Hang, "hang", false, "do not answer until the rule is removed")
 	f.IntVar(&rule.Status, "status", 0, "refuse with an HTTP status")
-	f.StringVar(&rule.Code, "code", "", "refuse with a minorErrorCode of vCD or a fault's type of vSphere")
+	f.StringVar(&rule.Code, "code", "", "refuse with a minorErrorCode of vCD, a fault's type of vSphere or the number of an error of VDDK")
 	f.StringVar(&rule.Message, "message", "", "message of the refusal")
 	f.DurationVar(&retryAfter, "retry-after", 0, "header of the refusal")
 	f.BoolVar(&rule.Logout, "logout", false, "end the caller's session and refuse")
@@ -63,8 +66,25 @@ A rule acts on calls that match all its patterns, in which * stands for anything
 	f.IntVar(&rule.Drop, "drop", 0, "leave so many records out of a page of vCD")
 	f.IntVar(&rule.Total, "total", 0, "add to the total of a page of vCD")
 	f.StringVar(&rule.Certificate, "certificate", "", "show a certificate: expired, stranger (of another authority), elsewhere (for another host)")
+	f.StringVar(&offset, "offset", "", "disk: only reads and writes that touch the bytes from here on")
+	f.StringVar(&length, "length", "", "disk: so many bytes")
+	f.StringVar(&rule.Crash, "crash", "", "disk: VDDK dies with the program that it is in: SIGSEGV, SIGABRT")
+	f.StringVar(&capacity, "capacity", "", "disk: the size of the disk that Open tells")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		rule.Delay, rule.RetryAfter = fault.Duration(delay), fault.Duration(retryAfter)
+		for _, size := range []struct {
+			flag, text string
+			to         *int64
+		}{{"offset", offset, &rule.Offset}, {"length", length, &rule.Length}, {"capacity", capacity, &rule.Capacity}} {
+			if size.text == "" {
+				continue
+			}
+			n, err := cloud.ParseSize(size.text)
+			if err != nil {
+				return usageError{fmt.Errorf("--%s: %w", size.flag, err)}
+			}
+			*size.to = int64(n)
+		}
 		if f.Changed("reset") {
 			rule.Reset = &reset
 		}
@@ -80,7 +100,7 @@ A rule acts on calls that match all its patterns, in which * stands for anything
 
 // patternFlags are those that say which calls are meant.
 func patternFlags(f *pflag.FlagSet, r *fault.Rule) {
-	f.StringVar(&r.Service, "service", "", "vcd, vcd-task, vsphere, vsphere-task, nfc, folder or tls")
+	f.StringVar(&r.Service, "service", "", "vcd, vcd-task, vsphere, vsphere-task, nfc, folder, disk or tls")
 	f.StringVar(&r.Server, "server", "", "SITE, SITE/VCENTER or SITE/VCENTER/HOST")
 	f.StringVar(&r.Operation, "operation", "", "what is called")
 	f.StringVar(&r.Object, "object", "", "address, moref, id or name of what it is called on")

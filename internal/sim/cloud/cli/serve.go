@@ -38,6 +38,8 @@ removes what vcdsim keeps in DIR and begins anew.`,
 	cmd.Flags().StringVar(&inventory, "inventory", "", "what the cloud holds (default: vcdsim inventory show)")
 	cmd.Flags().BoolVar(&options.Fresh, "fresh", false, "remove the cloud that DIR keeps and start a new one")
 	cmd.Flags().StringVar(&configOut, "config-out", "", "write a vappvault.yaml that works as it is")
+	cmd.Flags().StringVar(&options.VDDKLibrary, "vddk", "", "let that vappvault.yaml use VDDK: the folder of the stub of its library (test/vddk/build.sh)")
+	cmd.Flags().StringVar(&options.VDDKPlugin, "vddk-plugin", "", "nbdkit's vddk plugin, by name or path (test/vddk/plugin.sh)")
 	cmd.Flags().StringVar(&documents, "record", "", "a folder for one of each shape of the XML documents that cross the wire")
 	return cmd
 }
