@@ -110,7 +110,8 @@ type session struct {
 
 // open finds the flat file of a disk and proves that it can be read. Whatever
 // the server has against that is a refusal: hosts are not of one mind about
-// how to say that a file is in use, and the next transport may do better.
+// how to say that a file is in use, and the next transport may do better. That
+// vCenter is busy says nothing of the file.
 func (s *session) open(ctx context.Context, vm transport.Frozen, d transport.Disk) (opened, error) {
 	if reason := unfitDisk(d); reason != nil {
 		return opened{refusal: reason}, nil
@@ -119,7 +120,7 @@ func (s *session) open(ctx context.Context, vm transport.Frozen, d transport.Dis
 	if err == nil && f.size > 0 {
 		err = f.read(ctx, make([]byte, min(probeSize, f.size)), 0, nil)
 	}
-	if ctx.Err() != nil || fatal(err) {
+	if ctx.Err() != nil || fatal(err) || errors.Is(err, transport.ErrOverloaded) {
 		return opened{}, err
 	}
 	return opened{file: f, refusal: err}, nil

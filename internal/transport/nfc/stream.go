@@ -55,6 +55,9 @@ func openStream(ctx context.Context, l *lease, client *http.Client, d transport.
 	s.body = &body{in: resp.Body, silence: time.AfterFunc(patience, func() {
 		s.cancel(fmt.Errorf("nothing came for %s", patience))
 	})}
+	if resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusTooManyRequests {
+		return nil, fmt.Errorf("%w: server answers %s", transport.ErrOverloaded, resp.Status)
+	}
 	if resp.StatusCode >= http.StatusInternalServerError {
 		return nil, fmt.Errorf("%w: server answers %s", transport.ErrBroken, resp.Status)
 	}
