@@ -21,8 +21,8 @@ import (
 const (
 	// attempts is how often in a row a request may bring nothing.
 	attempts = 5
-	// patience is how long the server may keep silent.
-	patience = time.Minute
+	// defaultPatience is how long the server may keep silent.
+	defaultPatience = time.Minute
 	// probeSize is what Open reads of a disk to see whether it can.
 	probeSize = 4096
 )
@@ -32,6 +32,8 @@ type remote struct {
 	client *vsphere.Client
 	http   *http.Client
 	pause  func(attempt int) time.Duration
+	// patience is how long the server may keep silent.
+	patience time.Duration
 }
 
 // A file is one file on a datastore.
@@ -112,8 +114,9 @@ func (f *file) get(ctx context.Context, byteRange string) (*http.Response, error
 
 func statusError(resp *http.Response) error {
 	switch resp.StatusCode {
-	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
-		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return fmt.Errorf("%w: server answers %s", transport.ErrOverloaded, resp.Status)
+	case http.StatusInternalServerError, http.StatusBadGateway:
 		return fmt.Errorf("server answers %s", resp.Status)
 	}
 	return fmt.Errorf("%w: %s", errAnswer, resp.Status)
@@ -176,6 +179,7 @@ func (f *file) readSome(ctx context.Context, p []byte, off int64) (int, error) {
 	if err := checkRange(resp, off, int64(len(p)), f.size); err != nil {
 		return 0, err
 	}
+	patience := f.remote.patience
 	silence := time.AfterFunc(patience, func() { cancel(fmt.Errorf("nothing came for %s", patience)) })
 	defer silence.Stop()
 	n := 0

@@ -49,7 +49,7 @@ func (s *source) ReadAt(ctx context.Context, p []byte, off int64) error {
 		// A file that could be read and cannot any more has gone elsewhere
 		// with its VM. Transports that do not go by its name find it there.
 		err = fmt.Errorf("%w: %w", transport.ErrRefused, err)
-	case ctx.Err() == nil && !fatal(err):
+	case ctx.Err() == nil && !fatal(err) && !errors.Is(err, transport.ErrBroken):
 		err = fmt.Errorf("%w: %w", transport.ErrBroken, err)
 	}
 	return fmt.Errorf("datastore: disk %d: read %d bytes at %d: %w", s.key, len(p), off, err)
