@@ -5,6 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/vappvault/vappvault/internal/cli.version=$(VERSION) \
 	-X github.com/vappvault/vappvault/internal/sim/cloud/cli.release=$(VERSION)
 BENCH   ?= .
+BENCHARGS ?=
 FUZZ    ?= .
 empty   :=
 space   := $(empty) $(empty)
@@ -63,7 +64,7 @@ test-full: ## the packages' tests that are smaller above, in full
 
 .PHONY: e2e
 e2e: ## whole programs against the simulated cloud, and foreign tools against ours
-	$(WITH_KOPIA) $(GO) test -parallel 4 -timeout 45m ./test/...
+	$(WITH_KOPIA) $(GO) test -parallel 4 -timeout 45m ./test/... ./bench
 	cd test/conformance && $(GO) test -count=1 -timeout 15m ./... # what it drives is no input that go test knows of
 	cd test/govc && $(GO) test -count=1 -timeout 15m ./...
 	test/govcd/run.sh -j 6 @sample.txt
@@ -77,7 +78,11 @@ e2e-long: ## kills after every step, every wrong answer to every request, every 
 	VAPPVAULT_LONG=1 $(GO) test -timeout 60m -run 'Killed|PowerCut|AllOrNothing|IsNamed|BadDay|Hostile|EveryWayBack' ./test/e2e
 
 .PHONY: bench
-bench: ## benchmarks; BENCH=REGEXP picks
+bench: ## against kopia, restic, borg and what the machine can do; BENCHARGS="-only full"
+	$(GO) run ./bench -results bench/RESULTS.md $(BENCHARGS)
+
+.PHONY: bench-micro
+bench-micro: ## the packages' own benchmarks; BENCH=REGEXP picks
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./internal/...
 
 .PHONY: lint

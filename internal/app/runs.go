@@ -177,7 +177,7 @@ func (a *App) work(ctx context.Context, q RestoreRequest) (*restoreWork, error) 
 		return nil, err
 	}
 	return &restoreWork{site: s, point: point, options: q.Options, deps: restore.Deps{
-		VCD: s.vcd, Repository: repo, Journal: a.journal, Site: s.ID, Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
+		VCD: s.vcd, Repository: repo, Journal: a.journal, Limits: a.limits, Site: s.ID, Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
 		Importers:          a.importers(),
 		VSphere:            func(ctx context.Context, href string) (*vsphere.Client, error) { return a.vsphereByHref(ctx, s, href) },
 		VCenter:            func(ctx context.Context, uuid string) (*vsphere.Client, error) { return a.vsphereByUUID(ctx, s, uuid) },

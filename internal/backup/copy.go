@@ -364,11 +364,12 @@ func (c *diskCopy) distrust(ctx context.Context, err error) bool {
 }
 
 func (c *diskCopy) open(ctx context.Context) (transport.Reader, error) {
-	reader, session, name, err := c.sessions.disk(ctx, c.disk.Key, c.refused)
+	reader, session, name, over, err := c.sessions.disk(ctx, c.disk.Key, c.refused)
 	c.reading, c.session = name, session
 	if err != nil {
 		return nil, err
 	}
+	c.rec.PassedOver = over
 	c.rec.Transport, c.rec.TransportMode = c.reading, ""
 	if m, ok := reader.(transport.Moded); ok {
 		c.rec.TransportMode = m.Mode()
@@ -376,7 +377,7 @@ func (c *diskCopy) open(ctx context.Context) (transport.Reader, error) {
 	if reader.Size() != c.disk.Capacity {
 		defer c.sessions.release(session)
 		return nil, errors.Join(
-			fmt.Errorf("transport %s: %d bytes, vSphere says %d", c.reading, reader.Size(), c.disk.Capacity), reader.Close())
+			fmt.Errorf("transport %s: %w: %d bytes, vSphere says %d", c.reading, transport.ErrRefused, reader.Size(), c.disk.Capacity), reader.Close())
 	}
 	return reader, nil
 }

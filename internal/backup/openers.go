@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/vappvault/vappvault/internal/limit"
+	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/transport"
 )
 
@@ -42,14 +43,11 @@ func (r *run) sessions(vm *vmRun) *openers {
 // disk opens a disk through the first transport that does not refuse it, less
 // those that have refused it in mid-read, and tells its name. The session is to
 // be released after the reader is closed. With ErrBroken it is the one that
-// broke off, released, or nil where it could not be had.
-func (o *openers) disk(ctx context.Context, key int32, refused map[string]error) (transport.Reader, *held, string, error) {
+// broke off, released, or nil where it could not be had. Over are the transports
+// that would not open the disk.
+func (o *openers) disk(ctx context.Context, key int32, refused map[string]error) (reader transport.Reader, h *held, name string, over []restorepoint.PassedOver, err error) {
 	var errs []error
 	for _, opener := range o.list {
-		var (
-			reader transport.Reader
-			h      *held
-		)
 		name := opener.Name()
 		err := refused[name]
 		known := err != nil
@@ -57,18 +55,21 @@ func (o *openers) disk(ctx context.Context, key int32, refused map[string]error)
 			reader, h, err = o.through(ctx, opener, key)
 		}
 		if err == nil {
-			return reader, h, name, nil
+			return reader, h, name, over, nil
 		}
 		if ctx.Err() != nil {
-			return nil, nil, "", ctx.Err()
+			return nil, nil, "", nil, ctx.Err()
+		}
+		if !known {
+			over = append(over, restorepoint.PassedOver{Transport: name, Reason: err.Error()})
 		}
 		err = fmt.Errorf("transport %s: %w", name, err)
 		if !known && (h != nil && errors.Is(err, transport.ErrBroken) || errors.Is(err, transport.ErrOverloaded)) {
-			return nil, h, name, err
+			return nil, h, name, nil, err
 		}
 		errs = append(errs, err)
 	}
-	return nil, nil, "", errors.Join(errs...)
+	return nil, nil, "", nil, errors.Join(errs...)
 }
 
 // placeOf is what is overloaded when a transport says so.
@@ -136,8 +137,9 @@ func (o *openers) take(ctx context.Context, opener transport.Opener) (*held, <-c
 	if h == nil {
 		session, err := opener.Open(ctx, o.frozen())
 		if err != nil {
-			if !errors.Is(err, transport.ErrOverloaded) {
+			if ctx.Err() == nil && !errors.Is(err, transport.ErrOverloaded) {
 				o.no[name] = err
+				o.run.Logger.WarnContext(ctx, "transport is passed over", "vm", o.vm.rec.Name, "transport", name, "error", err)
 			}
 			return nil, nil, err
 		}

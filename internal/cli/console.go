@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -39,6 +40,7 @@ type disk struct {
 	started time.Time
 	said    time.Time
 	first   int64 // bytes done at started
+	by      atomic.Pointer[string]
 }
 
 func newConsole(stderr io.Writer) *console {
@@ -128,11 +130,12 @@ func (c *console) bytes(e progress.Event) {
 		now := c.now()
 		d = &disk{started: now, said: now, first: e.Done}
 		if c.bars != nil {
-			d.bar = c.bar(e)
+			d.bar = c.bar(e, &d.by)
 		}
 		c.disks[key] = d
 	}
-	now := c.now()
+	now, how := c.now(), by(e)
+	d.by.Store(&how)
 	switch {
 	case e.Done >= e.Total:
 		if d.bar != nil {
@@ -140,7 +143,7 @@ func (c *console) bytes(e progress.Event) {
 		}
 		delete(c.disks, key)
 		c.ended[key] = true
-		c.say(e, wording.Size(e.Total)+" in "+took(now.Sub(d.started)))
+		c.say(e, wording.Size(e.Total)+" in "+took(now.Sub(d.started))+how)
 	case d.bar != nil:
 		d.bar.SetTotal(e.Total, false)
 		d.bar.SetCurrent(e.Done)
@@ -151,8 +154,25 @@ func (c *console) bytes(e progress.Event) {
 			left := time.Duration(float64(now.Sub(d.started)) / float64(done) * float64(e.Total-e.Done))
 			text += ", " + took(left.Round(time.Second)) + " left"
 		}
-		c.say(e, text)
+		if e.Rate > 0 {
+			text += ", " + wording.Size(e.Rate) + "/s"
+		}
+		c.say(e, text+how)
 	}
+}
+
+// by tells how a disk is copied: " by vddk, 2 retries".
+func by(e progress.Event) string {
+	text := ""
+	if e.Transport != "" {
+		text = " by " + clean(e.Transport)
+	}
+	if e.Retries == 1 {
+		text += ", 1 retry"
+	} else if e.Retries > 1 {
+		text += fmt.Sprintf(", %d retries", e.Retries)
+	}
+	return text
 }
 
 func percent(done, total int64) int { return int(float64(done) / float64(total) * 100) }
@@ -161,9 +181,10 @@ func percent(done, total int64) int { return int(float64(done) / float64(total) 
 // much is done; in a narrower one they say a percentage.
 const wide = 110
 
-// bar makes the bar of a disk: name, how much, rate, time left. In 80 columns
-// there is room for all of it, and for a bar.
-func (c *console) bar(e progress.Event) *mpb.Bar {
+// bar makes the bar of a disk: name, how much, rate, time left, and in a wide
+// terminal the transport. In 80 columns there is room for the rest, and for a
+// bar.
+func (c *console) bar(e progress.Event, how *atomic.Pointer[string]) *mpb.Bar {
 	name, columns := where(e), 0
 	return c.bars.AddBar(e.Total,
 		mpb.PrependDecorators(decor.Any(func(s decor.Statistics) string {
@@ -179,6 +200,12 @@ func (c *console) bar(e progress.Event) *mpb.Bar {
 			}, decor.WCSyncSpace),
 			decor.AverageSpeed(decor.SizeB1024(0), "% .1f", decor.WCSyncSpace),
 			decor.AverageETA(decor.ET_STYLE_GO, decor.WCSyncSpace),
+			decor.Any(func(decor.Statistics) string {
+				if text := how.Load(); text != nil && columns >= wide {
+					return *text
+				}
+				return ""
+			}, decor.WCSyncSpaceR),
 		),
 	)
 }

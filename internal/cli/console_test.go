@@ -98,12 +98,12 @@ func TestConsoleBars(t *testing.T) {
 func TestBarsFitTheTerminal(t *testing.T) {
 	for columns, want := range map[int][]string{
 		80:  {"acme/we", "db01: disk Hard disk 2", "=>", " 50%", "MiB/s"},
-		160: {"acme/web-shop-of-the-year: vm db01: disk Hard disk 2", "=>", "4.0 MiB / 8.0 MiB"},
+		160: {"acme/web-shop-of-the-year: vm db01: disk Hard disk 2", "=>", "4.0 MiB / 8.0 MiB", " by vddk, 2 retries"},
 	} {
 		var out bytes.Buffer
 		c := newConsole(&out)
 		c.draw(&out, mpb.WithAutoRefresh(), mpb.WithWidth(columns))
-		e := progress.Event{Kind: progress.Bytes, Org: "acme", VApp: "web-shop-of-the-year", VM: "db01", Disk: "Hard disk 2", Total: 8 << 20}
+		e := progress.Event{Kind: progress.Bytes, Org: "acme", VApp: "web-shop-of-the-year", VM: "db01", Disk: "Hard disk 2", Total: 8 << 20, Transport: "vddk", Retries: 2}
 		c.Event(e)
 		time.Sleep(250 * time.Millisecond)
 		e.Done = 4 << 20

@@ -139,6 +139,21 @@ func how(d restorepoint.Disk) string {
 	if d.Transport != "" {
 		text += " by " + d.Transport
 	}
+	if d.TransportMode != "" {
+		text += "/" + d.TransportMode
+	}
+	if rate := d.Rate(); rate > 0 {
+		text += ", " + wording.Size(rate) + "/s"
+	}
+	if r := d.Resumed; r != nil {
+		text += ", went on after " + wording.Size(r.Bytes)
+	}
+	switch {
+	case d.RetryCount == 1:
+		text += ", 1 retry"
+	case d.RetryCount > 1:
+		text += fmt.Sprintf(", %d retries", d.RetryCount)
+	}
 	if d.FullReason != "" {
 		text += " (" + d.FullReason + ")"
 	}
@@ -156,6 +171,7 @@ func drawLists(w io.Writer, p *restorepoint.Point) {
 		problems = append(problems, problemText(problem))
 	}
 	list("problems", problems)
+	list("on the way", onTheWay(p))
 	var absent []string
 	for _, path := range slices.Sorted(maps.Keys(p.Absent)) {
 		absent = append(absent, clean(path+": "+p.Absent[path]))
@@ -166,6 +182,39 @@ func drawLists(w io.Writer, p *restorepoint.Point) {
 	}
 	list("documents", documents)
 	list("documents that there were none of", absent)
+}
+
+// onTheWay words what happened to the disks while they were copied, and what
+// was made of it.
+func onTheWay(p *restorepoint.Point) []string {
+	var out []string
+	for _, vm := range p.VMs {
+		for _, d := range vm.Disks {
+			say := func(format string, args ...any) {
+				out = append(out, clean("vm "+vm.Name+": disk "+d.Label+": "+fmt.Sprintf(format, args...)))
+			}
+			for _, o := range d.PassedOver {
+				say("not by %s: %s", o.Transport, o.Reason)
+			}
+			if d.NotResumed != "" {
+				say("what an interrupted attempt had copied was not used: %s", d.NotResumed)
+			}
+			for _, r := range d.Retries {
+				what := "again"
+				switch {
+				case r.GaveWay:
+					what = "gave way to the next transport"
+				case r.BackOff > 0:
+					what = fmt.Sprintf("asked for less after %.1f s", r.BackOff)
+				}
+				say("%s: %s %s: %s", stamp(r.Time), r.Transport, what, r.Reason)
+			}
+			if more := d.RetryCount - len(d.Retries); more > 0 {
+				say("and %s more", wording.Count(more, "time"))
+			}
+		}
+	}
+	return out
 }
 
 // flush ends a block of aligned lines, so that the next has its own columns.

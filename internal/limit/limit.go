@@ -51,8 +51,6 @@ const (
 	leastFlight = 1 << 20
 	// burst is how far ahead of the bandwidth limit the line may get.
 	burst = 100 * time.Millisecond
-	// grace is for how long further words of an overload count as the same.
-	grace = 5 * time.Second
 	// recovery is the time between two steps back up.
 	recovery = 30 * time.Second
 	// firstPause and lastPause bound the pause after an overload; it doubles
@@ -303,8 +301,8 @@ func (l *Limits) Overloaded(p Place) (pause time.Duration) {
 		s = l.scope(Place{VCenter: p.VCenter})
 	}
 	now := time.Now()
-	if s.pause > 0 && now.Sub(s.changed) < max(grace, s.pause) {
-		return max(0, s.disks.notBefore.Sub(now))
+	if now.Before(s.disks.notBefore) {
+		return s.disks.notBefore.Sub(now) // the same overload, told by another transfer
 	}
 	s.pause = min(max(2*s.pause, firstPause), lastPause)
 	s.changed = now

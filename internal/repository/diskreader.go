@@ -101,6 +101,19 @@ func (o *Repository) fetch(ctx context.Context, id object.ID) ([]byte, error) {
 	return data, readError(ctx, err)
 }
 
+// fetchInto is fetch for a content whose length is known.
+func (o *Repository) fetchInto(ctx context.Context, id object.ID, p []byte) error {
+	if c, compressed, ok := id.ContentID(); ok && !compressed && ctx.Err() == nil && o.direct.read(ctx, c, p) {
+		return nil
+	}
+	data, err := o.fetch(ctx, id)
+	if err == nil && len(data) != len(p) {
+		err = fmt.Errorf("%w: %d bytes in place of %d", ErrDamaged, len(data), len(p))
+	}
+	copy(p, data)
+	return err
+}
+
 // Size implements transport.Source.
 func (r *DiskReader) Size() int64 { return int64(r.size) }
 
@@ -144,25 +157,27 @@ func (r *DiskReader) readBlock(ctx context.Context, n int64, off int, p []byte) 
 		clear(p)
 		return nil
 	}
-	load := func() ([]byte, error) {
-		data, err := r.o.fetch(ctx, id)
-		if err == nil && int64(len(data)) != length {
-			err = fmt.Errorf("%w: %d bytes in place of %d", ErrDamaged, len(data), length)
-		}
-		r.read.Add(int64(len(data)))
-		return data, err
-	}
-	var data []byte
 	if int64(len(p)) == length {
-		data, err = load() // who reads whole blocks does not come back for them
-	} else {
-		data, err = r.blocks.get(ctx, n, load)
+		return r.load(ctx, id, p) // who reads whole blocks does not come back for them
 	}
+	data, err := r.blocks.get(ctx, n, func() ([]byte, error) {
+		data := make([]byte, length)
+		return data, r.load(ctx, id, data)
+	})
 	if err != nil {
 		return err
 	}
 	copy(p, data[off:])
 	return nil
+}
+
+// load fills p with the block of the given id, all of it.
+func (r *DiskReader) load(ctx context.Context, id object.ID, p []byte) error {
+	err := r.o.fetchInto(ctx, id, p)
+	if err == nil {
+		r.read.Add(int64(len(p)))
+	}
+	return err
 }
 
 // blockID returns the id of block n.

@@ -39,6 +39,7 @@ type Repository struct {
 	password string // Kopia's
 	rep      repo.DirectRepository
 	ids      *identifier
+	direct   *directReader
 	log      *slog.Logger
 }
 
@@ -58,6 +59,10 @@ func (o *Repository) errorf(format string, args ...any) error {
 // configuration file, which holds no secret, is written anew whenever the
 // folder has moved.
 func openKopia(ctx context.Context, org OrgInfo, dir, password, stateDir string, log *slog.Logger) (*Repository, error) {
+	compressor, err := register()
+	if err != nil {
+		return nil, fmt.Errorf("org %s: %w", org.label(), err)
+	}
 	config := filepath.Join(stateDir, "kopia", org.ID, "repository.config")
 	if err := writeConnection(config, dir); err != nil {
 		return nil, fmt.Errorf("org %s: write connection: %w", org.label(), err)
@@ -77,12 +82,16 @@ func openKopia(ctx context.Context, org OrgInfo, dir, password, stateDir string,
 	if !ok {
 		return nil, fmt.Errorf("org %s: open %s: a Kopia server is not supported", org.label(), dir)
 	}
-	ids, err := newIdentifier(direct.ContentReader().ContentFormat())
+	o := &Repository{org: org, dir: dir, password: password, rep: direct, log: log}
+	o.ids, err = newIdentifier(direct.ContentReader().ContentFormat())
+	if err == nil {
+		o.direct, err = newDirectReader(ctx, direct.ContentReader(), dir, compressor)
+	}
 	if err != nil {
 		_ = direct.Close(context.WithoutCancel(ctx))
 		return nil, fmt.Errorf("org %s: open %s: %w", org.label(), dir, err)
 	}
-	return &Repository{org: org, dir: dir, password: password, rep: direct, ids: ids, log: log}, nil
+	return o, nil
 }
 
 // close releases the repository. Open PointWriters keep it alive until they

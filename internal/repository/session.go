@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// compressor is applied to each content by itself. One that does not
-	// become smaller is stored as it is.
+	// compressor is applied to each content by itself, unless a look at it
+	// tells that it would not become smaller.
 	compressor compression.Name = "zstd-fastest"
 	// splitter leaves everything up to a block in one content.
 	splitter = "FIXED-1M"
@@ -78,7 +78,11 @@ func (s *session) put(ctx context.Context, prefix content.IDPrefix, data []byte)
 	if err := s.usable(ctx); err != nil {
 		return id, 0, err
 	}
-	id, err = s.write(ctx, object.WriterOptions{Prefix: prefix, Compressor: compressor, Splitter: splitter}, data)
+	o := object.WriterOptions{Prefix: prefix, Splitter: splitter}
+	if compressible(data) {
+		o.Compressor = compressor
+	}
+	id, err = s.write(ctx, o, data)
 	if err != nil {
 		return id, 0, s.fail(ctx, err)
 	}

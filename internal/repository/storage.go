@@ -16,6 +16,7 @@ import (
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/blob/filesystem"
+	"github.com/kopia/kopia/repo/compression"
 	"github.com/kopia/kopia/repo/content"
 )
 
@@ -24,10 +25,17 @@ import (
 // "filesystem".
 const storageType = "vappvault-filesystem"
 
-// registerStorage makes Kopia know our storage. It happens once, before the
-// first repository is opened, because Kopia's registry has no lock.
-var registerStorage = sync.OnceFunc(func() {
+// register makes Kopia know our storage and our compressor. It happens once,
+// before the first repository is opened, because Kopia's registries have no
+// locks.
+var register = sync.OnceValues(func() (*blockCompressor, error) {
 	blob.AddSupportedStorage(storageType, storageOptions{}, newStorage)
+	c, err := newBlockCompressor()
+	if err != nil {
+		return nil, err
+	}
+	compression.ByHeaderID[c.HeaderID()], compression.ByName[compressor] = c, c
+	return c, nil
 })
 
 // storageOptions is what a connection file says about our storage.
@@ -121,7 +129,6 @@ func (s *storage) sync(ctx context.Context, id blob.ID) error {
 // makes every read a write. The price is that Kopia holds the content index in
 // memory.
 func writeConnection(path, dir string) error {
-	registerStorage()
 	data, err := json.MarshalIndent(repo.LocalConfig{
 		Storage: &blob.ConnectionInfo{Type: storageType, Config: &storageOptions{Path: dir}},
 		Caching: &content.CachingOptions{},

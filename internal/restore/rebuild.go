@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/limit"
 	"github.com/vappvault/vappvault/internal/mark"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/progress"
@@ -113,7 +114,8 @@ func (r *run) build(ctx context.Context, vp *plan.VM, name string, specify func(
 	if err != nil {
 		return nil, err
 	}
-	moref, err := r.importVM(ctx, vp.Name, client, spec, disks, func(done int64) {
+	at := limit.Place{Host: place.Host, VCenter: client.InstanceUUID(), VApp: r.plan.VAppName}
+	moref, err := r.importVM(ctx, vp.Name, client, spec, at, disks, func(done int64) {
 		r.Progress.Emit(progress.Event{
 			Kind: progress.Bytes, Org: r.plan.Org.Name, VApp: r.plan.VAppName, VM: vp.Name, Disk: "all disks", Done: done, Total: vp.Bytes,
 		})

@@ -20,6 +20,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/document"
 	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/limit"
 	"github.com/vappvault/vappvault/internal/maintenance"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/progress"
@@ -43,11 +44,13 @@ type Deps struct {
 	Repository *repository.Repository // of the restore point's org
 	// Importers make VMs with filled disks, in order of choice.
 	Importers []Importer
-	Journal   *journal.Journal
-	Claim     *journal.Claim
-	Site      string
-	Progress  progress.Func
-	Logger    *slog.Logger
+	// Limits are shared by all that the process does. Nil is none.
+	Limits   *limit.Limits
+	Journal  *journal.Journal
+	Claim    *journal.Claim
+	Site     string
+	Progress progress.Func
+	Logger   *slog.Logger
 	// Batch, where set, is what the plans of one go take together.
 	Batch *plan.Batch
 	// Planned, where set, is handed the plan before it is applied.

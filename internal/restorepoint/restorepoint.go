@@ -130,6 +130,9 @@ type Disk struct {
 	WireBytes   int64       `json:"wireBytes"`        // bytes that came over the wire
 	SampleBytes int64       `json:"sampleBytes"`      // of ReadBytes: unchanged bytes, read to check CBT
 	Content     DiskContent `json:"content"`
+	// PassedOver are the transports that come before and did not open the
+	// disk, with their reasons.
+	PassedOver []PassedOver `json:"passedOver,omitempty"`
 	// Seconds is how long the copy took, without the wait for its turn and
 	// the pauses after an overload. Points of old have none.
 	Seconds float64 `json:"seconds,omitempty"`
@@ -141,6 +144,12 @@ type Disk struct {
 	// NotResumed, why what one had copied could not be used.
 	Resumed    *Resumed `json:"resumed,omitempty"`
 	NotResumed string   `json:"notResumed,omitempty"`
+}
+
+// A PassedOver is a transport that would not read a disk.
+type PassedOver struct {
+	Transport string `json:"transport"`
+	Reason    string `json:"reason"`
 }
 
 // MaxRetries is how many retries of a disk a point tells one by one.

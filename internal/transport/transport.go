@@ -61,7 +61,7 @@ type Opener interface {
 	// Name is the transport's name in restore points: vddk, datastore, nfc.
 	Name() string
 	// Open prepares to read the disks of vm. ErrRefused means that another
-	// transport should be tried.
+	// transport should be tried, ErrOverloaded that this one may do later.
 	Open(ctx context.Context, vm Frozen) (Session, error)
 }
 

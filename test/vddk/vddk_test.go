@@ -39,7 +39,7 @@ type lab struct {
 	disk         *vcenter.GuestDisk
 }
 
-func start(t *testing.T, spec vcenter.VMSpec, change ...func(*vcenter.Config)) *lab {
+func start(t testing.TB, spec vcenter.VMSpec, change ...func(*vcenter.Config)) *lab {
 	t.Helper()
 	c := vcenter.Config{Dir: t.TempDir(), Name: "vc1", Users: map[string]string{user: password}, DiskLockTimeout: time.Second, Rules: fault.New(1), Label: "vc1"}
 	for _, f := range change {
@@ -95,7 +95,7 @@ func (l *lab) thumbprint() string {
 
 // arguments are those of the plugin for the lab's disk, with changes: KEY=VALUE
 // in the place of its own, or KEY to leave it out.
-func (l *lab) arguments(t *testing.T, change ...string) []string {
+func (l *lab) arguments(t testing.TB, change ...string) []string {
 	t.Helper()
 	host, port := l.DiskPort()
 	secret := filepath.Join(t.TempDir(), "password")
@@ -123,16 +123,16 @@ func (l *lab) arguments(t *testing.T, change ...string) []string {
 }
 
 // nbdkit serves the disk while a command runs, whose $uri is its address.
-func (l *lab) nbdkit(t *testing.T, flags []string, command string, change ...string) *exec.Cmd {
+func (l *lab) nbdkit(t testing.TB, flags []string, command string, change ...string) *exec.Cmd {
 	t.Helper()
-	args := append([]string{"-U", "-", "-v"}, flags...)
+	args := append([]string{"-U", "-", "-v", "-D", "vddk.datapath=0"}, flags...)
 	args = append(args, vddk.Plugin(t))
 	args = append(args, l.arguments(t, change...)...)
 	return exec.CommandContext(t.Context(), "nbdkit", append(args, "--run", command)...)
 }
 
 // run runs a command with the disk and returns what it and nbdkit printed.
-func (l *lab) run(t *testing.T, flags []string, command string, change ...string) (stdout []byte, stderr string, err error) {
+func (l *lab) run(t testing.TB, flags []string, command string, change ...string) (stdout []byte, stderr string, err error) {
 	t.Helper()
 	cmd := l.nbdkit(t, flags, command, change...)
 	var out, errs bytes.Buffer

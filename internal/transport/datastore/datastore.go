@@ -114,9 +114,9 @@ type session struct {
 }
 
 // open finds the flat file of a disk and proves that it can be read. Whatever
-// the server has against that is a refusal, unless it has too much to do: hosts
-// are not of one mind about how to say that a file is in use, and the next
-// transport may do better.
+// the server has against that is a refusal: hosts are not of one mind about
+// how to say that a file is in use, and the next transport may do better. That
+// vCenter is busy says nothing of the file.
 func (s *session) open(ctx context.Context, vm transport.Frozen, d transport.Disk) (opened, error) {
 	if reason := unfitDisk(d); reason != nil {
 		return opened{refusal: reason}, nil

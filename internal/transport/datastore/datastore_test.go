@@ -243,6 +243,24 @@ func TestBusyServerIsAskedAgain(t *testing.T) {
 	}
 }
 
+func TestAServerThatStaysBusyIsOverloaded(t *testing.T) {
+	w, frozen, image := one(t)
+	source := open(t, w, frozen)
+	for _, status := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusGatewayTimeout} {
+		w.setMeddle(func(rw http.ResponseWriter, _ *http.Request) http.ResponseWriter {
+			rw.WriteHeader(status)
+			return nil
+		})
+		err := source.ReadAt(t.Context(), make([]byte, len(image)), 0)
+		if !errors.Is(err, transport.ErrOverloaded) || errors.Is(err, transport.ErrRefused) {
+			t.Errorf("%d: got %v, want %v", status, err, transport.ErrOverloaded)
+		}
+		if _, err := datastore.NewOpener(w.client).Open(t.Context(), frozen); !errors.Is(err, transport.ErrOverloaded) || errors.Is(err, transport.ErrRefused) {
+			t.Errorf("%d at opening: got %v, want %v", status, err, transport.ErrOverloaded)
+		}
+	}
+}
+
 func TestSessionThatEndedIsRenewed(t *testing.T) {
 	t.Parallel()
 	w, frozen, image := one(t)

@@ -143,24 +143,6 @@ func TestARefusalInMidReadIsARefusal(t *testing.T) {
 	}
 }
 
-func TestAServerThatIsTooBusySaysSo(t *testing.T) {
-	t.Parallel()
-	w, frozen, _ := one(t)
-	source := open(t, w, frozen)
-	for _, status := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusGatewayTimeout} {
-		w.setMeddle(func(rw http.ResponseWriter, _ *http.Request) http.ResponseWriter {
-			rw.WriteHeader(status)
-			return nil
-		})
-		if err := source.ReadAt(t.Context(), make([]byte, 1<<20), 0); !errors.Is(err, transport.ErrOverloaded) {
-			t.Errorf("%d in mid-read: got %v, want %v", status, err, transport.ErrOverloaded)
-		}
-		if _, err := datastore.NewOpener(w.client).Open(t.Context(), frozen); !errors.Is(err, transport.ErrOverloaded) || errors.Is(err, transport.ErrRefused) {
-			t.Errorf("%d at the opening: got %v, want %v", status, err, transport.ErrOverloaded)
-		}
-	}
-}
-
 // Sessions end while several reads are under way, some of them in the middle
 // of their range.
 func TestASessionThatEndsInMidCopyIsRenewedForAll(t *testing.T) {

@@ -112,6 +112,10 @@ func (f *file) get(ctx context.Context, byteRange string) (*http.Response, error
 	}
 }
 
+// busyAttempts is how often in a row a vCenter that says that it is busy is
+// asked, before whoever asks is told to ask for less.
+const busyAttempts = 3
+
 func statusError(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -246,7 +250,8 @@ func (r *remote) retry(ctx context.Context, try func(context.Context) (progress 
 		if progress {
 			attempt = 0
 		}
-		if errors.Is(err, errAnswer) || fatal(err) || attempt+1 == attempts {
+		if errors.Is(err, errAnswer) || fatal(err) || attempt+1 == attempts ||
+			attempt+1 == busyAttempts && errors.Is(err, transport.ErrOverloaded) {
 			return err
 		}
 		select {

@@ -223,6 +223,9 @@ func (i *importer) post(ctx context.Context, u *url.URL, content io.Reader) erro
 		return plain(err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusTooManyRequests {
+		return fmt.Errorf("%w: server answers %s", transport.ErrOverloaded, resp.Status)
+	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return fmt.Errorf("server answers %s", resp.Status)
 	}
