@@ -200,19 +200,11 @@ func TestReadsRunSideBySideUpToABound(t *testing.T) {
 	image := random(24 << 20)
 	frozen := freeze(t, w.vm(t, "web01", [][]byte{image}))
 	source := open(t, w, frozen)
-	var now, most atomic.Int64
-	full := make(chan struct{})
-	var once sync.Once
-	w.setMeddle(func(rw http.ResponseWriter, r *http.Request) http.ResponseWriter {
-		n := now.Add(1)
-		context := r.Context()
-		go func() { <-context.Done(); now.Add(-1) }() // when it is answered
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
-		}
-		if n >= datastore.Connections {
-			once.Do(func() { close(full) })
-		}
-		<-full // all wait for as many as there may be
+	var held atomic.Int64
+	release := make(chan struct{})
+	w.setMeddle(func(rw http.ResponseWriter, _ *http.Request) http.ResponseWriter {
+		held.Add(1)
+		<-release
 		return rw
 	})
 	got := make([]byte, len(image))
@@ -224,12 +216,17 @@ func TestReadsRunSideBySideUpToABound(t *testing.T) {
 			}
 		})
 	}
+	for begun := time.Now(); held.Load() < datastore.Connections && time.Since(begun) < 20*time.Second; {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(200 * time.Millisecond) // in which no more come
+	if n := held.Load(); n != datastore.Connections {
+		t.Errorf("got %d at a time, want %d", n, datastore.Connections)
+	}
+	close(release)
 	readers.Wait()
 	if !bytes.Equal(got, image) {
 		t.Error("bytes differ")
-	}
-	if n := most.Load(); n != datastore.Connections {
-		t.Errorf("got %d at a time, want %d", n, datastore.Connections)
 	}
 }
 

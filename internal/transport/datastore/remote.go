@@ -83,11 +83,15 @@ func (r *remote) file(datacenter, name string) (*file, error) {
 // errAnswer says that asking again would bring the same answer.
 var errAnswer = errors.New("unexpected answer")
 
+// renewals is how often one request asks for a new session. The one that was
+// just renewed can have been ended by whoever ended the first.
+const renewals = 3
+
 // get sends one request for the given range, or for the whole file. If the
-// session has ended it asks for a new one, once. The status of the response is
+// session has ended it asks for a new one. The status of the response is
 // 200 or 206; others are errors.
 func (f *file) get(ctx context.Context, byteRange string) (*http.Response, error) {
-	for renewed := false; ; renewed = true {
+	for renewed := 0; ; renewed++ {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url.String(), nil)
 		if err != nil {
 			return nil, err
@@ -103,7 +107,7 @@ func (f *file) get(ctx context.Context, byteRange string) (*http.Response, error
 			return resp, nil
 		}
 		resp.Body.Close()
-		if resp.StatusCode != http.StatusUnauthorized || renewed {
+		if resp.StatusCode != http.StatusUnauthorized || renewed == renewals {
 			return nil, statusError(resp)
 		}
 		if err := f.remote.client.Renew(ctx); err != nil {
