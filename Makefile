@@ -50,9 +50,9 @@ AT_ONCE := AtOnce|AtTheSameTime|Tasks|Imports|Leases|Restart|Kill|Moves|Plan
 
 .PHONY: test-race
 test-race: ## the packages' tests in small sizes, with the race detector
-	$(GO) test $(RACE) -short -parallel 4 -timeout 15m \
+	$(GO) test $(RACE) -short -parallel 1 -timeout 15m \
 		$$($(GO) list ./cmd/... ./internal/... ./vcdsim | grep -vE '/($(subst $(space),|,$(ORDERLY)))$$')
-	$(GO) test $(RACE) -short -parallel 4 -timeout 15m -run '$(AT_ONCE)' $(addprefix ./,$(ORDERLY))
+	$(GO) test $(RACE) -short -parallel 1 -timeout 15m -run '$(AT_ONCE)' $(addprefix ./,$(ORDERLY))
 
 .PHONY: test-plain
 test-plain: ## the tests that are left out above, without it

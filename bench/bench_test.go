@@ -18,8 +18,8 @@ func TestQuickRun(t *testing.T) {
 	if err := os.WriteFile(results, []byte("# Old\n\n## restore: once\n\nold\n\n## scaling: as it was\n\nkept\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out := output(t, bin, "-quick", "-peers", "kopia", "-dir", dir, "-results", results, "-only", "full,restore,incremental,index,memory")
-	for _, want := range []string{"full, mixed, warm", "restore, ext4, cold", "incremental, mixed, stored", "62 TiB", "scattered"} {
+	out := output(t, bin, "-quick", "-peers", "kopia", "-dir", dir, "-results", results, "-only", "full,restore,incremental,index,memory,nbd,transports")
+	for _, want := range []string{"full, mixed, warm", "restore, ext4, cold", "incremental, mixed, stored", "62 TiB", "scattered", "nbdcopy", "through vddk"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no line about %q in:\n%s", want, out)
 		}

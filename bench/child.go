@@ -56,6 +56,10 @@ func child(ctx context.Context, kind string, args []string) (err error) {
 		answer, err = timed(func() error { return limitBackup(ctx, t.Images[0], t.File, t.Blocks) })
 	case "limit-restore":
 		answer, err = timed(func() error { return limitRestore(ctx, t.File, t.Images[0], t.Size) })
+	case "nbd-read":
+		answer, err = timed(func() error { return nbdRead(ctx, t.File) })
+	case "nbd-serve":
+		err = nbdServe(ctx, t.Images[0], t.File)
 	default:
 		err = fmt.Errorf("child: there is no %q", kind)
 	}

@@ -44,6 +44,8 @@ var sections = []struct {
 	{"index", "index and snapshot in a 1% incremental of a large disk", (*bench).index},
 	{"memory", "peak memory of a disk of 62 TiB", (*bench).memory},
 	{"scaling", "workers, disks, size", (*bench).scaling},
+	{"nbd", "client and server", (*bench).nbd},
+	{"transports", "whole backups from a simulated cloud", (*bench).transports},
 }
 
 func main() {

@@ -173,13 +173,18 @@ func borg(path, dir string) *tool {
 	}
 }
 
-// own runs a task in a process of this program.
-func own(ctx context.Context, self, kind string, t task) (measure, error) {
+// jsonOf words a task as a child takes it.
+func jsonOf(t task) string {
 	args, err := json.Marshal(t)
 	if err != nil {
-		return measure{}, err
+		panic(err) // only for a type that JSON does not know
 	}
-	m, out, err := start(exec.CommandContext(ctx, self, "child", kind, string(args)))
+	return string(args)
+}
+
+// own runs a task in a process of this program.
+func own(ctx context.Context, self, kind string, t task) (measure, error) {
+	m, out, err := start(exec.CommandContext(ctx, self, "child", kind, jsonOf(t)))
 	if err != nil {
 		return m, err
 	}

@@ -153,27 +153,8 @@ func (a *App) unused(q BackupRequest, results []BackupResult) {
 }
 
 func (a *App) backup(ctx context.Context, v located, choice selection.Choice, q BackupRequest) (point *restorepoint.Point, err error) {
-	repo, err := a.root.Org(ctx, v.OrgID, v.OrgName)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", v.item(), err)
-	}
-	sample := q.SamplePercent
-	if sample < 0 {
-		sample = a.Config.Limits.Sample
-	}
 	err = a.under(ctx, v.site, v.ID, "backup", func(ctx context.Context, claim *journal.Claim) error {
-		point, err = backup.Run(ctx, backup.Deps{
-			VCD: v.site.vcd, Openers: a.openers, Repository: repo, Journal: a.journal, Claim: claim,
-			Limits: a.limits, CheckpointBytes: int64(a.Config.Limits.Checkpoint),
-			VSphere: func(ctx context.Context, href string) (*vsphere.Client, error) {
-				return a.vsphereByHref(ctx, v.site, href)
-			},
-			Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
-		}, backup.Options{
-			Site: restorepoint.Ref{ID: v.site.ID, Href: v.site.URL}, VAppID: v.ID, Item: v.item(), Choice: choice,
-			Maintenance: orElse(q.Maintenance, backup.MaintenanceFull), MaintenanceTimeout: a.Config.Limits.MaintenanceTimeout,
-			Quiesce: orElse(q.Quiesce, vsphere.QuiesceTry), Full: q.Full, SamplePercent: sample, ToolVersion: a.Version,
-		})
+		point, err = a.backupUnder(ctx, claim, v, choice, q)
 		return err
 	})
 	switch {
@@ -183,6 +164,54 @@ func (a *App) backup(ctx context.Context, v located, choice selection.Choice, q 
 		return nil, fmt.Errorf("%s: %w", v.item(), err)
 	}
 	return point, nil
+}
+
+// backupUnder backs up a vApp whose claim is held and on which nothing is left
+// to settle.
+func (a *App) backupUnder(ctx context.Context, claim *journal.Claim, v located, choice selection.Choice, q BackupRequest) (*restorepoint.Point, error) {
+	repo, err := a.root.Org(ctx, v.OrgID, v.OrgName)
+	if err != nil {
+		return nil, err
+	}
+	sample := q.SamplePercent
+	if sample < 0 {
+		sample = a.Config.Limits.Sample
+	}
+	return backup.Run(ctx, backup.Deps{
+		VCD: v.site.vcd, Openers: a.openers, Repository: repo, Journal: a.journal, Claim: claim,
+		Limits: a.limits, CheckpointBytes: int64(a.Config.Limits.Checkpoint),
+		VSphere: func(ctx context.Context, href string) (*vsphere.Client, error) {
+			return a.vsphereByHref(ctx, v.site, href)
+		},
+		Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
+	}, backup.Options{
+		Site: restorepoint.Ref{ID: v.site.ID, Href: v.site.URL}, VAppID: v.ID, Item: v.item(), Choice: choice,
+		Maintenance: orElse(q.Maintenance, backup.MaintenanceFull), MaintenanceTimeout: a.Config.Limits.MaintenanceTimeout,
+		Quiesce: orElse(q.Quiesce, vsphere.QuiesceTry), Full: q.Full, SamplePercent: sample, ToolVersion: a.Version,
+	})
+}
+
+// safetyPoint returns what makes a restore point of a vApp before blocks are
+// written over its disks.
+func (a *App) safetyPoint(s *site) func(context.Context, *journal.Claim, *vcd.VApp) (*restorepoint.Point, error) {
+	return func(ctx context.Context, claim *journal.Claim, vapp *vcd.VApp) (*restorepoint.Point, error) {
+		found, err := s.vcd.VApps(ctx, vcd.Filter("name==", vapp.Name))
+		if err != nil {
+			return nil, fmt.Errorf("find vApp: %w", err)
+		}
+		for _, ref := range found {
+			if ref.ID != vapp.ID {
+				continue
+			}
+			v := located{VAppRef: ref, site: s}
+			choice, err := choiceOf(BackupRequest{Selectors: []string{vapp.ID}})
+			if err != nil {
+				return nil, err
+			}
+			return a.backupUnder(ctx, claim, v, choice, BackupRequest{SamplePercent: -1})
+		}
+		return nil, fmt.Errorf("vApp %s: %w", vapp.Name, selection.ErrNoMatch)
+	}
 }
 
 // picked is what a request means.

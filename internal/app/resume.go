@@ -48,7 +48,7 @@ func (a *App) Resumable(ctx context.Context, which string) ([]restore.Interrupte
 
 // Resume goes on with an interrupted overwrite, by its vApp or its run; ""
 // means the only one there is.
-func (a *App) Resume(ctx context.Context, which string, planned func(*plan.Plan)) (result *restore.Result, err error) {
+func (a *App) Resume(ctx context.Context, which string, planned func(*plan.Plan)) (*restore.Result, error) {
 	found, err := a.Resumable(ctx, which)
 	switch {
 	case err != nil:
@@ -58,7 +58,10 @@ func (a *App) Resume(ctx context.Context, which string, planned func(*plan.Plan)
 	case len(found) > 1:
 		return nil, fmt.Errorf("%d overwrites were interrupted: name a vApp or a run", len(found))
 	}
-	i := found[0]
+	return a.resume(ctx, &found[0], planned)
+}
+
+func (a *App) resume(ctx context.Context, i *restore.Interrupted, planned func(*plan.Plan)) (result *restore.Result, err error) {
 	w, err := a.work(ctx, RestoreRequest{Point: i.Point, Options: i.Options})
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w", i.Run, err)
@@ -71,6 +74,6 @@ func (a *App) Resume(ctx context.Context, which string, planned func(*plan.Plan)
 	held, cancel := claim.Context(ctx)
 	defer cancel()
 	w.deps.Claim, w.deps.Planned = claim, planned
-	result, err = restore.Resume(held, w.deps, w.point, &i)
+	result, err = restore.Resume(held, w.deps, w.point, i)
 	return finished(result, err, w)
 }

@@ -179,6 +179,8 @@ func (a *App) work(ctx context.Context, q RestoreRequest) (*restoreWork, error) 
 	return &restoreWork{site: s, point: point, options: q.Options, deps: restore.Deps{
 		VCD: s.vcd, Repository: repo, Journal: a.journal, Limits: a.limits, Site: s.ID, Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
 		Importers:          a.importers(),
+		Targets:            a.targets(),
+		SafetyPoint:        a.safetyPoint(s),
 		VSphere:            func(ctx context.Context, href string) (*vsphere.Client, error) { return a.vsphereByHref(ctx, s, href) },
 		VCenter:            func(ctx context.Context, uuid string) (*vsphere.Client, error) { return a.vsphereByUUID(ctx, s, uuid) },
 		MaintenanceTimeout: a.Config.Limits.MaintenanceTimeout,

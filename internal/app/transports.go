@@ -1,6 +1,8 @@
 package app
 
 import (
+	"slices"
+
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/transport"
 	"github.com/vappvault/vappvault/internal/transport/datastore"
@@ -45,22 +47,21 @@ func (a *App) importers() []restore.Importer {
 	return out
 }
 
-// targets returns the transports of the configuration that write into disks
-// which are there, in its order.
-func (a *App) targets(c *vsphere.Client) []transport.TargetOpener {
-	var out []transport.TargetOpener
-	for _, name := range a.Config.Transports {
-		if name == "vddk" {
-			out = append(out, vddk.New(c, a.vddk()))
-		}
+// targets returns what opens the transports of the configuration that write
+// into disks which are there, nil where there is none.
+func (a *App) targets() func(*vsphere.Client) []transport.TargetOpener {
+	if !slices.Contains(a.Config.Transports, "vddk") {
+		return nil
 	}
-	return out
+	return func(c *vsphere.Client) []transport.TargetOpener {
+		return []transport.TargetOpener{vddk.New(c, a.vddk())}
+	}
 }
 
 func (a *App) vddk() vddk.Options {
 	c := a.Config.VDDK
 	return vddk.Options{
 		Libdir: c.LibDir, Transports: c.Transports, Nbdkit: c.NBDKit, Plugin: c.Plugin, ConfigFile: c.ConfigFile,
-		Compression: c.Compression, NFCHostPort: c.NFCHostPort, ReuseSession: c.ReuseSession, Logger: a.Logger,
+		Compression: c.Compression, NFCHostPort: c.NFCHostPort, Patience: c.Timeout, ReuseSession: c.ReuseSession, Logger: a.Logger,
 	}
 }

@@ -45,7 +45,7 @@ func (a *App) Undoable(ctx context.Context, which string) ([]restore.Kept, error
 	}
 	picked, err := selection.Pick(known, selectors)
 	if errors.Is(err, selection.ErrNoMatch) {
-		return nil, fmt.Errorf("%s: %w: only an overwrite with --keep-old is, until the next one", which, restore.ErrNothingKept)
+		return nil, fmt.Errorf("%s: %w: only an overwrite with --keep-old or --changed-blocks is, until the next one", which, restore.ErrNothingKept)
 	}
 	if err != nil {
 		return nil, err
@@ -82,6 +82,8 @@ func (a *App) kept(ctx context.Context, which string) (*restore.Kept, *site, res
 	return k, s, restore.Deps{
 		VCD: s.vcd, Repository: repo, Journal: a.journal, Site: s.ID, Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
 		Importers:          a.importers(),
+		Targets:            a.targets(),
+		SafetyPoint:        a.safetyPoint(s),
 		VSphere:            func(ctx context.Context, href string) (*vsphere.Client, error) { return a.vsphereByHref(ctx, s, href) },
 		VCenter:            func(ctx context.Context, uuid string) (*vsphere.Client, error) { return a.vsphereByUUID(ctx, s, uuid) },
 		MaintenanceTimeout: a.Config.Limits.MaintenanceTimeout,
@@ -91,9 +93,15 @@ func (a *App) kept(ctx context.Context, which string) (*restore.Kept, *site, res
 // Undo takes an overwrite back that kept what it replaced, or with DryRun only
 // plans that.
 func (a *App) Undo(ctx context.Context, q UndoRequest) (*restore.Result, error) {
+	if half, err := a.halfWritten(ctx, q.Which); err != nil || half != nil {
+		return a.undoHalf(ctx, q, half, err)
+	}
 	k, s, deps, err := a.kept(ctx, q.Which)
 	if err != nil {
 		return nil, err
+	}
+	if k.Safety != "" {
+		return a.Restore(ctx, RestoreRequest{Point: k.Safety, DryRun: q.DryRun, Options: undoBlocks(q.Options), Planned: q.Planned})
 	}
 	if q.DryRun {
 		p, err := restore.PlanUndo(ctx, deps, k, q.Options)
@@ -116,6 +124,40 @@ func (a *App) Undo(ctx context.Context, q UndoRequest) (*restore.Result, error) 
 			ErrPartial, result.Missing, len(result.Unexplained()))
 	}
 	return result, nil
+}
+
+// undoBlocks are the options of a restore that writes a safety point back.
+func undoBlocks(o plan.Options) plan.Options {
+	o.Overwrite, o.ChangedBlocks, o.EveryBlock, o.NoSafetyPoint, o.KeepOld = true, true, true, true, false
+	return o
+}
+
+// halfWritten finds the interrupted run that a request to undo means, if disks
+// are half written.
+func (a *App) halfWritten(ctx context.Context, which string) (*restore.Interrupted, error) {
+	found, err := a.Resumable(ctx, which)
+	if errors.Is(err, restore.ErrNothingToResume) {
+		return nil, nil
+	}
+	found = slices.DeleteFunc(found, func(i restore.Interrupted) bool { return !i.HalfWritten })
+	if err != nil || which == "" || len(found) != 1 {
+		return nil, err
+	}
+	return &found[0], nil
+}
+
+// undoHalf goes on with an interrupted run, but towards what was there.
+func (a *App) undoHalf(ctx context.Context, q UndoRequest, i *restore.Interrupted, err error) (*restore.Result, error) {
+	switch {
+	case err != nil:
+		return nil, err
+	case q.DryRun:
+		return nil, fmt.Errorf("run %s: disks are half written: there is nothing to plan", i.Run)
+	case i.Safety == "":
+		return nil, fmt.Errorf("run %s: %w: it was made without a safety point", i.Run, restore.ErrNothingKept)
+	}
+	i.Point, i.Options = i.Safety, undoBlocks(q.Options)
+	return a.resume(ctx, i, q.Planned)
 }
 
 // ForgetKept gives up what an overwrite kept: it cannot be undone any more. It

@@ -30,8 +30,9 @@ func (e *env) withOverwrite(cmd *cobra.Command, req *app.RestoreRequest) {
 	flags.StringVar(&req.ExtraVMs, "extra-vms", "", "with --overwrite, VMs that were added since, `keep|remove` (default keep)")
 	flags.StringVar(&req.ExtraDisks, "extra-disks", "", "with --overwrite, disks that were added since, `keep|remove` (default keep)")
 	flags.BoolVar(&req.DiscardSnapshots, "discard-snapshots", false, "remove the tenant's snapshots from VMs that are overwritten")
-	flags.BoolVar(&req.ChangedBlocks, "changed-blocks", false, "with --overwrite, write only what differs, into the disks that are there (refused: no transport can yet)")
-	flags.BoolVar(&u.undo, "undo", false, "take back an overwrite with --keep-old, by its vApp or its run")
+	flags.BoolVar(&req.ChangedBlocks, "changed-blocks", false, "with --overwrite, write only what differs, into the disks that are there (needs vddk); a restore point is made before")
+	flags.BoolVar(&req.NoSafetyPoint, "no-safety-point", false, "with --changed-blocks, make no restore point of what is there: there is no undo then")
+	flags.BoolVar(&u.undo, "undo", false, "take back an overwrite with --keep-old or --changed-blocks, by its vApp or its run")
 	flags.BoolVar(&u.list, "list", false, "with --undo, list what can be undone")
 	flags.BoolVar(&u.forget, "forget", false, "with --undo, delete what was kept instead")
 	flags.StringVar(&req.OnError, "on-error", "", "with --overwrite, what becomes of it when it fails, `back|keep`: taken back, or left for --resume (default back)")
@@ -41,6 +42,12 @@ func (e *env) withOverwrite(cmd *cobra.Command, req *app.RestoreRequest) {
 An overwrite that was interrupted is taken back by reconcile, and by whatever
 runs next on that vApp; until then restore --resume goes on with it, and does not
 write again what is in its place already.
+
+With --overwrite --changed-blocks only the blocks that changed since the restore
+point are written, into the disks that are there. What is there goes into a
+restore point first, and restore --undo writes it back. Interrupted, disks are
+half written: nothing takes that back, the vApp stays in maintenance mode until
+restore --resume has finished it, or restore --undo.
 
 With --overwrite --keep-old the disks that are replaced are kept, and what the
 vApp was is recorded: until the next overwrite, restore --undo brings that back.
@@ -132,6 +139,12 @@ func checkOverwrite(req app.RestoreRequest, overwrites bool) error {
 	}
 	if req.ChangedBlocks && !req.Overwrite {
 		return usagef("--changed-blocks goes with --overwrite")
+	}
+	if req.NoSafetyPoint && !req.ChangedBlocks {
+		return usagef("--no-safety-point goes with --changed-blocks")
+	}
+	if req.ChangedBlocks && req.KeepOld {
+		return usagef("--changed-blocks and --keep-old exclude each other: no disk is replaced that could be kept")
 	}
 	if req.DiscardSnapshots && !overwrites {
 		return usagef("--discard-snapshots goes with --overwrite")

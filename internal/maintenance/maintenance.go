@@ -286,6 +286,21 @@ func Mark(ctx context.Context, c *vcd.Client, href string) (run string, who proc
 	return run, who, nil
 }
 
+// HalfWritten returns what the mark of half written disks says, or "" where a
+// vApp has none.
+func HalfWritten(ctx context.Context, c *vcd.Client, href string) (string, error) {
+	entries, err := c.Metadata(ctx, href)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		if e.Key == mark.WrittenKey && strings.EqualFold(e.Domain, vcd.DomainSystem) {
+			return e.Value, nil
+		}
+	}
+	return "", nil
+}
+
 // gone tells whether vCD says that an object does not exist, which it may
 // also put as forbidding access to it.
 func gone(err error) bool { return vcd.IsNotFound(err) || vcd.IsForbidden(err) }

@@ -29,6 +29,10 @@ const (
 	AttachDisk = "attach-disk"
 	// Swap: the disks of a VM are swapped. Object: moref; Detail has old and new files.
 	Swap = "swap"
+	// Blocks: blocks are written into the disks of a VM. Only the run itself,
+	// resumed, or an undo of it settles that: what was there is in no file any
+	// more. Object: moref; Detail has disks and blocks.
+	Blocks = "blocks"
 	// Overwrite: a whole vApp is being overwritten; the others of the run are
 	// its parts. Object: the vApp's URN; Detail has the restore point, the
 	// options, and once known what the vApp was, sealed.
@@ -66,6 +70,11 @@ const MetadataPrefix = "vappvault."
 // the run which put it in maintenance mode. It is private: tenants do not
 // see it.
 const RunKey = MetadataPrefix + "run"
+
+// WrittenKey is the metadata entry, in the SYSTEM domain of a vApp and private,
+// that is there while disks of it are half written. It names the run and how
+// to go on.
+const WrittenKey = MetadataPrefix + "written"
 
 // DisableSource is the source under which relocation is disabled.
 const DisableSource = "vappvault"

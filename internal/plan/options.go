@@ -41,6 +41,12 @@ type Options struct {
 	// ChangedBlocks writes only the blocks that differ, into the disks that
 	// are there.
 	ChangedBlocks bool `json:"changedBlocks,omitempty"`
+	// NoSafetyPoint makes no restore point of what is there before blocks are
+	// written over it.
+	NoSafetyPoint bool `json:"noSafetyPoint,omitempty"`
+	// EveryBlock believes no change tracking: with ChangedBlocks, all of a disk
+	// is read, and what differs is written. An undo does so.
+	EveryBlock bool `json:"everyBlock,omitempty"`
 	// OnError says what becomes of an overwrite that fails: back, or keep to
 	// leave it as it is for a resume. "" is back.
 	OnError string `json:"onError,omitempty"`

@@ -36,7 +36,7 @@ func planOverwrite(ctx context.Context, d *Deps, client *vsphere.Client, p *Plan
 		return nil // all that was to be said of its disks was said before
 	}
 	if p.options.ChangedBlocks {
-		return o.changedBlocks(ctx, client)
+		return o.changedBlocks(ctx, d, client)
 	}
 	o.state()
 	for _, disk := range plan.VM.Disks {

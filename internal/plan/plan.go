@@ -154,6 +154,9 @@ type VM struct {
 	LiveMoRef      string             `json:"moref,omitempty"`
 	// Swapped says that an overwrite which is resumed has put its new disks in.
 	Swapped bool `json:"swapped,omitempty"`
+	// Blocks says that only blocks which differ are written, into the disks
+	// that are there.
+	Blocks bool `json:"blocks,omitempty"`
 	// Kept says that its disks are those that an overwrite put aside.
 	Kept bool `json:"kept,omitempty"`
 	// Out are the device keys of the disks that are taken out of the VM that
@@ -241,6 +244,12 @@ type Deps struct {
 	// Swapped are, of an overwrite that is resumed, the VMs by moref that have
 	// their new disks already; nil where none is resumed.
 	Swapped map[string]bool
+	// Writing are, of such an overwrite, the VMs by moref into whose disks
+	// blocks were being written.
+	Writing map[string]bool
+	// Targets says that there is a transport that writes into disks which are
+	// there.
+	Targets bool
 }
 
 // errStop ends the planning where what follows would have nothing to go by.
@@ -321,6 +330,9 @@ func (p *Plan) wholeSteps() []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if p.Mode == ModeOverwrite {
+		if slices.ContainsFunc(p.VMs, func(vm VM) bool { return vm.Blocks }) && !p.options.NoSafetyPoint {
+			add("make a restore point of vApp %s as it is, for an undo", p.VAppName)
+		}
 		add("undeploy vApp %s", p.VAppName)
 		add("put it in maintenance mode")
 	}
@@ -334,6 +346,10 @@ func (p *Plan) wholeSteps() []string {
 		case Overwrite:
 			if vm.Swapped {
 				add("leave the new disks of vm %s, which are in their place already", vm.Name)
+				continue
+			}
+			if vm.Blocks {
+				add("write up to %s into the disks of vm %s, reset its change tracking", wording.Size(vm.Bytes), vm.Name)
 				continue
 			}
 			if vm.Kept {

@@ -105,5 +105,8 @@ func planVM(ctx context.Context, d *Deps, p *Plan, plan *VM) error {
 			return err
 		}
 	}
+	if plan.Blocks {
+		return nil // nothing is made anew
+	}
 	return planDatastores(ctx, d, client, p, plan)
 }

@@ -71,6 +71,9 @@ func fromJournal(ctx context.Context, d Deps, site, vappID string) ([]Settled, e
 	if err != nil {
 		return nil, err
 	}
+	if err := halfWritten(intents); err != nil {
+		return nil, err
+	}
 	var out []Settled
 	var errs []error
 	halfSwapped := map[string]bool{} // runs whose swaps could not be taken back
@@ -100,6 +103,20 @@ func fromJournal(ctx context.Context, d Deps, site, vappID string) ([]Settled, e
 		}
 	}
 	return out, errors.Join(errs...)
+}
+
+// ErrHalfWritten says that a run died while it wrote blocks into disks. There
+// is no way back but one that its operator chooses, so nothing of it is
+// settled: the vApp stays in maintenance mode, where nobody can start it.
+var ErrHalfWritten = errors.New("disks are half written by a run that died")
+
+func halfWritten(intents []journal.Intent) error {
+	for _, i := range intents {
+		if i.Kind == mark.Blocks {
+			return fmt.Errorf("%s: %w: %s", name(i), ErrHalfWritten, restore.GoOn(i.Run, i.Detail["safety"]))
+		}
+	}
+	return nil
 }
 
 func name(i journal.Intent) string {
@@ -246,6 +263,13 @@ func fromOutside(ctx context.Context, d Deps, site, vappID string) ([]Settled, e
 	}
 	if run != "" && !who.Dead(self) {
 		return nil, fmt.Errorf("vApp %s: %w: run %s on %s", vapp.Name, maintenance.ErrStolen, run, who)
+	}
+	how, err := maintenance.HalfWritten(ctx, d.VCD, vapp.Href)
+	if err != nil {
+		return nil, fmt.Errorf("vApp %s: read the mark: %w", vapp.Name, err)
+	}
+	if how != "" { // by whoever has another journal than this one
+		return nil, fmt.Errorf("vApp %s: %w: %s", vapp.Name, ErrHalfWritten, how)
 	}
 	if err := d.halfRestored(ctx, site, vapp, run); err != nil {
 		return nil, err

@@ -114,9 +114,11 @@ func (r *run) dropping(s swap, kind string) func(context.Context) error {
 	}
 }
 
-// keepSafety records what the vApp was, for an undo.
+// keepSafety records what the vApp was, for an undo. A run that writes its own
+// safety point back is one.
 func (r *run) keepSafety(c *commitment) error {
-	if !r.plan.KeepOld || r.before == nil {
+	undoable := r.plan.KeepOld || r.safetyPoint != "" && r.safetyPoint != r.point.ID
+	if !undoable || r.before == nil {
 		return nil
 	}
 	sealed, err := r.before.seal(r.Repository)
@@ -126,6 +128,7 @@ func (r *run) keepSafety(c *commitment) error {
 	c.then(r.intent(mark.Safety, r.vapp.ID, map[string]string{
 		mark.Name: r.before.Point.VApp.Name, "point": r.point.ID, "sealed": sealed,
 		"org": r.plan.Org.Name, "orgId": r.plan.Org.ID, "vdc": r.plan.VDC.Name, "vdcId": r.plan.VDC.ID,
+		"safety": r.safetyPoint,
 	}), nil)
 	return nil
 }

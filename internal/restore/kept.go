@@ -32,6 +32,9 @@ type Kept struct {
 	VApp  restorepoint.Ref `json:"vapp"`
 	Point string           `json:"point"` // the restore point that the vApp was overwritten with
 	VMs   []KeptVM         `json:"vms"`
+	// Safety is the restore point to undo it with, where blocks were written
+	// into the disks and none was replaced.
+	Safety string `json:"safety,omitempty"`
 
 	sealed  string
 	intents []int64
@@ -73,7 +76,7 @@ func ListKept(ctx context.Context, j *journal.Journal, f journal.Filter) ([]Kept
 			k.VMs = append(k.VMs, KeptVM{Name: i.Detail[mark.VM], MoRef: i.Object, VCenter: i.Detail[mark.VCenter], Files: files})
 		case mark.Safety:
 			k := of(i)
-			k.Point, k.sealed = i.Detail["point"], i.Detail["sealed"]
+			k.Point, k.sealed, k.Safety = i.Detail["point"], i.Detail["sealed"], i.Detail["safety"]
 			k.VApp = restorepoint.Ref{ID: i.VApp, Name: i.Detail[mark.Name]}
 			k.Org = restorepoint.Ref{ID: i.Detail["orgId"], Name: i.Detail["org"]}
 			k.VDC = restorepoint.Ref{ID: i.Detail["vdcId"], Name: i.Detail["vdc"]}
@@ -92,6 +95,9 @@ func (d *Deps) planKept(ctx context.Context, p *plan.Plan, point *restorepoint.P
 		return err
 	}
 	for _, k := range earlier {
+		if k.Safety != "" {
+			continue // a restore point, which stays
+		}
 		p.Conflicts = append(p.Conflicts, plan.Conflict{
 			Kind: plan.KindKept, Object: "vApp " + p.VAppName, Resolution: "delete them once this is proven",
 			Message: "run " + k.Run + " keeps its former disks for an undo", Override: "--undo",

@@ -14,6 +14,9 @@ import (
 // are rebuilt into it.
 func (r *run) overwrite(ctx context.Context) error {
 	r.vapp = r.plan.Live
+	if err := r.secure(ctx); err != nil {
+		return err
+	}
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
@@ -85,7 +88,11 @@ func (r *run) undeploy(ctx context.Context) error {
 }
 
 func (r *run) overwriteVM(ctx context.Context, n int, vp *plan.VM) error {
-	if len(vp.VM.Disks) > 0 || len(vp.Out) > 0 || vp.Swapped {
+	if vp.Blocks {
+		if err := r.writeBlocks(ctx, vp); err != nil {
+			return err
+		}
+	} else if len(vp.VM.Disks) > 0 || len(vp.Out) > 0 || vp.Swapped {
 		if err := r.swapVM(ctx, n, vp); err != nil {
 			return err
 		}

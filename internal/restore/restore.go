@@ -26,6 +26,7 @@ import (
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/transport"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
@@ -44,6 +45,12 @@ type Deps struct {
 	Repository *repository.Repository // of the restore point's org
 	// Importers make VMs with filled disks, in order of choice.
 	Importers []Importer
+	// Targets returns the transports that write into disks which are there, in
+	// order of choice; nil where there are none.
+	Targets func(*vsphere.Client) []transport.TargetOpener
+	// SafetyPoint makes a restore point of the vApp as it is. It is called
+	// under the claim, outside of maintenance mode.
+	SafetyPoint func(ctx context.Context, claim *journal.Claim, vapp *vcd.VApp) (*restorepoint.Point, error)
 	// Limits are shared by all that the process does. Nil is none.
 	Limits   *limit.Limits
 	Journal  *journal.Journal
@@ -66,6 +73,9 @@ type Deps struct {
 	made []string // disk files that the overwrite put in which is undone
 	// swaps are those of an overwrite that is resumed, by moref.
 	swaps map[string]undoStep
+	// written are, of an overwrite that is resumed, the VMs by moref into whose
+	// disks blocks were being written.
+	written map[string]*written
 }
 
 // documents reads those of the restore point, secrets put back.
@@ -106,7 +116,12 @@ func Compute(ctx context.Context, d *Deps, point *restorepoint.Point, o plan.Opt
 		for moref := range d.swaps {
 			deps.Swapped[moref] = true
 		}
+		deps.Writing = map[string]bool{}
+		for moref := range d.written {
+			deps.Writing[moref] = true
+		}
 	}
+	deps.Targets = d.Targets != nil
 	p, err := plan.Compute(ctx, deps, point, o)
 	if err != nil {
 		return nil, err
@@ -197,6 +212,8 @@ type run struct {
 	switchedOff []vcd.VM
 	// added are the networks that were added since and stay.
 	added []string
+	// safetyPoint is the restore point that was made before blocks were written.
+	safetyPoint string
 	// made is the claim of a vApp that this restore made.
 	made *journal.Claim
 
@@ -212,6 +229,8 @@ type undoStep struct {
 	do     func(context.Context) error
 
 	swap *swap // where it is one
+	// blocks says that disks are half written, which nothing takes back.
+	blocks bool
 }
 
 // A swap is the exchange of the disks of a VM.
@@ -276,7 +295,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	way := r.way()
 	defer func() {
 		if err != nil && r.resumable() {
-			r.warn("", "the overwrite is left as it is, in maintenance mode: `restore --resume` goes on with it, `reconcile` or the next run takes it back")
+			r.warn("", r.leftAs())
 			return
 		}
 		if err != nil && !r.committed {

@@ -31,6 +31,10 @@ type Interrupted struct {
 	VApp    restorepoint.Ref
 	Point   string
 	Options plan.Options
+	// Safety is the restore point of what the vApp was, where blocks were to be
+	// written into its disks; HalfWritten says that they were.
+	Safety      string
+	HalfWritten bool
 
 	sealed string
 }
@@ -42,12 +46,17 @@ func ListInterrupted(ctx context.Context, j *journal.Journal, f journal.Filter) 
 		return nil, err
 	}
 	var out []Interrupted
+	writing := map[string]bool{}
+	for _, i := range intents {
+		writing[i.Run] = writing[i.Run] || i.Kind == mark.Blocks
+	}
 	for _, i := range intents {
 		if i.Kind != mark.Overwrite {
 			continue
 		}
 		o := Interrupted{
 			Run: i.Run, Made: i.Made, Site: i.Site, Point: i.Detail["point"], sealed: i.Detail["sealed"],
+			Safety: i.Detail["safety"], HalfWritten: writing[i.Run],
 			Org: restorepoint.Ref{ID: i.Detail["orgId"], Name: i.Detail["org"]}, VDC: restorepoint.Ref{Name: i.Detail["vdc"]},
 			VApp: restorepoint.Ref{ID: i.VApp, Name: i.Detail[mark.Name]},
 		}
@@ -79,7 +88,7 @@ func (r *run) begin(ctx context.Context) error {
 	}
 	err = r.intend(ctx, journal.Intent{Kind: mark.Overwrite, Object: r.vapp.ID, Detail: map[string]string{
 		mark.Name: r.vapp.Name, "point": r.point.ID, "options": string(options),
-		"org": r.plan.Org.Name, "orgId": r.plan.Org.ID, "vdc": r.plan.VDC.Name,
+		"org": r.plan.Org.Name, "orgId": r.plan.Org.ID, "vdc": r.plan.VDC.Name, "safety": r.safetyPoint,
 	}}, "", func(context.Context) error { return nil })
 	if err != nil {
 		return err
@@ -118,6 +127,9 @@ func (r *run) replaced(ctx context.Context) error {
 
 // resumable tells whether a failure leaves the overwrite as it is.
 func (r *run) resumable() bool {
+	if r.halfWritten() && !r.committed {
+		return true // there is no way back
+	}
 	return r.plan.OnError == plan.OnErrorKeep && r.plan.Mode == plan.ModeOverwrite && r.started != 0 && !r.committed
 }
 
@@ -130,7 +142,7 @@ func Resume(ctx context.Context, d Deps, point *restorepoint.Point, i *Interrupt
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := newRun(d, &plan.Plan{VAppName: i.VApp.Name, Org: i.Org}, point)
-	r.id, r.options = i.Run, i.Options
+	r.id, r.options, r.safetyPoint = i.Run, i.Options, i.Safety
 	if err := r.adopt(ctx); err != nil {
 		return nil, fmt.Errorf("run %s: %w", i.Run, err)
 	}
@@ -155,7 +167,7 @@ func (r *run) adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.swaps = map[string]undoStep{}
+	r.swaps, r.written = map[string]undoStep{}, map[string]*written{}
 	for _, i := range slices.Backward(intents) {
 		if mark.Record(i.Kind) {
 			continue
@@ -182,13 +194,18 @@ func (r *run) adoptOne(ctx context.Context, i journal.Intent) (keep bool, err er
 		return true, nil
 	case mark.Import:
 		return false, RemoveImported(ctx, r.VCD, i.Object, i.Detail[mark.VCenter], false)
-	case mark.Swap, mark.ScratchVM:
+	case mark.Blocks:
+		return true, r.adoptBlocks(i)
+	case mark.Swap, mark.ScratchVM, mark.Relocation:
 	default:
 		return false, errors.New("not a part of an overwrite")
 	}
 	client, err := r.VCenter(ctx, i.Detail[mark.VCenter])
 	if err != nil {
 		return false, err
+	}
+	if i.Kind == mark.Relocation {
+		return false, enableRelocation(ctx, client.VM(i.Object))
 	}
 	if i.Kind == mark.ScratchVM {
 		return false, RemoveScratch(ctx, client, i.Detail[mark.Name])

@@ -72,7 +72,7 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// install makes c ask t about every certificate. Govmomi's own dialler
+// install makes c ask t about every certificate, and bounds its answers. Govmomi's own dialler
 // ignores the context and looks at a fingerprint only after some of the ways
 // in which verification can fail.
 func (t *trust) install(c *soap.Client) {
@@ -83,6 +83,7 @@ func (t *trust) install(c *soap.Client) {
 		d := tls.Dialer{Config: t.config(addr)}
 		return d.DialContext(ctx, network, addr)
 	}
+	c.Client.Transport = bounded{RoundTripper: transport, most: maxAnswer}
 }
 
 // config returns a TLS configuration for addr, or for whatever address the

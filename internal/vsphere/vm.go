@@ -140,3 +140,15 @@ func (v *VM) EnableChangeTracking(ctx context.Context) error {
 	}
 	return nil
 }
+
+// ResetChangeTracking makes changed block tracking begin anew, so that no
+// earlier change ID is good for anything. The VM is off and has no snapshots.
+// Tracking that is off is switched on.
+func (v *VM) ResetChangeTracking(ctx context.Context) error {
+	for _, on := range []bool{false, true} {
+		if err := v.reconfigure(ctx, types.VirtualMachineConfigSpec{ChangeTrackingEnabled: types.NewBool(on)}); err != nil {
+			return v.fail("reset change tracking", err)
+		}
+	}
+	return nil
+}

@@ -24,7 +24,7 @@ import (
 const (
 	childAction = "VAPPVAULT_E2E_CHILD"  // backup SELECTOR, or restore POINT [overwrite]
 	childConfig = "VAPPVAULT_E2E_CONFIG" // path of the configuration
-	childStep   = "VAPPVAULT_E2E_STEP"   // die after this many steps; 0: never
+	childStep   = "VAPPVAULT_E2E_STEP"   // die after this many steps, or after that of this name; 0: never
 	childOnly   = "VAPPVAULT_E2E_ONLY"   // only steps of this name count
 )
 
@@ -53,7 +53,7 @@ func child(words []string) error {
 	app.Tune() // as the program does
 	last, err := strconv.Atoi(os.Getenv(childStep))
 	if err != nil {
-		return err
+		last = -1 // it is a name
 	}
 	n := 0
 	ctx := context.Background()
@@ -64,7 +64,7 @@ func child(words []string) error {
 		}
 		n++
 		fmt.Println(n, step)
-		if n == last {
+		if n == last || step == os.Getenv(childStep) {
 			if dir := os.Getenv(childCut); dir != "" {
 				if err := cutPower(dir); err != nil {
 					fmt.Fprintln(os.Stderr, err)
@@ -106,6 +106,7 @@ func childOptions(words []string) plan.Options {
 	if slices.Contains(words, "remove") {
 		o.ExtraVMs, o.ExtraDisks = plan.ExtraRemove, plan.ExtraRemove
 	}
+	o.ChangedBlocks = slices.Contains(words, "blocks")
 	o.EmptyDisks, o.Beside, o.ConfigOnly = slices.Contains(words, "empty-disks"), slices.Contains(words, "beside"), slices.Contains(words, "config")
 	for _, word := range words {
 		switch what, value, _ := strings.Cut(word, "="); what {
@@ -141,8 +142,14 @@ func printPeak() error {
 // step's name and whether the child was killed rather than finished.
 func (e *env) die(step int, action string) (name string, killed bool) {
 	e.t.Helper()
+	return e.dieAfter(strconv.Itoa(step), action)
+}
+
+// dieAfter is die, by the number of a step or by its name.
+func (e *env) dieAfter(step, action string) (name string, killed bool) {
+	e.t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childAction+"="+action, childConfig+"="+e.conf.Path(), childStep+"="+strconv.Itoa(step))
+	cmd.Env = append(os.Environ(), childAction+"="+action, childConfig+"="+e.conf.Path(), childStep+"="+step)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

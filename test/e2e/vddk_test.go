@@ -27,9 +27,17 @@ func newVDDK(t *testing.T) *env {
 func (e *env) withVDDK() {
 	e.t.Helper()
 	_, port := e.cloud.VCenter("vc1").DiskPort() // the port is the same of all real hosts
-	e.conf.Transports = []string{"vddk", "datastore", "nfc"}
-	e.conf.VDDK = config.VDDK{
-		LibDir: vddk.Library(e.t), Plugin: vddk.Plugin(e.t), NBDKit: "nbdkit", Transports: "san:hotadd:nbdssl:nbd", Compression: "none", NFCHostPort: port,
+	raw, err := os.ReadFile(e.conf.Path())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	// In the file, for children that the test kills.
+	text := fmt.Sprintf("%s\nvddk: {libdir: %q, plugin: %q, nfcHostPort: %d}\n", raw, vddk.Library(e.t), vddk.Plugin(e.t), port)
+	if err := os.WriteFile(e.conf.Path(), []byte(text), 0o600); err != nil {
+		e.t.Fatal(err)
+	}
+	if e.conf, err = config.Load(e.conf.Path()); err != nil {
+		e.t.Fatal(err)
 	}
 }
 

@@ -256,10 +256,13 @@ func (s *Server) addPortgroup(ctx *simulator.Context, dvs *simulator.Distributed
 func (s *Server) buildPools(ctx *simulator.Context) error {
 	reg := s.model.Map()
 	root := reg.Get(*s.inv.cluster.ResourcePool).(*simulator.ResourcePool)
+	poolTemplate.Lock()
+	ownSummary(root)
+	poolTemplate.Unlock()
 	s.inv.pools[""], s.inv.pools["Resources"] = root.Self, root.Self
 	for _, name := range s.cfg.ResourcePools {
 		made, err := locking[*methods.CreateResourcePoolBody](ctx, root, func() soap.HasFault {
-			return root.CreateResourcePool(ctx, &types.CreateResourcePool{This: root.Self, Name: name, Spec: types.DefaultResourceConfigSpec()})
+			return createPool(ctx, root, &types.CreateResourcePool{This: root.Self, Name: name, Spec: types.DefaultResourceConfigSpec()})
 		})
 		if err != nil {
 			return fmt.Errorf("resource pool %s: %w", name, err)
@@ -288,7 +291,7 @@ func (s *Server) pool(ctx *simulator.Context, path string) (types.ManagedObjectR
 			return at, gone(at)
 		}
 		made, err := locking[*methods.CreateResourcePoolBody](ctx, parent, func() soap.HasFault {
-			return parent.CreateResourcePool(ctx, &types.CreateResourcePool{This: at, Name: name, Spec: types.DefaultResourceConfigSpec()})
+			return createPool(ctx, parent, &types.CreateResourcePool{This: at, Name: name, Spec: types.DefaultResourceConfigSpec()})
 		})
 		if err != nil {
 			return at, fmt.Errorf("resource pool %s: %w", sofar, err)

@@ -94,7 +94,7 @@ func contents(t *testing.T, vm *vsphere.VM, images [][]byte) (list []transport.F
 
 func TestImportFillsItsDisks(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, vcenter.Config{LeaseTimeout: time.Second})
+	w := newWorld(t, vcenter.Config{LeaseTimeout: 4 * time.Second})
 	images := importImages()
 	empty := make([][]byte, len(images))
 	for i := range images {
@@ -103,7 +103,7 @@ func TestImportFillsItsDisks(t *testing.T) {
 	vm := w.vm(t, "web01", empty)
 	disks := contents(t, vm, images)
 	disks[0].Content.(*memory).fail = func(context.Context, int64) error {
-		time.Sleep(time.Second) // longer together than the lease lives by itself
+		time.Sleep(4 * time.Second) // longer together than the lease lives by itself
 		return nil
 	}
 	var done []int64

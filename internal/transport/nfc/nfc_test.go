@@ -126,7 +126,7 @@ func TestStreamOfAnotherSizeIsAnError(t *testing.T) {
 
 func TestSlowReaderKeepsItsLease(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, vcenter.Config{LeaseTimeout: time.Second})
+	w := newWorld(t, vcenter.Config{LeaseTimeout: 4 * time.Second})
 	image := random(12 << 20)
 	vm := w.vm(t, "web01", [][]byte{image})
 	frozen := freeze(t, vm)
@@ -149,7 +149,7 @@ func TestSlowReaderKeepsItsLease(t *testing.T) {
 		}
 		copy(got[off:], data)
 		if n == 1 {
-			time.Sleep(3 * time.Second)
+			time.Sleep(10 * time.Second)
 		}
 	}
 	if !bytes.Equal(got, image) {

@@ -59,6 +59,9 @@ func (i *Importer) make(ctx context.Context, c *vsphere.Client, spec vsphere.Imp
 		return "", fmt.Errorf("%w: %w", transport.ErrRefused, err)
 	}
 	moref, err := c.CreateVM(ctx, spec)
+	if errors.Is(err, vsphere.ErrDenied) || errors.Is(err, vsphere.ErrNotSupported) {
+		return "", fmt.Errorf("%w: %w", transport.ErrRefused, err) // a lease wants other privileges
+	}
 	if err != nil {
 		return "", err
 	}

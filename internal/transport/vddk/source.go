@@ -7,6 +7,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/extent"
 	"github.com/vappvault/vappvault/internal/nbd"
+	"github.com/vappvault/vappvault/internal/transport"
 )
 
 // A source is a disk that is read: a transport.Source.
@@ -33,4 +34,10 @@ func (s source) Extents(ctx context.Context, within extent.Extent) (extent.Set, 
 		return on, nil
 	}
 	return nil, s.fail(ctx, "ask for allocated blocks", err)
+}
+
+// Reading keeps all of nbdkit's threads busy with calls of 1 MiB, and as many
+// more in its queue.
+func (s source) Reading() transport.Reading {
+	return transport.Reading{Size: 1 << 20, Depth: 2 * depth}
 }

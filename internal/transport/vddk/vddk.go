@@ -86,7 +86,7 @@ func (o Options) withDefaults() Options {
 		o.Patience = defaultPatience
 	}
 	if o.closing == 0 {
-		o.closing, o.ending = closeTime, termTime
+		o.closing, o.ending = min(closeTime, o.Patience), min(termTime, o.Patience)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -1,0 +1,225 @@
+package e2e
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/plan"
+	"github.com/vappvault/vappvault/internal/reconcile"
+	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/sim/vcenter"
+)
+
+func changedBlocks(point *restorepoint.Point) app.RestoreRequest {
+	return app.RestoreRequest{Point: point.ID, Options: plan.Options{Overwrite: true, ChangedBlocks: true}}
+}
+
+func TestOnlyChangedBlocksAreWritten(t *testing.T) {
+	e := newVDDK(t)
+	want := e.sums(e.vapp("web-shop"))
+	files := e.configs(e.vapp("web-shop"))
+	point := e.backup(webShop)
+	e.write("db01", 1, 1<<20, random(2, 3<<20))
+	e.write("web01", 0, 7<<20+100, random(3, 1000))
+	spoilt := e.sums(e.vapp("web-shop"))
+
+	result := e.restore(changedBlocks(point))
+	after := e.vapp("web-shop")
+	e.tidy(after)
+	sameSums(t, e.sums(after), want)
+	if written := e.written(); written != 4<<20 {
+		t.Errorf("%d bytes were written, for 4 MiB of blocks that differ", written)
+	}
+	for name, c := range e.configs(after) {
+		for i, d := range c.Disks {
+			if d.FileName != files[name].Disks[i].FileName {
+				t.Errorf("vm %s: %s is now %s", name, files[name].Disks[i].FileName, d.FileName)
+			}
+		}
+	}
+	safety := e.newest("web-shop")
+	if safety.ID == point.ID || len(result.Unexplained()) > 0 {
+		t.Errorf("safety point %s, %v", safety.ID, result.Unexplained())
+	}
+
+	t.Log("the next backup believes no change ID from before")
+	next := e.backup(webShop)
+	for _, vm := range next.VMs {
+		for _, d := range vm.Disks {
+			if d.Mode != "full" || d.Transport != "vddk" {
+				t.Errorf("%s %s: %s through %s", vm.Name, d.Label, d.Mode, d.Transport)
+			}
+		}
+	}
+
+	if _, err := e.app(nil).Undo(t.Context(), app.UndoRequest{Which: webShop}); err != nil {
+		t.Fatal(err)
+	}
+	undone := e.vapp("web-shop")
+	e.tidy(undone)
+	sameSums(t, e.sums(undone), spoilt)
+	if _, err := e.app(nil).Undo(t.Context(), app.UndoRequest{Which: webShop}); !errors.Is(err, restore.ErrNothingKept) {
+		t.Errorf("undone twice: %v", err)
+	}
+	e.noOrphans()
+}
+
+// written adds up what the last restore told of bytes that it wrote.
+func (e *env) written() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	byVM := map[string]int64{}
+	for _, ev := range e.events {
+		if ev.Disk == "all disks" {
+			byVM[ev.VM] = max(byVM[ev.VM], ev.Done)
+		}
+	}
+	var all int64
+	for _, n := range byVM {
+		all += n
+	}
+	return all
+}
+
+func TestALieOfChangeTrackingIsFoundOut(t *testing.T) {
+	e := newVDDK(t)
+	want := e.sums(e.vapp("wiki"))
+	point := e.backup("wiki")
+	for off := int64(0); off < 96<<20; off += 1 << 20 { // so much that any sample meets some of it
+		e.write("wiki01", 0, off, random(uint64(off), 1000))
+	}
+	vm := e.vapp("wiki").VMs[0]
+	config := e.configs(e.vapp("wiki"))["wiki01"]
+	e.cloud.VCenter("vc1").Faults().ForgeCBT(vm.VimInfo.VMMoRef, config.Disks[0].Key, vcenter.Range{Length: config.Disks[0].Capacity})
+	q := changedBlocks(point)
+	q.NoSafetyPoint = true // which would tell as well
+	result := e.restore(q)
+	sameSums(t, e.sums(e.vapp("wiki")), want)
+	if !slices.ContainsFunc(result.Warnings, func(w string) bool { return strings.Contains(w, "omitted a change") }) {
+		t.Errorf("nobody is told: %q", result.Warnings)
+	}
+}
+
+func TestBlocksAreNotWrittenUnderASnapshotThatAppears(t *testing.T) {
+	e := newVDDK(t)
+	point := e.backup("wiki")
+	e.write("wiki01", 0, 2<<20, random(4, 1<<20))
+	spoilt := e.sums(e.off("wiki"))
+	vm := e.vsphere(e.vapp("wiki").VMs[0])
+	a := e.app(func(step string) {
+		if step == "intend overwrite" {
+			if _, err := vm.CreateSnapshot(t.Context(), tenantSnapshot); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	q := changedBlocks(point)
+	q.NoSafetyPoint = true
+	_, err := a.Restore(t.Context(), q)
+	if err == nil || !strings.Contains(err.Error(), "snapshot") {
+		t.Errorf("got %v", err)
+	}
+	e.tidy(e.vapp("wiki"))
+	e.hasTenantSnapshot("wiki")
+	for _, s := range e.configs(e.vapp("wiki"))["wiki01"].Snapshots {
+		if err := vm.RemoveSnapshot(t.Context(), s.Ref); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sameSums(t, e.sums(e.vapp("wiki")), spoilt)
+}
+
+func TestBlocksAreWrittenThoughTheLinkBreaks(t *testing.T) {
+	e := newVDDK(t)
+	want := e.sums(e.vapp("wiki"))
+	point := e.backup("wiki")
+	e.write("wiki01", 0, 2<<20, random(4, 9<<20))
+	broken := false
+	a := e.app(func(step string) {
+		if step == "first block wiki01" && !broken {
+			broken = true
+			killNBDKit(t)
+		}
+	})
+	q := changedBlocks(point)
+	q.NoSafetyPoint = true
+	if _, err := a.Restore(t.Context(), q); err != nil || !broken {
+		t.Fatal(broken, err)
+	}
+	e.tidy(e.vapp("wiki"))
+	sameSums(t, e.sums(e.vapp("wiki")), want)
+}
+
+// killNBDKit kills the children of this process.
+func killNBDKit(t *testing.T) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		raw, _ := os.ReadFile(path)
+		if f := strings.Fields(string(raw)); len(f) > 3 && f[1] == "(nbdkit)" && f[3] == strconv.Itoa(os.Getpid()) {
+			pid, _ := strconv.Atoi(f[0])
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestHalfWrittenDisksAreFinishedOrWrittenBack kills a restore that writes
+// blocks, at each of its steps: nobody can start the vApp, back it up or have it
+// settled until it was finished or undone.
+func TestHalfWrittenDisksAreFinishedOrWrittenBack(t *testing.T) {
+	e := newVDDK(t)
+	want := e.sums(e.vapp("wiki"))
+	point := e.backup("wiki")
+	for n, step := range []string{
+		"intend blocks", "mark written", "first block wiki01", "blocks proven wiki01", "reset tracking wiki01", "blocks written wiki01",
+		"apply networks",
+	} {
+		t.Run(strings.ReplaceAll(step, " ", "_"), func(t *testing.T) {
+			e := e.with(t)
+			// Change tracking began anew: a point of now is what to go by.
+			if n > 0 {
+				point = e.backup("wiki")
+				want = e.sums(e.vapp("wiki"))
+			}
+			e.write("wiki01", 0, 2<<20, random(uint64(10+n), 5<<20))
+			spoilt := e.sums(e.vapp("wiki"))
+			if at, killed := e.dieAfter(step, "restore "+point.ID+" overwrite blocks"); !killed {
+				t.Fatalf("there is no such step; the last was %s", at)
+			}
+			if v := e.vapp("wiki"); !v.InMaintenance {
+				t.Error("it is not in maintenance mode")
+			}
+			if _, err := e.app(nil).Reconcile(t.Context()); !errors.Is(err, reconcile.ErrHalfWritten) || !strings.Contains(err.Error(), "--resume") {
+				t.Errorf("reconcile: %v", err)
+			}
+			if _, err := e.app(nil).Backup(t.Context(), app.BackupRequest{Selectors: []string{"wiki"}, SamplePercent: -1}); !errors.Is(err, reconcile.ErrHalfWritten) {
+				t.Errorf("backup: %v", err)
+			}
+			if v := e.vapp("wiki"); !v.InMaintenance {
+				t.Error("it was let out of maintenance mode")
+			}
+			if n%2 == 0 {
+				if _, err := e.app(nil).Resume(t.Context(), "wiki", nil); err != nil {
+					t.Fatal(err)
+				}
+				sameSums(t, e.sums(e.vapp("wiki")), want)
+			} else {
+				if _, err := e.app(nil).Undo(t.Context(), app.UndoRequest{Which: "wiki"}); err != nil {
+					t.Fatal(err)
+				}
+				sameSums(t, e.sums(e.vapp("wiki")), spoilt)
+			}
+			e.tidy(e.vapp("wiki"))
+			e.noOrphans()
+		})
+	}
+}

@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vappvault/vappvault/internal/app"
+)
+
+// check returns the first check of a name that begins so, or fails.
+func check(t *testing.T, checks []app.Check, name, status, detail string) {
+	t.Helper()
+	if !slices.ContainsFunc(checks, func(c app.Check) bool {
+		return strings.HasPrefix(c.Name, name) && c.Status == status && strings.Contains(c.Detail, detail) && (status == app.CheckOK || c.Advice != "")
+	}) {
+		t.Errorf("no check %s is %s and tells %q with advice: %+v", name, status, detail, checks)
+	}
+}
+
+func TestTheDoctorFindsNothingWhereAllIsWell(t *testing.T) {
+	e := newVDDK(t)
+	checks := e.app(nil).Doctor(t.Context())
+	for _, c := range checks {
+		// What this machine is no VM for, and has no adapters for, is a warning.
+		if c.Status != app.CheckOK && !strings.HasPrefix(c.Name, "vddk ") {
+			t.Errorf("%+v", c)
+		}
+	}
+	check(t, checks, "nbdkit", app.CheckOK, "version 1.")
+	check(t, checks, "vddk", app.CheckOK, "libvixDiskLib.so")
+	check(t, checks, "vddk nbdssl", app.CheckOK, "could be used")
+	check(t, checks, "vCenter", app.CheckOK, "all for backup")
+	e.conf.VDDK.ReuseSession = true
+	checks = e.app(nil).Doctor(t.Context())
+	check(t, checks, "vddk session", app.CheckWarn, "arguments")
+}
+
+func TestTheDoctorNamesWhatIsWrong(t *testing.T) {
+	e := newVDDK(t)
+	for _, c := range []struct {
+		name                string
+		spoil               func()
+		check, status, want string
+	}{
+		{"no library", func() { e.conf.VDDK.LibDir = t.TempDir() }, "vddk", app.CheckFail, "libvixDiskLib.so"},
+		{"no nbdkit", func() { e.conf.VDDK.NBDKit = "/nowhere/nbdkit" }, "vddk", app.CheckFail, "nbdkit"},
+		{"no plugin", func() { e.conf.VDDK.Plugin = "nonesuch" }, "vddk", app.CheckFail, "nonesuch"},
+		{"no repository", func() { e.conf.Repository.URL = filepath.Join(t.TempDir(), "gone") }, "repository", app.CheckFail, "gone"},
+		{"a wrong password of vCD", func() { e.conf.Sites[0].Password.File = wrong(t) }, "site lab", app.CheckFail, ""},
+		{"a wrong password of a vCenter", func() { e.conf.Sites[0].VCenters[0].Password.File = wrong(t) }, "vCenter", app.CheckFail, "login"},
+		{"a vCenter that is not configured", func() { e.conf.Sites[0].VCenters = e.conf.Sites[0].VCenters[:1] }, "site lab", app.CheckWarn, "vc2"},
+		{"no vddk", func() { e.conf.Transports = []string{"nfc"} }, "vddk", app.CheckWarn, "not configured"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			good := *e.conf
+			good.Sites = slices.Clone(e.conf.Sites)
+			good.Sites[0].VCenters = slices.Clone(e.conf.Sites[0].VCenters)
+			c.spoil()
+			check(t, e.with(t).app(nil).Doctor(t.Context()), c.check, c.status, c.want)
+			*e.conf = good
+		})
+	}
+}
+
+// wrong is a file with a password that is nobody's.
+func wrong(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(path, []byte("wrong"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
