@@ -62,6 +62,6 @@ func (a *App) vddk() vddk.Options {
 	c := a.Config.VDDK
 	return vddk.Options{
 		Libdir: c.LibDir, Transports: c.Transports, Nbdkit: c.NBDKit, Plugin: c.Plugin, ConfigFile: c.ConfigFile,
-		Compression: c.Compression, NFCHostPort: c.NFCHostPort, ReuseSession: c.ReuseSession, Logger: a.Logger,
+		Compression: c.Compression, NFCHostPort: c.NFCHostPort, Patience: c.Timeout, ReuseSession: c.ReuseSession, Logger: a.Logger,
 	}
 }

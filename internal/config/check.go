@@ -193,6 +193,9 @@ func (c *Config) checkVDDK() error {
 			return fmt.Errorf("transports: %q: given twice", m)
 		}
 	}
+	if v.Timeout < 0 {
+		return fmt.Errorf("timeout: %s: must not be negative", v.Timeout)
+	}
 	if v.NBDKit == "" || v.Plugin == "" {
 		return errors.New("nbdkit and plugin: must not be empty")
 	}

@@ -90,6 +90,9 @@ type VDDK struct {
 	// Compression over the network: none, zlib, fastlz or skipz.
 	Compression string `yaml:"compression"`
 	NFCHostPort int    `yaml:"nfcHostPort"`
+	// Timeout is how long one call of the library may take before nbdkit is
+	// killed and the copy tried again; 0 is two minutes.
+	Timeout time.Duration `yaml:"timeout"`
 	// ReuseSession hands the library the session with vCenter, in an argument
 	// that every user of the machine can read, instead of the password.
 	ReuseSession bool `yaml:"reuseSession"`
