@@ -17,15 +17,15 @@ import (
 // What a DiskWriter keeps in memory before it is written back. A block that
 // is written later than that costs its segment and page a second write.
 const (
-	heldSegments = 1024 // of about 2.4 KiB
-	heldPages    = 64   // of 128 KiB
+	heldSegments = 256 // of about 2.4 KiB
+	heldPages    = 16  // of 128 KiB
 )
 
 // A DiskWriter writes one disk of a point. It is safe for concurrent use.
 //
 // It begins as a copy of the parent, or as zeros, and holds the index of what
 // was written last only: its memory is 36 bytes for each 64 MiB of the disk
-// and some 20 MiB, whatever the size.
+// and some 5 MiB, whatever the size.
 type DiskWriter struct {
 	s      *session
 	size   geometry

@@ -3,6 +3,7 @@ package vmdk
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,6 +91,92 @@ func TestWhatQemuWritesIsRead(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// qemu-img has several ways to write a stream.
+func TestStreamsOfQemuHaveShapes(t *testing.T) {
+	want := image(70<<20 + 512)
+	clear(want[20<<20 : 40<<20])
+	dir := t.TempDir()
+	raw, qcow := filepath.Join(dir, "disk.raw"), filepath.Join(dir, "disk.qcow2")
+	if err := os.WriteFile(raw, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	qemuImg(t, "convert", "-O", "qcow2", "-o", "cluster_size=4k", raw, qcow)
+	for _, c := range []struct {
+		name    string
+		options []string
+		order   bool // grains come in ascending order
+	}{
+		{"from small clusters", []string{"-o", "subformat=streamOptimized"}, true},
+		{"compressed, which it is anyway", []string{"-c", "-o", "subformat=streamOptimized"}, true},
+		{"grains of zeros are written", []string{"-S", "0", "-o", "subformat=streamOptimized"}, true},
+		{"grains of zeros are marked", []string{"-o", "subformat=streamOptimized,zeroed_grain=on"}, true},
+		{"the header of version 6", []string{"-o", "subformat=streamOptimized,compat6"}, true},
+		{"for another controller", []string{"-o", "subformat=streamOptimized,adapter_type=lsilogic,hwversion=13"}, true},
+		{"one grain at a time", []string{"-m", "1", "-o", "subformat=streamOptimized"}, true},
+		{"out of order", []string{"-W", "-m", "16", "-o", "subformat=streamOptimized"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			stream := filepath.Join(t.TempDir(), "disk.vmdk")
+			qemuImg(t, append(append([]string{"convert", "-O", "vmdk"}, c.options...), qcow, stream)...)
+			f, err := os.Open(stream)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			got, err := decode(f)
+			switch {
+			case !c.order && errors.Is(err, ErrCorrupt):
+				// Whoever reads a stream once cannot put it in order.
+			case err != nil:
+				t.Error(err)
+			case !bytes.Equal(got, want):
+				t.Error("the image differs")
+			}
+		})
+	}
+}
+
+func TestAHugeDiskOfQemuIsRead(t *testing.T) {
+	const capacity = 3 << 40
+	raw, stream := filepath.Join(t.TempDir(), "disk.raw"), filepath.Join(t.TempDir(), "disk.vmdk")
+	f, err := os.Create(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := image(GrainSize)
+	offsets := []int64{0, 2<<40 + GrainSize, capacity - GrainSize}
+	for _, off := range offsets {
+		if _, err := f.WriteAt(data, off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	qemuImg(t, "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, stream)
+	if f, err = os.Open(stream); err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	d, err := NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if d.Capacity() != capacity {
+		t.Errorf("got a disk of %d bytes, want %d", d.Capacity(), int64(capacity))
+	}
+	for _, want := range offsets {
+		off, got, err := d.Next()
+		if err != nil || off != want || !bytes.Equal(got, data) {
+			t.Fatalf("grain at %d: got one at %d, %v", want, off, err)
+		}
+	}
+	if _, _, err := d.Next(); err != io.EOF {
+		t.Errorf("got %v, want %v", err, io.EOF)
 	}
 }
 

@@ -50,6 +50,7 @@ func child(words []string) error {
 	if err != nil {
 		return err
 	}
+	app.Tune() // as the program does
 	last, err := strconv.Atoi(os.Getenv(childStep))
 	if err != nil {
 		last = -1 // it is a name

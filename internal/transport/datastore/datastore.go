@@ -29,9 +29,14 @@ import (
 const connections = 8
 
 // NewOpener returns the transport over the vCenter that c is logged in to.
-func NewOpener(c *vsphere.Client) transport.Opener { return &opener{client: c} }
+func NewOpener(c *vsphere.Client) transport.Opener {
+	return &opener{client: c, patience: defaultPatience}
+}
 
-type opener struct{ client *vsphere.Client }
+type opener struct {
+	client   *vsphere.Client
+	patience time.Duration // how long the server may keep silent
+}
 
 // Name is "datastore".
 func (o *opener) Name() string { return "datastore" }
@@ -46,7 +51,7 @@ func (o *opener) Open(ctx context.Context, vm transport.Frozen) (transport.Sessi
 	if reason := unfit(vm); reason != nil {
 		return nil, fmt.Errorf("datastore: %s: %w: %w", vm.VM, transport.ErrRefused, reason)
 	}
-	s := &session{remote: newRemote(o.client), disks: map[int32]opened{}}
+	s := &session{remote: newRemote(o.client, o.patience), disks: map[int32]opened{}}
 	reason := errors.New("no disk can be served")
 	served := false
 	for _, d := range vm.Disks {
@@ -146,7 +151,7 @@ func (s *session) Close() error {
 
 // newRemote returns a client of its own connections that shares the session
 // and the trust of c.
-func newRemote(c *vsphere.Client) *remote {
+func newRemote(c *vsphere.Client, patience time.Duration) *remote {
 	vim := c.Client()
 	t := vim.DefaultTransport().Clone()
 	t.MaxConnsPerHost = connections
@@ -154,8 +159,9 @@ func newRemote(c *vsphere.Client) *remote {
 	t.DisableCompression = true // would lose ranges and lengths
 	t.ResponseHeaderTimeout = patience
 	return &remote{
-		client: c,
-		http:   &http.Client{Transport: t, Jar: vim.Jar},
-		pause:  func(attempt int) time.Duration { return min(100*time.Millisecond<<attempt, 5*time.Second) },
+		client:   c,
+		patience: patience,
+		http:     &http.Client{Transport: t, Jar: vim.Jar},
+		pause:    func(attempt int) time.Duration { return min(100*time.Millisecond<<attempt, 5*time.Second) },
 	}
 }

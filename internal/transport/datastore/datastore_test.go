@@ -246,7 +246,7 @@ func TestBusyServerIsAskedAgain(t *testing.T) {
 func TestAServerThatStaysBusyIsOverloaded(t *testing.T) {
 	w, frozen, image := one(t)
 	source := open(t, w, frozen)
-	for _, status := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests} {
+	for _, status := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusGatewayTimeout} {
 		w.setMeddle(func(rw http.ResponseWriter, _ *http.Request) http.ResponseWriter {
 			rw.WriteHeader(status)
 			return nil

@@ -21,8 +21,8 @@ import (
 const (
 	// attempts is how often in a row a request may bring nothing.
 	attempts = 5
-	// patience is how long the server may keep silent.
-	patience = time.Minute
+	// defaultPatience is how long the server may keep silent.
+	defaultPatience = time.Minute
 	// probeSize is what Open reads of a disk to see whether it can.
 	probeSize = 4096
 )
@@ -32,6 +32,8 @@ type remote struct {
 	client *vsphere.Client
 	http   *http.Client
 	pause  func(attempt int) time.Duration
+	// patience is how long the server may keep silent.
+	patience time.Duration
 }
 
 // A file is one file on a datastore.
@@ -81,11 +83,15 @@ func (r *remote) file(datacenter, name string) (*file, error) {
 // errAnswer says that asking again would bring the same answer.
 var errAnswer = errors.New("unexpected answer")
 
+// renewals is how often one request asks for a new session. The one that was
+// just renewed can have been ended by whoever ended the first.
+const renewals = 3
+
 // get sends one request for the given range, or for the whole file. If the
-// session has ended it asks for a new one, once. The status of the response is
+// session has ended it asks for a new one. The status of the response is
 // 200 or 206; others are errors.
 func (f *file) get(ctx context.Context, byteRange string) (*http.Response, error) {
-	for renewed := false; ; renewed = true {
+	for renewed := 0; ; renewed++ {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url.String(), nil)
 		if err != nil {
 			return nil, err
@@ -101,7 +107,7 @@ func (f *file) get(ctx context.Context, byteRange string) (*http.Response, error
 			return resp, nil
 		}
 		resp.Body.Close()
-		if resp.StatusCode != http.StatusUnauthorized || renewed {
+		if resp.StatusCode != http.StatusUnauthorized || renewed == renewals {
 			return nil, statusError(resp)
 		}
 		if err := f.remote.client.Renew(ctx); err != nil {
@@ -116,9 +122,9 @@ const busyAttempts = 3
 
 func statusError(resp *http.Response) error {
 	switch resp.StatusCode {
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return fmt.Errorf("%w: server answers %s", transport.ErrOverloaded, resp.Status)
-	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout:
+	case http.StatusInternalServerError, http.StatusBadGateway:
 		return fmt.Errorf("server answers %s", resp.Status)
 	}
 	return fmt.Errorf("%w: %s", errAnswer, resp.Status)
@@ -181,6 +187,7 @@ func (f *file) readSome(ctx context.Context, p []byte, off int64) (int, error) {
 	if err := checkRange(resp, off, int64(len(p)), f.size); err != nil {
 		return 0, err
 	}
+	patience := f.remote.patience
 	silence := time.AfterFunc(patience, func() { cancel(fmt.Errorf("nothing came for %s", patience)) })
 	defer silence.Stop()
 	n := 0

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -147,8 +148,9 @@ func thumbprint(d types.HttpNfcLeaseDeviceUrl) string {
 }
 
 // newHTTP returns a client of its own connections that shares the trust of
-// vim, and its session where a URL leads to vCenter itself.
-func newHTTP(vim *vim25.Client) *http.Client {
+// vim, and its session where a URL leads to vCenter itself. A server may take
+// so long to begin its answer.
+func newHTTP(vim *vim25.Client, patience time.Duration) *http.Client {
 	t := vim.DefaultTransport().Clone()
 	t.DisableCompression = true // grains are compressed already
 	t.ResponseHeaderTimeout = patience

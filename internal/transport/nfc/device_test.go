@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -167,7 +168,7 @@ func TestThumbprintOfTheLeaseDecides(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			resp, err := newHTTP(client).Get(u.String())
+			resp, err := newHTTP(client, time.Minute).Get(u.String())
 			if err == nil {
 				resp.Body.Close()
 			}

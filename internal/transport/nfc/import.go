@@ -2,6 +2,7 @@ package nfc
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,9 @@ import (
 const removeTime = 2 * time.Minute
 
 // An Importer makes VMs through import leases.
-type Importer struct{}
+type Importer struct {
+	patience time.Duration // how long the other side may take nothing; 0 means a default
+}
 
 // Name is "nfc".
 func (Importer) Name() string { return "nfc" }
@@ -36,11 +39,11 @@ func (Importer) Name() string { return "nfc" }
 // Progress is told how many bytes of content were passed on so far, of all
 // disks together; it may be nil. After an error there is no VM, or the error
 // says which one could not be removed.
-func (Importer) Import(ctx context.Context, c *vsphere.Client, spec vsphere.ImportSpec, disks []transport.Fill, progress func(done int64)) (moref string, err error) {
+func (m Importer) Import(ctx context.Context, c *vsphere.Client, spec vsphere.ImportSpec, disks []transport.Fill, progress func(done int64)) (moref string, err error) {
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	i := &importer{client: c, disks: disks, progress: progress}
+	i := &importer{client: c, disks: disks, progress: progress, patience: cmp.Or(m.patience, defaultPatience)}
 	if moref, err = i.run(ctx, spec); err != nil {
 		return "", fmt.Errorf("nfc: import %s: %w", spec.Name, err)
 	}
@@ -52,6 +55,7 @@ type importer struct {
 	disks    []transport.Fill
 	blanks   []transport.Fill // disks that nobody has content for
 	progress func(done int64)
+	patience time.Duration
 
 	lease *lease
 	http  *http.Client
@@ -73,9 +77,8 @@ func (i *importer) run(ctx context.Context, spec vsphere.ImportSpec) (moref stri
 		return "", err
 	}
 	moref = i.lease.info.Entity.Value
-	i.http = newHTTP(vim)
 	// The host may have to write out much after the last byte came.
-	i.http.Transport.(*http.Transport).ResponseHeaderTimeout = 10 * time.Minute
+	i.http = newHTTP(vim, 5*i.patience)
 	defer i.http.CloseIdleConnections()
 	if err = i.transfer(ctx, places); err == nil {
 		err = i.lease.complete()
@@ -188,7 +191,7 @@ func (i *importer) upload(ctx context.Context, d transport.Fill) error {
 
 	out, in := io.Pipe()
 	encoded := make(chan error, 1)
-	go func() { encoded <- i.encode(ctx, in, &patientWriter{in, cancel}, d.Content) }()
+	go func() { encoded <- i.encode(ctx, in, &patientWriter{in, i.patience, cancel}, d.Content) }()
 	sent := i.post(ctx, i.urls[d.Key], out)
 	// Whatever ended the request ends the encoder too.
 	out.CloseWithError(errUnsent)
@@ -299,12 +302,13 @@ func (i *importer) undo(moref string, reason error) error {
 
 // patientWriter ends an upload when the server takes nothing for a long time.
 type patientWriter struct {
-	out    io.Writer
-	cancel context.CancelCauseFunc
+	out      io.Writer
+	patience time.Duration
+	cancel   context.CancelCauseFunc
 }
 
 func (w *patientWriter) Write(p []byte) (int, error) {
-	defer time.AfterFunc(patience, func() { w.cancel(fmt.Errorf("server took nothing for %s", patience)) }).Stop()
+	defer time.AfterFunc(w.patience, func() { w.cancel(fmt.Errorf("server took nothing for %s", w.patience)) }).Stop()
 	return w.out.Write(p)
 }
 

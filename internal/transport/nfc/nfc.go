@@ -29,16 +29,21 @@ import (
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
-// patience is how long the other side of a transfer may keep silent.
-const patience = 2 * time.Minute
+// defaultPatience is how long the other side of a transfer may keep silent.
+const defaultPatience = 2 * time.Minute
 
 // streamVMDK is the media type of stream-optimized VMDK.
 const streamVMDK = "application/x-vnd.vmware-streamVmdk"
 
 // NewOpener returns the transport through the vCenter that c is logged in to.
-func NewOpener(c *vsphere.Client) transport.Opener { return &opener{vim: c.Client()} }
+func NewOpener(c *vsphere.Client) transport.Opener {
+	return &opener{vim: c.Client(), patience: defaultPatience}
+}
 
-type opener struct{ vim *vim25.Client }
+type opener struct {
+	vim      *vim25.Client
+	patience time.Duration // how long the other side may keep silent
+}
 
 // Name is "nfc".
 func (o *opener) Name() string { return "nfc" }
@@ -66,7 +71,7 @@ func (o *opener) open(ctx context.Context, vm transport.Frozen) (*session, error
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", vm.Snapshot, refusal(err))
 	}
-	s := &session{lease: l, http: newHTTP(o.vim), disks: map[int32]transport.Disk{}}
+	s := &session{lease: l, http: newHTTP(o.vim, o.patience), patience: o.patience, disks: map[int32]transport.Disk{}}
 	places := map[int32]place{}
 	for _, d := range vm.Disks {
 		s.disks[d.Key] = d
@@ -104,10 +109,11 @@ func faulted[T any](err error) bool {
 }
 
 type session struct {
-	lease *lease
-	http  *http.Client
-	disks map[int32]transport.Disk
-	urls  map[int32]*url.URL
+	lease    *lease
+	http     *http.Client
+	patience time.Duration
+	disks    map[int32]transport.Disk
+	urls     map[int32]*url.URL
 
 	mu      sync.Mutex
 	streams []*stream
@@ -138,7 +144,7 @@ func (s *session) stream(ctx context.Context, d transport.Disk, u *url.URL) (*st
 	if s.closed {
 		return nil, errors.New("session is closed")
 	}
-	r, err := openStream(ctx, s.lease, s.http, d, u)
+	r, err := openStream(ctx, s, d, u)
 	if err != nil {
 		s.failed = true
 		return nil, err

@@ -31,7 +31,8 @@ type stream struct {
 
 // openStream begins to download a disk. The context is for the beginning; what
 // follows obeys that of Next.
-func openStream(ctx context.Context, l *lease, client *http.Client, d transport.Disk, u *url.URL) (_ *stream, err error) {
+func openStream(ctx context.Context, of *session, d transport.Disk, u *url.URL) (_ *stream, err error) {
+	l, patience := of.lease, of.patience
 	s := &stream{lease: l, disk: d}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	s.detach = context.AfterFunc(l.alive, func() { s.cancel(context.Cause(l.alive)) })
@@ -48,21 +49,15 @@ func openStream(ctx context.Context, l *lease, client *http.Client, d transport.
 		return nil, err
 	}
 	req.Header.Set("Accept", streamVMDK)
-	resp, err := client.Do(req)
+	resp, err := of.http.Do(req)
 	if err != nil {
 		return nil, passing(plain(err))
 	}
-	s.body = &body{in: resp.Body, silence: time.AfterFunc(patience, func() {
+	s.body = &body{in: resp.Body, patience: patience, silence: time.AfterFunc(patience, func() {
 		s.cancel(fmt.Errorf("nothing came for %s", patience))
 	})}
-	if resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusTooManyRequests {
-		return nil, fmt.Errorf("%w: server answers %s", transport.ErrOverloaded, resp.Status)
-	}
-	if resp.StatusCode >= http.StatusInternalServerError {
-		return nil, fmt.Errorf("%w: server answers %s", transport.ErrBroken, resp.Status)
-	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("download: server answers %s", resp.Status)
+		return nil, fmt.Errorf("download: %w: server answers %s", meant(resp.StatusCode), resp.Status)
 	}
 	if s.grains, err = vmdk.NewReader(s.body); err != nil {
 		return nil, s.broken(err)
@@ -71,6 +66,20 @@ func openStream(ctx context.Context, l *lease, client *http.Client, d transport.
 		return nil, fmt.Errorf("the stream is of a disk of %d bytes, not %d", c, d.Capacity)
 	}
 	return s, nil
+}
+
+// meant returns what a status other than 200 says about the transport.
+func meant(status int) error {
+	switch {
+	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests, status == http.StatusGatewayTimeout:
+		return transport.ErrOverloaded
+	case status >= http.StatusInternalServerError:
+		return transport.ErrBroken
+	case status == http.StatusNotFound, status == http.StatusGone:
+		// URLs of a lease are tickets, and this one counts no more.
+		return transport.ErrBroken
+	}
+	return transport.ErrRefused
 }
 
 // plain drops the request line from an error of net/http: the URL of a lease
@@ -165,6 +174,7 @@ func (s *stream) Close() error {
 // body counts what comes, and notices when nothing does.
 type body struct {
 	in       io.ReadCloser
+	patience time.Duration
 	silence  *time.Timer
 	received atomic.Int64
 	failed   atomic.Bool // not by coming to its end
@@ -172,7 +182,7 @@ type body struct {
 
 func (b *body) Read(p []byte) (int, error) {
 	// Only waiting counts: the caller may take its time between reads.
-	b.silence.Reset(patience)
+	b.silence.Reset(b.patience)
 	n, err := b.in.Read(p)
 	b.silence.Stop()
 	b.received.Add(int64(n))
