@@ -49,6 +49,7 @@ func socket(t testing.TB) string {
 func start(t testing.TB, sock, program string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir()) // what it leaves when it is killed
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stderr, &stderr
 	if err := cmd.Start(); err != nil {
@@ -57,8 +58,13 @@ func start(t testing.TB, sock, program string, args ...string) *exec.Cmd {
 	done := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(done) }()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-done
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-done:
+		case <-time.After(2 * time.Second): // one that was stopped
+			_ = cmd.Process.Kill()
+			<-done
+		}
 		if t.Failed() {
 			t.Logf("%s: %s", program, stderr.String())
 		}

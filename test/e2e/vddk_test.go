@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -44,19 +43,8 @@ func (e *env) withVDDK() {
 // noNBDKit fails the test if a child of this process is left.
 func noNBDKit(t *testing.T) {
 	t.Helper()
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range stats {
-		raw, _ := os.ReadFile(path) // it may have ended
-		_, rest, _ := strings.Cut(string(raw), ") ")
-		var state string
-		var parent int
-		fmt.Sscan(rest, &state, &parent)
-		if parent == os.Getpid() && strings.Contains(string(raw), "(nbdkit)") {
-			t.Errorf("left behind: %s", raw)
-		}
+	if left := nbdkits(t); len(left) > 0 {
+		t.Errorf("left behind: nbdkit %v", left)
 	}
 }
 

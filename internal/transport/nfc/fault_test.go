@@ -24,7 +24,7 @@ import (
 func ruled(t *testing.T) (*world, *fault.Set) {
 	t.Helper()
 	rules := fault.New(1)
-	return newWorld(t, vcenter.Config{Rules: rules, LeaseTimeout: 2 * time.Second}), rules
+	return newWorld(t, vcenter.Config{Rules: rules, LeaseTimeout: 5 * time.Second}), rules
 }
 
 // amiss makes transfers of a kind go wrong until the test ends.
@@ -133,7 +133,7 @@ func rest(ctx context.Context, stream transport.Stream, got []byte) error {
 
 func TestASessionOfVCenterThatEndsInMidStream(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, vcenter.Config{LeaseTimeout: time.Second})
+	w := newWorld(t, vcenter.Config{LeaseTimeout: 5 * time.Second})
 	image := random(24 << 20)
 	vm := w.vm(t, "web01", [][]byte{image})
 	session, stream, got := half(t, w, freeze(t, vm))
@@ -142,7 +142,7 @@ func TestASessionOfVCenterThatEndsInMidStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Longer than the lease lives unless it is kept alive under another session.
-	time.Sleep(2 * time.Second)
+	time.Sleep(6 * time.Second)
 	if err := rest(t.Context(), stream, got); err != nil && !errors.Is(err, transport.ErrBroken) {
 		t.Errorf("got %v, want the disk, or %v", err, transport.ErrBroken)
 	} else if err == nil && !bytes.Equal(got, image) {
@@ -156,11 +156,11 @@ func TestASessionOfVCenterThatEndsInMidStream(t *testing.T) {
 
 func TestALeaseThatEndsInMidStreamBreaksIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, vcenter.Config{LeaseTimeout: time.Second})
+	w := newWorld(t, vcenter.Config{LeaseTimeout: 5 * time.Second})
 	vm := w.vm(t, "web01", [][]byte{random(64 << 20)})
 	session, stream, got := half(t, w, freeze(t, vm))
 	w.sim.Faults().FailCall("HttpNfcLeaseProgress", 1000, &types.ManagedObjectNotFound{})
-	time.Sleep(time.Second)
+	time.Sleep(2 * time.Second) // two reports of progress
 	if err := rest(t.Context(), stream, got); !errors.Is(err, transport.ErrBroken) || !strings.Contains(err.Error(), "lease") {
 		t.Errorf("got %v, want %v, and that the lease is to blame", err, transport.ErrBroken)
 	}

@@ -50,8 +50,7 @@ func (o Options) spawn(args []string, secret string, log *messages) (*child, net
 		// Of its own, so that an interrupt from the terminal does not reach
 		// it: an nbdkit that is told to end amid a request aborts.
 		Setpgid: true,
-		// Not nbdkit's --exit-with-parent, which would make it a SIGTERM: that
-		// is waited out by a library that hangs.
+		// Until nbdkit has made a SIGTERM of it, with --single: see watcher.
 		Pdeathsig: syscall.SIGKILL,
 	}
 	c := &child{cmd: cmd, ended: make(chan struct{}), close: o.closing, term: o.ending}
@@ -62,19 +61,28 @@ func (o Options) spawn(args []string, secret string, log *messages) (*child, net
 }
 
 // start starts the child from a thread that lives as long as it does: the
-// kernel sends the death signal when the thread that forked ends, not the
-// process.
+// kernel sends a death signal, nbdkit asks for one too, when the thread
+// that forked ends, not the process.
 func (c *child) start(log *messages) error {
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := c.cmd.Start()
-		started <- err
 		if err != nil {
+			started <- err
 			return
 		}
+		w, err := newWatcher(c.cmd.Process.Pid)
+		if err != nil {
+			_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+			_ = c.cmd.Wait() // for what was killed
+			started <- err
+			return
+		}
+		started <- nil
 		c.err = c.cmd.Wait()
+		w.dismiss()
 		log.end()
 		close(c.ended)
 	}()

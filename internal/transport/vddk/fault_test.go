@@ -303,8 +303,8 @@ func TestHelperOpens(t *testing.T) {
 }
 
 func TestNothingOutlivesUs(t *testing.T) {
-	for _, stalls := range []bool{false, true} {
-		t.Run(fmt.Sprintf("stalled %v", stalls), func(t *testing.T) {
+	for _, how := range []string{"reading", "the line stalls", "nbdkit hangs"} {
+		t.Run(how, func(t *testing.T) {
 			w := newWorld(t)
 			frozen := freeze(t, w.vm(t, "web01", true, random(1<<20)))
 			frozen.Disks[0].Key = 2000
@@ -322,7 +322,10 @@ func TestNothingOutlivesUs(t *testing.T) {
 			if _, err := fmt.Fscanf(out, "child %d\n", &pid); err != nil {
 				t.Fatal(err, helper.Wait())
 			}
-			w.line.stall.Store(stalls)
+			w.line.stall.Store(how == "the line stalls")
+			if how == "nbdkit hangs" {
+				syscall.Kill(pid, syscall.SIGSTOP)
+			}
 			defer w.line.stall.Store(false)
 			helper.Process.Kill()
 			helper.Wait()

@@ -6,7 +6,7 @@
 // has an nbdkit of its own, a child that speaks NBD with us over a pair of
 // sockets that has no name: nobody else can connect, nothing is in the file
 // system, and it closes the disk and ends when our end closes, by whatever
-// means. It is killed where it does not, and by the kernel if we are.
+// means. It is killed where it does not, and if we are killed, by a watcher.
 //
 // The password reaches it through a pipe; it stands in no argument,
 // environment, log or error. The certificate of vCenter is named to the
