@@ -46,15 +46,20 @@ func (c *blockCompressor) HeaderID() compression.HeaderID { return compression.H
 
 // Compress implements compression.Compressor.
 func (c *blockCompressor) Compress(output io.Writer, input io.Reader) error {
-	in, out := c.buffer(), c.buffer()
-	defer c.buffers.Put(in)
-	defer c.buffers.Put(out)
-	if _, err := in.ReadFrom(input); err != nil {
-		return err
+	data, ok := inOnePiece(input)
+	if !ok {
+		in := c.buffer()
+		defer c.buffers.Put(in)
+		if _, err := in.ReadFrom(input); err != nil {
+			return err
+		}
+		data = in.Bytes()
 	}
-	out.Grow(compressionHeader + c.encoder.MaxEncodedSize(in.Len()))
+	out := c.buffer()
+	defer c.buffers.Put(out)
+	out.Grow(compressionHeader + c.encoder.MaxEncodedSize(len(data)))
 	b := binary.BigEndian.AppendUint32(out.AvailableBuffer(), uint32(c.HeaderID()))
-	_, err := output.Write(c.encoder.EncodeAll(in.Bytes(), b))
+	_, err := output.Write(c.encoder.EncodeAll(data, b))
 	return err
 }
 

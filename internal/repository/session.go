@@ -34,7 +34,8 @@ const (
 type session struct {
 	o         *Repository
 	rep       repo.DirectRepositoryWriter
-	unflushed atomic.Int64 // stored bytes, with an allowance for each content
+	direct    contentWriter // nil: contents are written as objects
+	unflushed atomic.Int64  // stored bytes, with an allowance for each content
 	flushing  sync.Mutex
 
 	mu     sync.Mutex
@@ -47,7 +48,9 @@ func (o *Repository) newSession(ctx context.Context, purpose string) (*session, 
 	if err != nil {
 		return nil, fmt.Errorf("start writing: %w", err)
 	}
-	return &session{o: o, rep: w, recent: map[content.ID]struct{}{}}, nil
+	return &session{
+		o: o, rep: w, direct: newContentWriter(w.ContentManager().WriteContent), recent: map[content.ID]struct{}{},
+	}, nil
 }
 
 // fail remembers the first error, unless it only says that the caller gave up.
@@ -78,11 +81,7 @@ func (s *session) put(ctx context.Context, prefix content.IDPrefix, data []byte)
 	if err := s.usable(ctx); err != nil {
 		return id, 0, err
 	}
-	o := object.WriterOptions{Prefix: prefix, Splitter: splitter}
-	if compressible(data) {
-		o.Compressor = compressor
-	}
-	id, err = s.write(ctx, o, data)
+	id, err = s.writeContent(ctx, prefix, data)
 	if err != nil {
 		return id, 0, s.fail(ctx, err)
 	}
@@ -100,6 +99,24 @@ func (s *session) put(ctx context.Context, prefix content.IDPrefix, data []byte)
 		err = s.flush(ctx)
 	}
 	return id, added, err
+}
+
+// writeContent stores up to a block as one content.
+func (s *session) writeContent(ctx context.Context, prefix content.IDPrefix, data []byte) (object.ID, error) {
+	worth := compressible(data)
+	if s.direct == nil {
+		o := object.WriterOptions{Prefix: prefix, Splitter: splitter}
+		if worth {
+			o.Compressor = compressor
+		}
+		return s.write(ctx, o, data)
+	}
+	how := content.NoCompression
+	if worth {
+		how = compression.HeaderZstdFastest
+	}
+	id, err := s.direct(ctx, data, prefix, how)
+	return object.DirectObjectID(id), err
 }
 
 // fresh reports whether a content that was just put was not there before.

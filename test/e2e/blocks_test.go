@@ -2,10 +2,7 @@ package e2e
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +12,7 @@ import (
 	"github.com/vappvault/vappvault/internal/reconcile"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/sim/fault"
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
 )
 
@@ -145,8 +143,8 @@ func TestBlocksAreWrittenThoughTheLinkBreaks(t *testing.T) {
 	broken := false
 	a := e.app(func(step string) {
 		if step == "first block wiki01" && !broken {
-			broken = true
-			killNBDKit(t)
+			broken = len(nbdkits(t)) > 0
+			signalAll(t, syscall.SIGKILL)
 		}
 	})
 	q := changedBlocks(point)
@@ -156,20 +154,6 @@ func TestBlocksAreWrittenThoughTheLinkBreaks(t *testing.T) {
 	}
 	e.tidy(e.vapp("wiki"))
 	sameSums(t, e.sums(e.vapp("wiki")), want)
-}
-
-// killNBDKit kills the children of this process.
-func killNBDKit(t *testing.T) {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
-		raw, _ := os.ReadFile(path)
-		if f := strings.Fields(string(raw)); len(f) > 3 && f[1] == "(nbdkit)" && f[3] == strconv.Itoa(os.Getpid()) {
-			pid, _ := strconv.Atoi(f[0])
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Error(err)
-			}
-		}
-	}
 }
 
 // TestHalfWrittenDisksAreFinishedOrWrittenBack kills a restore that writes
@@ -207,6 +191,14 @@ func TestHalfWrittenDisksAreFinishedOrWrittenBack(t *testing.T) {
 			if v := e.vapp("wiki"); !v.InMaintenance {
 				t.Error("it was let out of maintenance mode")
 			}
+			if step == "first block wiki01" { // it needs no journal to be known for what it is
+				other, elsewhere := e.with(t), *e.conf
+				elsewhere.StateDir = t.TempDir()
+				other.conf = &elsewhere
+				if _, err := other.app(nil).Reconcile(t.Context()); !errors.Is(err, reconcile.ErrHalfWritten) {
+					t.Errorf("without the journal: %v", err)
+				}
+			}
 			if n%2 == 0 {
 				if _, err := e.app(nil).Resume(t.Context(), "wiki", nil); err != nil {
 					t.Fatal(err)
@@ -222,4 +214,49 @@ func TestHalfWrittenDisksAreFinishedOrWrittenBack(t *testing.T) {
 			e.noOrphans()
 		})
 	}
+}
+
+func TestAFailureAmidTheBlocksLeavesThemToAResume(t *testing.T) {
+	e, rules := newVDDKFaults(t)
+	want := e.sums(e.vapp("wiki"))
+	point := e.backup("wiki")
+	e.write("wiki01", 0, 2<<20, random(4, 60<<20))
+	id := ""
+	a := e.app(func(step string) {
+		if step == "first block wiki01" && id == "" {
+			var err error
+			id, err = rules.Add(fault.Rule{Service: fault.Disk, Operation: "Write", Effect: fault.Effect{Code: "16000"}})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	result, err := a.Restore(t.Context(), changedBlocks(point))
+	if err == nil || id == "" {
+		t.Fatalf("%v, rule %q", err, id)
+	}
+	if !slices.ContainsFunc(result.Warnings, func(w string) bool {
+		return strings.Contains(w, "half written") && strings.Contains(w, "restore --resume") && strings.Contains(w, "restore --undo")
+	}) {
+		t.Errorf("nobody is told how to go on: %q", result.Warnings)
+	}
+	if !e.vapp("wiki").InMaintenance {
+		t.Error("it was let out of maintenance mode")
+	}
+	// A resume that fails leaves it so, too.
+	if _, err := e.app(nil).Resume(t.Context(), "wiki", nil); err == nil {
+		t.Error("the resume succeeded")
+	}
+	if !e.vapp("wiki").InMaintenance {
+		t.Error("it was let out of maintenance mode by a resume that failed")
+	}
+	if err := rules.Clear(id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.app(nil).Resume(t.Context(), "wiki", nil); err != nil {
+		t.Fatal(err)
+	}
+	e.tidy(e.vapp("wiki"))
+	sameSums(t, e.sums(e.vapp("wiki")), want)
+	noNBDKit(t)
 }

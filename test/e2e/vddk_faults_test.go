@@ -48,7 +48,8 @@ func when(t *testing.T, rules *fault.Set, id string, act func()) {
 	t.Cleanup(func() { <-done })
 }
 
-// nbdkits are the processes that are nbdkit and children of this one.
+// nbdkits are the processes that are nbdkit and children of this one. They go
+// by their command lines: the plugin starts nbdkit anew, as /proc/self/exe.
 func nbdkits(t *testing.T) []int {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -58,12 +59,13 @@ func nbdkits(t *testing.T) []int {
 	var out []int
 	for _, path := range stats {
 		raw, _ := os.ReadFile(path) // it may have ended
+		command, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
 		var pid, parent int
 		var state string
 		fmt.Sscan(string(raw), &pid)
 		_, rest, _ := strings.Cut(string(raw), ") ")
 		fmt.Sscan(rest, &state, &parent)
-		if parent == os.Getpid() && strings.Contains(string(raw), "(nbdkit)") {
+		if parent == os.Getpid() && strings.HasPrefix(string(command), "nbdkit\x00") {
 			out = append(out, pid)
 		}
 	}
@@ -72,7 +74,11 @@ func nbdkits(t *testing.T) []int {
 
 func signalAll(t *testing.T, s syscall.Signal) {
 	t.Helper()
-	for _, pid := range nbdkits(t) {
+	all := nbdkits(t)
+	if len(all) == 0 {
+		t.Error("no nbdkit runs")
+	}
+	for _, pid := range all {
 		if err := syscall.Kill(pid, s); err != nil {
 			t.Error(err)
 		}

@@ -125,7 +125,8 @@ func (l *lab) arguments(t testing.TB, change ...string) []string {
 // nbdkit serves the disk while a command runs, whose $uri is its address.
 func (l *lab) nbdkit(t testing.TB, flags []string, command string, change ...string) *exec.Cmd {
 	t.Helper()
-	args := append([]string{"-U", "-", "-v", "-D", "vddk.datapath=0"}, flags...)
+	// A socket of our own: with -U - nbdkit leaves a folder in /tmp behind.
+	args := append([]string{"-U", filepath.Join(t.TempDir(), "s"), "-v", "-D", "vddk.datapath=0"}, flags...)
 	args = append(args, vddk.Plugin(t))
 	args = append(args, l.arguments(t, change...)...)
 	return exec.CommandContext(t.Context(), "nbdkit", append(args, "--run", command)...)

@@ -221,7 +221,7 @@ func (h *diskHandle) acquire() error {
 	vs.io.RLock()
 	defer vs.io.RUnlock()
 	busy := func(why string) error {
-		return vix(vixLocked, "DISKLIB-LINK: failed to open %s: %s", h.layer.file, why)
+		return failedToLock(h.layer, why)
 	}
 	switch {
 	case vs.gone:
@@ -236,6 +236,10 @@ func (h *diskHandle) acquire() error {
 	return p.lock(h)
 }
 
+func failedToLock(l *layer, why string) error {
+	return vix(vixLocked, "DISKLIB-LINK: %s: Failed to lock the file (16392): %s", l.file, why)
+}
+
 // lock notes the handle, unless others are in its way.
 func (p *diskPort) lock(h *diskHandle) error {
 	p.mu.Lock()
@@ -243,7 +247,7 @@ func (p *diskPort) lock(h *diskHandle) error {
 	here := 0
 	for o := range p.handles {
 		if o.layer == h.layer && !(o.readOnly && h.readOnly) {
-			return vix(vixLocked, "DISKLIB-LINK: failed to open %s: it is open already", h.layer.file)
+			return failedToLock(h.layer, "it is open already")
 		}
 		if o.host == h.host {
 			here++
