@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
@@ -21,7 +23,7 @@ import (
 func TestABusyVCenterIsAskedForLessAndTheBackupCompletes(t *testing.T) {
 	e := newBig(t, t.TempDir(), "{perHost: {disks: 2}, perVCenter: {disks: 4, inFlight: 16MiB}}")
 	_, err := e.cloud.Faults().Add(fault.Rule{
-		Service: fault.Folder, Operation: "GET", Object: "*-flat.vmdk", Skip: 12, Count: 30, Effect: fault.Effect{Status: 503},
+		Service: fault.Folder, Operation: "GET", Object: "*-flat.vmdk", Skip: 12, Count: 16, Effect: fault.Effect{Status: 503},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +88,39 @@ func TestARepositoryThatFillsInMidCopy(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
+	want := e.extentsSum("big")
+	if d := diskOf(t, e.backup("big"), "vm", 0); d.Resumed == nil || d.Resumed.Bytes < often || d.ReadBytes-d.SampleBytes > 172*mib-often {
+		t.Errorf("%+v", d)
+	}
+	e.same(want)
+	e.verified()
+}
+
+// TestARepositoryThatFailsInMidCopy has the file system under the repository
+// go away after a checkpoint, and come back.
+func TestARepositoryThatFailsInMidCopy(t *testing.T) {
+	dir := t.TempDir()
+	disk := newPowered(t, filepath.Join(dir, "conf"))
+	e := newBig(t, dir, "{checkpoint: 16MiB, bandwidth: 150MiB}")
+	e.conf.StateDir = t.TempDir() // the journal is elsewhere
+	syscall.Sync()
+	var cut sync.Once
+	a := app.New(app.Options{Config: e.conf, Version: "test", Hook: func(step string) {
+		if step == "save checkpoint" {
+			cut.Do(func() {
+				if err := cutPower(disk.dir); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}})
+	_, err := a.Backup(t.Context(), app.BackupRequest{Selectors: []string{"big"}, SamplePercent: -1})
+	if err == nil || !strings.Contains(err.Error(), "input/output error") || errors.Is(err, app.ErrPartial) {
+		t.Fatalf("got %v", err)
+	}
+	_ = a.Close(t.Context()) // what could not be written it says
+	e.tidy(e.vapp("big"))
+	disk.again()
 	want := e.extentsSum("big")
 	if d := diskOf(t, e.backup("big"), "vm", 0); d.Resumed == nil || d.Resumed.Bytes < often || d.ReadBytes-d.SampleBytes > 172*mib-often {
 		t.Errorf("%+v", d)

@@ -191,7 +191,7 @@ func leaseState(t *testing.T, c *govmomi.Client, l *nfc.Lease) mo.HttpNfcLease {
 
 func TestLeasesTimeOutWithoutProgress(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *vcenter.Config) { c.LeaseTimeout = 1500 * time.Millisecond })
+	s := start(t, func(c *vcenter.Config) { c.LeaseTimeout = 5 * time.Second })
 	c := dial(t, s)
 	vm := machine(t, s, c, vcenter.VMSpec{Name: "vm", Disks: []vcenter.DiskSpec{{Size: 64 * mib}}})
 	write(t, guest(t, s, vm, 0), 0, random(48*mib))
@@ -203,7 +203,7 @@ func TestLeasesTimeOutWithoutProgress(t *testing.T) {
 	}
 	defer r.Close()
 	for range 5 {
-		time.Sleep(400 * time.Millisecond)
+		time.Sleep(1500 * time.Millisecond)
 		if err := lease.Progress(context.Background(), 10); err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +211,7 @@ func TestLeasesTimeOutWithoutProgress(t *testing.T) {
 	if st := leaseState(t, c, lease); st.State != "ready" || st.TransferProgress != 10 {
 		t.Fatalf("got state %s, progress %d", st.State, st.TransferProgress)
 	}
-	time.Sleep(2 * time.Second)
+	time.Sleep(6 * time.Second)
 	if st := leaseState(t, c, lease); st.State != "error" || st.Error == nil {
 		t.Errorf("got state %s, error %v", st.State, st.Error)
 	}

@@ -105,10 +105,14 @@ func encodeVim(v any) (json.RawMessage, error) {
 	return json.RawMessage(bytes.TrimSpace(b.Bytes())), nil
 }
 
-func decodeVim(raw json.RawMessage, v any) error {
-	if err := types.NewJSONDecoder(bytes.NewReader(raw)).Decode(v); err != nil {
+// decodeVim replaces v. What v pointed to stays as it is: vcsim's templates,
+// which its objects share, across servers too.
+func decodeVim[T any](raw json.RawMessage, v *T) error {
+	var fresh T
+	if err := types.NewJSONDecoder(bytes.NewReader(raw)).Decode(&fresh); err != nil {
 		return fmt.Errorf("%T: %w", v, err)
 	}
+	*v = fresh
 	return nil
 }
 
