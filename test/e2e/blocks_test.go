@@ -260,3 +260,26 @@ func TestAFailureAmidTheBlocksLeavesThemToAResume(t *testing.T) {
 	sameSums(t, e.sums(e.vapp("wiki")), want)
 	noNBDKit(t)
 }
+
+func TestTheVMsThatAreWrittenStaySoInAResume(t *testing.T) {
+	e := newVDDK(t)
+	want := e.sums(e.vapp("web-shop"))
+	point := e.backup(webShop)
+	e.write("web01", 0, 1<<20, random(1, 1<<20))
+	e.write("db01", 1, 1<<20, random(2, 3<<20))
+	first, second := point.VMs[0].Name, point.VMs[1].Name
+	if at, killed := e.dieAfter("first block "+second, "restore "+point.ID+" overwrite blocks"); !killed {
+		t.Fatalf("there is no such step; the last was %s", at)
+	}
+	var steps []string
+	if _, err := e.app(func(step string) { steps = append(steps, step) }).Resume(t.Context(), webShop, nil); err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(steps, "first block "+first) || !slices.Contains(steps, "first block "+second) || slices.Contains(steps, "safety point") {
+		t.Errorf("the resume did %q", steps)
+	}
+	after := e.vapp("web-shop")
+	e.tidy(after)
+	sameSums(t, e.sums(after), want)
+	e.noOrphans()
+}
