@@ -302,7 +302,7 @@ func TestACancelledCallLeavesTheClientUsable(t *testing.T) {
 func TestAServerThatDies(t *testing.T) {
 	leaks(t)
 	sock := socket(t)
-	cmd := start(t, sock, "nbdkit", "-f", "-U", sock, "--filter=delay", "memory", "1G", "rdelay=300ms")
+	cmd := start(t, sock, "nbdkit", "-f", "-U", sock, "--filter=delay", "memory", "1G", "rdelay=20")
 	c := dial(t, sock, nbd.Options{})
 	failed := make(chan error)
 	for i := range int64(4) {
@@ -324,7 +324,7 @@ func TestAServerThatHangs(t *testing.T) {
 	leaks(t)
 	sock := socket(t)
 	cmd := start(t, sock, "nbdkit", "-f", "-U", sock, "memory", "1G")
-	c := dial(t, sock, nbd.Options{Timeout: 200 * time.Millisecond})
+	c := dial(t, sock, nbd.Options{Timeout: time.Second})
 	if err := c.ReadAt(t.Context(), make([]byte, 1), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +334,7 @@ func TestAServerThatHangs(t *testing.T) {
 		"write": func() error { return c.WriteAt(t.Context(), make([]byte, 64*mib), 0) },
 		"flush": func() error { return c.Flush(t.Context()) },
 		"dial": func() error {
-			_, err := nbd.Dial(t.Context(), "unix", sock, nbd.Options{Timeout: 200 * time.Millisecond})
+			_, err := nbd.Dial(t.Context(), "unix", sock, nbd.Options{Timeout: time.Second})
 			return err
 		},
 	} {
