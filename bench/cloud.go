@@ -180,10 +180,12 @@ func (c *cloud) nbdcopy(files []string) (m measure, err error) {
 	var g errgroup.Group
 	for i, file := range files {
 		g.Go(func() (err error) {
-			parts[i], err = measured(exec.CommandContext(c.b.ctx, "nbdkit", "-r", "-U", "-", c.lib, "libdir="+c.vix,
+			cmd := exec.CommandContext(c.b.ctx, "nbdkit", "-r", "-U", "-", c.lib, "libdir="+c.vix,
 				"server="+address.Hostname(), "port="+address.Port(), "user=administrator@vsphere.local",
 				"password=+"+filepath.Join(c.dir, "lab-vc1.password"), "thumbprint="+thumbprint, "vm=moref="+moref,
-				"nfchostport="+c.setting("nfcHostPort"), "file="+file, "--run", `nbdcopy "$uri" null:`))
+				"nfchostport="+c.setting("nfcHostPort"), "file="+file, "--run", `nbdcopy "$uri" null:`)
+			cmd.Env = append(os.Environ(), "TMPDIR="+c.dir) // it leaves folders
+			parts[i], err = measured(cmd)
 			return err
 		})
 	}

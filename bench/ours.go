@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
-	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -178,37 +176,7 @@ func (r oursRun) restore(ctx context.Context, org *repository.Repository) error 
 	defer src.Close() //nolint:errcheck // read only
 	err = dst.Truncate(src.Size())
 	if err == nil {
-		err = copyOut(ctx, src, dst)
+		err = src.CopyTo(ctx, dst, nil)
 	}
 	return errors.Join(err, dst.Close())
-}
-
-// copyOut copies what holds data. The list of it is asked for in parts, as
-// that of a disk of many TiB is long.
-func copyOut(ctx context.Context, src *repository.DiskReader, dst target) error {
-	const part = 1 << 40
-	buffers := sync.Pool{New: func() any { return new([repository.BlockSize]byte) }}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for at := int64(0); at < src.Size(); at += part {
-		set, err := src.Extents(ctx, extent.Extent{Offset: at, Length: part})
-		if err != nil {
-			return errors.Join(err, g.Wait())
-		}
-		for _, e := range set {
-			for off := e.Offset; off < e.End(); off += repository.BlockSize {
-				g.Go(func() error {
-					b := buffers.Get().(*[repository.BlockSize]byte)
-					defer buffers.Put(b)
-					piece := b[:min(repository.BlockSize, e.End()-off)]
-					if err := src.ReadAt(ctx, piece, off); err != nil {
-						return err
-					}
-					_, err := dst.WriteAt(piece, off)
-					return err
-				})
-			}
-		}
-	}
-	return g.Wait()
 }

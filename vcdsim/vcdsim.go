@@ -117,6 +117,10 @@ func (c *Cloud) Sites() []Site {
 // CA is the certificate of the authority behind all servers, as PEM.
 func (c *Cloud) CA() []byte { return c.running.CA() }
 
+// DiskPort is where the hosts of all vCenters serve blocks of disks to the
+// double of VDDK: its parameters server and nfchostport.
+func (c *Cloud) DiskPort() (host string, port int) { return c.running.DiskPort() }
+
 // A VM as its vCD knows it at the moment.
 type VM struct {
 	Path    string // ORG/VDC/VAPP/VM, with / @ * % inside a name percent-encoded

@@ -109,7 +109,7 @@ busy, 130 cancelled.`,
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		e.initCommand(), e.lsCommand(), e.backupCommand(), e.pointsCommand(), e.showCommand(), e.diffCommand(), e.restoreCommand(),
-		e.verifyCommand(), e.forgetCommand(), e.maintainCommand(), e.reconcileCommand(), e.repositoryCommand(), e.doctorCommand(),
+		e.verifyCommand(), e.exportCommand(), e.forgetCommand(), e.maintainCommand(), e.reconcileCommand(), e.repositoryCommand(), e.doctorCommand(),
 		e.completionCommand(), e.versionCommand(),
 	)
 	return root

@@ -111,14 +111,18 @@ func (c *Client) open(ctx context.Context, raw net.Conn, o Options) error {
 		// The end of ctx, and not what it looks like on the connection.
 		err = context.Cause(ctx)
 	}
-	if err == nil && len(c.links) > 0 && e != c.export {
+	if len(c.links) == 0 {
+		c.export = e
+	}
+	seen := e
+	seen.contextID = c.export.contextID // which is the connection's own affair
+	if err == nil && seen != c.export {
 		err = broken("connections differ in what they see")
 	}
 	if err != nil {
 		_ = raw.Close()
 		return err
 	}
-	c.export = e
 	c.add(newLink(raw, conn, e, o.Timeout, c.fail))
 	return nil
 }
@@ -132,28 +136,6 @@ func (c *Client) add(l *link) {
 	if err != nil {
 		l.fail(err)
 	}
-}
-
-// connect makes one connection and negotiates on it.
-func connect(ctx context.Context, network, address string, o Options) (raw, conn net.Conn, e export, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, ErrTimeout)
-	defer cancel()
-	raw, err = (&net.Dialer{}).DialContext(ctx, network, address)
-	if err == nil {
-		stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
-		conn, e, err = negotiate(ctx, raw, o.Export, o.TLS)
-		if !stop() && err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			_ = raw.Close()
-		}
-	}
-	if err != nil && ctx.Err() != nil {
-		// A deadline of ours or the end of ctx, and not what it looks like.
-		err = context.Cause(ctx)
-	}
-	return raw, conn, e, err
 }
 
 // fail ends all connections for one cause.

@@ -302,7 +302,7 @@ func TestACancelledCallLeavesTheClientUsable(t *testing.T) {
 func TestAServerThatDies(t *testing.T) {
 	leaks(t)
 	sock := socket(t)
-	cmd := start(t, sock, "nbdkit", "-f", "-U", sock, "--filter=delay", "memory", "1G", "rdelay=300ms")
+	cmd := start(t, sock, "nbdkit", "-f", "-U", sock, "--filter=delay", "memory", "1G", "rdelay=20")
 	c := dial(t, sock, nbd.Options{})
 	failed := make(chan error)
 	for i := range int64(4) {
@@ -324,7 +324,7 @@ func TestAServerThatHangs(t *testing.T) {
 	leaks(t)
 	sock := socket(t)
 	cmd := start(t, sock, "nbdkit", "-f", "-U", sock, "memory", "1G")
-	c := dial(t, sock, nbd.Options{Timeout: 200 * time.Millisecond})
+	c := dial(t, sock, nbd.Options{Timeout: time.Second})
 	if err := c.ReadAt(t.Context(), make([]byte, 1), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +334,7 @@ func TestAServerThatHangs(t *testing.T) {
 		"write": func() error { return c.WriteAt(t.Context(), make([]byte, 64*mib), 0) },
 		"flush": func() error { return c.Flush(t.Context()) },
 		"dial": func() error {
-			_, err := nbd.Dial(t.Context(), "unix", sock, nbd.Options{Timeout: 200 * time.Millisecond})
+			_, err := nbd.Dial(t.Context(), "unix", sock, nbd.Options{Timeout: time.Second})
 			return err
 		},
 	} {
@@ -346,23 +346,28 @@ func TestAServerThatHangs(t *testing.T) {
 
 func TestCloseWaitsForWhatIsUnderWay(t *testing.T) {
 	leaks(t)
-	c := dial(t, nbdkit(t, "--filter=delay", "memory", "64M", "rdelay=100ms"), nbd.Options{})
-	read := make(chan error, 1)
-	go func() { read <- c.ReadAt(t.Context(), make([]byte, 32*mib), 0) }()
-	time.Sleep(50 * time.Millisecond)
-	if err := c.Close(); err != nil {
+	disk := &slowDisk{size: 64 * mib, hold: make(chan struct{})}
+	c := dial(t, serve(t, complain(t, &nbd.Server{Exports: []nbd.Export{{Backend: disk}}})), nbd.Options{})
+	read, closed := make(chan error, 1), make(chan error, 1)
+	go func() { read <- c.ReadAt(soon(t), make([]byte, 32*mib), 0) }()
+	until(t, "16 reads at a time", func() bool { return disk.calls.Load() == 16 })
+	go func() { closed <- c.Close() }()
+	until(t, "no new calls", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		return errors.Is(c.ReadAt(ctx, make([]byte, 1), 0), nbd.ErrClosed)
+	})
+	select {
+	case <-closed:
+		t.Error("Close did not wait for a read")
+	default:
+	}
+	close(disk.hold)
+	if err := <-read; err != nil { // half of which was not sent yet
 		t.Error(err)
 	}
-	select {
-	case err := <-read:
-		if err != nil {
-			t.Error(err)
-		}
-	default:
-		t.Error("Close did not wait for a read")
-	}
-	if err := c.ReadAt(t.Context(), make([]byte, 1), 0); !errors.Is(err, nbd.ErrClosed) {
-		t.Errorf("got %v, want %v", err, nbd.ErrClosed)
+	if err := <-closed; err != nil {
+		t.Error(err)
 	}
 }
 

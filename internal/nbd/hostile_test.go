@@ -354,13 +354,13 @@ func TestAnswersThatStop(t *testing.T) {
 			l := honest()
 			l.answer = func(n uint64) []byte { return whole(n)[:at] }
 			l.hangUp = hangUp
-			client, err := l.client(t, 50*time.Millisecond)
+			timeout, want := 50*time.Millisecond, nbd.ErrTimeout
+			if hangUp {
+				timeout, want = time.Minute, nbd.ErrDisconnected
+			}
+			client, err := l.client(t, timeout)
 			if err != nil {
 				t.Fatal(err)
-			}
-			want := nbd.ErrTimeout
-			if hangUp {
-				want = nbd.ErrDisconnected
 			}
 			if err := client.ReadAt(soon(t), make([]byte, 4096), 0); !errors.Is(err, want) {
 				t.Errorf("after %d bytes: got %v, want %v", at, err, want)

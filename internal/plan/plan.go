@@ -377,7 +377,7 @@ func (p *Plan) wholeSteps() []string {
 			add("delete vm %s", vm.Name)
 		}
 	}
-	if p.Mode == ModeOverwrite && !p.KeepOld {
+	if p.Mode == ModeOverwrite && !p.KeepOld && slices.ContainsFunc(p.VMs, func(vm VM) bool { return vm.Action == Overwrite && !vm.Blocks }) {
 		add("delete the disks that were replaced")
 	}
 	add("exit maintenance mode")
@@ -390,10 +390,13 @@ func (p *Plan) wholeSteps() []string {
 // powerStep says what is switched on in the end; "" for nothing.
 func (p *Plan) powerStep() string {
 	if p.Power != PowerAsWas {
-		if p.Power == PowerOff {
-			return ""
+		switch {
+		case p.Power != PowerOff:
+			return "power on"
+		case p.Live != nil && p.Mode == ModeOverwrite && p.Live.Deployed:
+			return "leave it off, though it runs now"
 		}
-		return "power on"
+		return ""
 	}
 	var ran []string
 	for _, vm := range p.VMs {

@@ -107,8 +107,8 @@ func (c *blockCompressor) buffer() *bytes.Buffer {
 // not have. The price of a mistake is that a block is stored as it is.
 const (
 	samplePieces = 32
-	samplePiece  = 512 // bytes
-	sampleBits   = 7.9 // of information in a byte; noise has 7.98 in a sample of this size
+	samplePiece  = 512  // bytes
+	sampleBits   = 7.95 // of information in a byte; noise has 7.99 in a sample of this size
 )
 
 // compressible takes a look at a block.

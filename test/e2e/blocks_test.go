@@ -12,6 +12,7 @@ import (
 	"github.com/vappvault/vappvault/internal/reconcile"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/sim/fault"
 	"github.com/vappvault/vappvault/internal/sim/vcenter"
 )
 
@@ -190,6 +191,14 @@ func TestHalfWrittenDisksAreFinishedOrWrittenBack(t *testing.T) {
 			if v := e.vapp("wiki"); !v.InMaintenance {
 				t.Error("it was let out of maintenance mode")
 			}
+			if step == "first block wiki01" { // it needs no journal to be known for what it is
+				other, elsewhere := e.with(t), *e.conf
+				elsewhere.StateDir = t.TempDir()
+				other.conf = &elsewhere
+				if _, err := other.app(nil).Reconcile(t.Context()); !errors.Is(err, reconcile.ErrHalfWritten) {
+					t.Errorf("without the journal: %v", err)
+				}
+			}
 			if n%2 == 0 {
 				if _, err := e.app(nil).Resume(t.Context(), "wiki", nil); err != nil {
 					t.Fatal(err)
@@ -205,4 +214,72 @@ func TestHalfWrittenDisksAreFinishedOrWrittenBack(t *testing.T) {
 			e.noOrphans()
 		})
 	}
+}
+
+func TestAFailureAmidTheBlocksLeavesThemToAResume(t *testing.T) {
+	e, rules := newVDDKFaults(t)
+	want := e.sums(e.vapp("wiki"))
+	point := e.backup("wiki")
+	e.write("wiki01", 0, 2<<20, random(4, 60<<20))
+	id := ""
+	a := e.app(func(step string) {
+		if step == "first block wiki01" && id == "" {
+			var err error
+			id, err = rules.Add(fault.Rule{Service: fault.Disk, Operation: "Write", Effect: fault.Effect{Code: "16000"}})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	result, err := a.Restore(t.Context(), changedBlocks(point))
+	if err == nil || id == "" {
+		t.Fatalf("%v, rule %q", err, id)
+	}
+	if !slices.ContainsFunc(result.Warnings, func(w string) bool {
+		return strings.Contains(w, "half written") && strings.Contains(w, "restore --resume") && strings.Contains(w, "restore --undo")
+	}) {
+		t.Errorf("nobody is told how to go on: %q", result.Warnings)
+	}
+	if !e.vapp("wiki").InMaintenance {
+		t.Error("it was let out of maintenance mode")
+	}
+	// A resume that fails leaves it so, too.
+	if _, err := e.app(nil).Resume(t.Context(), "wiki", nil); err == nil {
+		t.Error("the resume succeeded")
+	}
+	if !e.vapp("wiki").InMaintenance {
+		t.Error("it was let out of maintenance mode by a resume that failed")
+	}
+	if err := rules.Clear(id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.app(nil).Resume(t.Context(), "wiki", nil); err != nil {
+		t.Fatal(err)
+	}
+	e.tidy(e.vapp("wiki"))
+	sameSums(t, e.sums(e.vapp("wiki")), want)
+	noNBDKit(t)
+}
+
+func TestTheVMsThatAreWrittenStaySoInAResume(t *testing.T) {
+	e := newVDDK(t)
+	want := e.sums(e.vapp("web-shop"))
+	point := e.backup(webShop)
+	e.write("web01", 0, 1<<20, random(1, 1<<20))
+	e.write("db01", 1, 1<<20, random(2, 3<<20))
+	first, second := point.VMs[0].Name, point.VMs[1].Name
+	if at, killed := e.dieAfter("first block "+second, "restore "+point.ID+" overwrite blocks"); !killed {
+		t.Fatalf("there is no such step; the last was %s", at)
+	}
+	var steps []string
+	if _, err := e.app(func(step string) { steps = append(steps, step) }).Resume(t.Context(), webShop, nil); err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(steps, "first block "+first) || !slices.Contains(steps, "first block "+second) || slices.Contains(steps, "safety point") {
+		t.Errorf("the resume did %q", steps)
+	}
+	after := e.vapp("web-shop")
+	e.tidy(after)
+	sameSums(t, e.sums(after), want)
+	e.noOrphans()
 }

@@ -74,7 +74,11 @@ func nbdkits(t *testing.T) []int {
 
 func signalAll(t *testing.T, s syscall.Signal) {
 	t.Helper()
-	for _, pid := range nbdkits(t) {
+	all := nbdkits(t)
+	if len(all) == 0 {
+		t.Error("no nbdkit runs")
+	}
+	for _, pid := range all {
 		if err := syscall.Kill(pid, s); err != nil {
 			t.Error(err)
 		}

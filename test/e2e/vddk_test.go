@@ -11,6 +11,7 @@ import (
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restorepoint"
+	"github.com/vappvault/vappvault/internal/sim/cloud"
 	"github.com/vappvault/vappvault/test/vddk"
 )
 
@@ -102,4 +103,23 @@ func TestVDDKGivesWayToTheNextTransport(t *testing.T) {
 	}) {
 		t.Errorf("nobody is told: %q", result.Warnings)
 	}
+}
+
+// A host with room for one disk at a time gets one at a time, in the end.
+func TestVDDKKeepsToWhatAHostHasRoomFor(t *testing.T) {
+	inventory := cloud.Default()
+	for i := range inventory.Sites[0].VCenters {
+		inventory.Sites[0].VCenters[i].HostDisks = 1
+	}
+	e := newEnv(t, inventory)
+	e.withVDDK()
+	want := e.sums(e.vapp("web-shop"))
+	point := e.backup(webShop)
+	if got := transports(point); !slices.Equal(got, []string{"vddk"}) {
+		t.Errorf("got %v", got)
+	}
+	noNBDKit(t)
+	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "web-copy"}})
+	sameSums(t, e.sums(e.vapp("web-copy")), want)
+	noNBDKit(t)
 }

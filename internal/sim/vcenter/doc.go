@@ -11,6 +11,9 @@
 //
 // Hosts have addresses and certificates of their own, at which leases are
 // served. VMs move between hosts and datastores, and clones may share disks.
+// At the disk port a double of VDDK (test/vddk) reads and writes disks as
+// VMware's library would at port 902 of a host: with its refusals, its locks
+// and its numbers for errors, but a protocol of our own.
 //
 // Promises: the content of a disk without snapshots is exactly its raw
 // -flat.vmdk below Config.Dir (with files beside it from 8 TiB on, see

@@ -62,7 +62,7 @@ func TestALinkThatStallsIsLeftAndTheReadGoesOn(t *testing.T) {
 	for name, first := range map[string]int64{"before the first byte": 0, "in the middle": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
 			w.setMeddle(nil)
-			source := openHasty(t, w, frozen, time.Second)
+			source := openHasty(t, w, frozen, 3*time.Second)
 			var once sync.Once
 			var ranges []string
 			var mu sync.Mutex
@@ -89,7 +89,7 @@ func TestALinkThatStallsIsLeftAndTheReadGoesOn(t *testing.T) {
 func TestALinkThatStaysStalledBreaksTheTransfer(t *testing.T) {
 	t.Parallel()
 	w, frozen, image := one(t)
-	source := openHasty(t, w, frozen, 200*time.Millisecond)
+	source := openHasty(t, w, frozen, time.Second)
 	w.setMeddle(func(rw http.ResponseWriter, r *http.Request) http.ResponseWriter {
 		return &staller{rw, 0, r.Context().Done()}
 	})

@@ -37,6 +37,14 @@ func amiss(t *testing.T, rules *fault.Set, method string, e fault.Effect) {
 	t.Cleanup(func() { _ = rules.Clear(id) })
 }
 
+// patience is short where it is to end, and long where it is not.
+func patience(e fault.Effect) time.Duration {
+	if e.Hang || e.Rate > 0 {
+		return 500 * time.Millisecond
+	}
+	return time.Minute
+}
+
 func TestWhatAHostDoesToADownload(t *testing.T) {
 	t.Parallel()
 	w, rules := ruled(t)
@@ -60,7 +68,7 @@ func TestWhatAHostDoesToADownload(t *testing.T) {
 			vm := w.vm(t, c.name, [][]byte{image})
 			frozen := freeze(t, vm)
 			amiss(t, rules, http.MethodGet, c.effect)
-			session, err := nfc.NewHastyOpener(w.client, 300*time.Millisecond).Open(t.Context(), frozen)
+			session, err := nfc.NewHastyOpener(w.client, patience(c.effect)).Open(t.Context(), frozen)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -203,7 +211,7 @@ func TestWhatAHostDoesToAnUpload(t *testing.T) {
 			for _, method := range []string{http.MethodPost, http.MethodPut} {
 				amiss(t, rules, method, c.effect)
 			}
-			_, err := nfc.HastyImporter(500*time.Millisecond).Import(t.Context(), w.client,
+			_, err := nfc.HastyImporter(patience(c.effect)).Import(t.Context(), w.client,
 				w.rebuild(t, vm, "web01-restored"), contents(t, vm, [][]byte{image}), nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want one with %q", err, c.want)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -171,6 +172,9 @@ func secretPipe(secret string) (*os.File, error) {
 	const room = 4096 // a pipe takes that much without a reader
 	if len(secret) > room {
 		return nil, errors.New("the password is too long")
+	}
+	if strings.ContainsAny(secret, "\n\x00") {
+		return nil, errors.New("nbdkit takes no password of several lines")
 	}
 	r, w, err := os.Pipe()
 	if err != nil {

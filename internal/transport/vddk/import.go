@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vappvault/vappvault/internal/extent"
+	"github.com/vappvault/vappvault/internal/mark"
 	"github.com/vappvault/vappvault/internal/transport"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
@@ -65,7 +66,8 @@ func (i *Importer) make(ctx context.Context, c *vsphere.Client, spec vsphere.Imp
 	if err != nil {
 		return "", err
 	}
-	if err := i.fill(ctx, c, moref, spec, disks, progress); err != nil {
+	err = i.still(ctx, c.VM(moref), func() error { return i.fill(ctx, c, moref, spec, disks, progress) })
+	if err != nil {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTime)
 		defer cancel()
 		if derr := c.VM(moref).Destroy(clean); derr != nil {
@@ -74,6 +76,23 @@ func (i *Importer) make(ctx context.Context, c *vsphere.Client, spec vsphere.Imp
 		return "", err
 	}
 	return moref, nil
+}
+
+// still keeps vCenter from moving the VM while its disks are written. Of a VM
+// that is given up on the way nothing has to be undone.
+func (i *Importer) still(ctx context.Context, vm *vsphere.VM, do func() error) error {
+	err := vm.DisableRelocation(ctx, mark.DisableSource)
+	if errors.Is(err, vsphere.ErrNotSupported) || errors.Is(err, vsphere.ErrDenied) {
+		i.o.Logger.WarnContext(ctx, "relocation of a VM that is made stays enabled", "vm", vm.MoRef(), "error", err)
+		return do()
+	}
+	if err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return vm.EnableRelocation(ctx, mark.DisableSource)
 }
 
 // fill writes the disks of a VM that was just made.
