@@ -107,11 +107,16 @@ func (c *diskCopy) withoutHoles(ctx context.Context, src transport.Source) (set,
 	if err != nil {
 		return nil, nil, err
 	}
-	left, whole := c.remaining.left(), extent.Of(extent.Extent{Length: c.disk.Capacity})
-	wanted := whole.Subtract(c.unread.Intersect(left)).Union(holds).Union(stored)
-	empty := whole.Subtract(wanted.Align(block, c.disk.Capacity))
+	left := c.remaining.left()
+	empty := holes(c.disk.Capacity, c.unread.Intersect(left), holds.Union(stored))
 	set = left.Subtract(empty)
 	return set, c.someOf(empty, set), nil
+}
+
+// holes returns the blocks that lie in a set and hold nothing.
+func holes(capacity int64, in, held extent.Set) extent.Set {
+	whole := extent.Of(extent.Extent{Length: capacity})
+	return whole.Subtract(whole.Subtract(in).Union(held).Align(block, capacity))
 }
 
 // resumable has checkpoints tell how far this copy has come, where another
