@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/vappvault/vappvault/internal/wording"
 )
@@ -22,6 +23,9 @@ const storedAtMost = 1.02
 // compare adds the lines of one piece of work on one image.
 func (b *bench) compare(work string, s *set, got map[string]series) {
 	ours := got["vappvault"]
+	if len(b.told) > 0 {
+		b.report.note("Programs: %s.", strings.Join(b.told, "; "))
+	}
 	for _, p := range s.peers[1:] {
 		theirs := got[p.name()]
 		what, a, c := "cold", ours, theirs
