@@ -255,6 +255,15 @@ func (c *diskCopy) source(ctx context.Context, src transport.Source) error {
 		}
 		c.sample = sample
 		c.setRemaining(newRemaining(set))
+	} else if c.whole {
+		// A stream began it, which asks nobody what holds data. Where it has
+		// not been there are zeros yet.
+		set, sample, err := c.holding(ctx, src)
+		if err != nil {
+			return err
+		}
+		c.whole, c.sample = false, sample
+		c.setRemaining(newRemaining(c.remaining.left().Intersect(set)))
 	}
 	set := c.remaining.left()
 	rest := newRemaining(set)

@@ -46,6 +46,9 @@ func (r *run) sessions(vm *vmRun) *openers {
 // broke off, released, or nil where it could not be had. Over are the transports
 // that would not open the disk.
 func (o *openers) disk(ctx context.Context, key int32, refused map[string]error) (reader transport.Reader, h *held, name string, over []restorepoint.PassedOver, err error) {
+	if len(o.list) == 0 {
+		return nil, nil, "", nil, errors.New("no transport is configured")
+	}
 	var errs []error
 	for _, opener := range o.list {
 		name := opener.Name()

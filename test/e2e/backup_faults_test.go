@@ -486,6 +486,7 @@ func TestAStreamThatBreaksOffIsReadAgain(t *testing.T) {
 	}{
 		{"and then again under another lease", []string{"nfc"}, 3 * mib, 3, "nfc", 3},
 		{"and in the end through the next transport", []string{"nfc", "datastore"}, 10000, 0, "datastore", 9},
+		{"and what it brought stays when the next takes over", []string{"nfc", "datastore"}, 3 * mib, 0, "datastore", 6},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e := newEnv(t, nil)

@@ -41,6 +41,16 @@ func (e *env) withVDDK() {
 	}
 }
 
+// throughVDDK is the configuration with VDDK before all others.
+func (e *env) throughVDDK() *config.Config {
+	e.t.Helper()
+	conf := *e.conf
+	_, conf.VDDK.NFCHostPort = e.cloud.VCenter("vc1").DiskPort()
+	conf.VDDK.LibDir, conf.VDDK.Plugin = vddk.Library(e.t), vddk.Plugin(e.t)
+	conf.Transports = []string{"vddk", "datastore", "nfc"}
+	return &conf
+}
+
 // noNBDKit fails the test if a child of this process is left.
 func noNBDKit(t *testing.T) {
 	t.Helper()
