@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -208,12 +209,15 @@ func split(path string, size int64, n int) (parts []string, remove func(), err e
 	for i := range n {
 		part := path + strconv.Itoa(i)
 		parts = append(parts, part)
-		data := make([]byte, size/int64(n))
-		if _, err := f.ReadAt(data, int64(i)*int64(len(data))); err != nil {
+		// Piece by piece: what this process has had in memory counts as had by
+		// those that it starts.
+		dst, err := os.Create(part)
+		if err != nil {
 			return parts, remove, err
 		}
-		if err := os.WriteFile(part, data, 0o600); err != nil {
-			return parts, remove, errors.Join(err, f.Close())
+		_, err = io.CopyN(dst, f, size/int64(n))
+		if err := errors.Join(err, dst.Close()); err != nil {
+			return parts, remove, err
 		}
 	}
 	return parts, remove, nil

@@ -68,7 +68,7 @@ func parse() (s settings, err error) {
 	for _, x := range sections {
 		names = append(names, x.name)
 	}
-	size := flag.Int64("size", 1024, "size of an image in MiB")
+	size := flag.Int64("size", 768, "size of an image in MiB; that of an incremental is three times as large")
 	flag.IntVar(&s.runs, "runs", 5, "runs of each; the median counts")
 	flag.BoolVar(&s.quick, "quick", false, "one run of everything, in small sizes: shows that it works, not how fast")
 	which := flag.String("only", "", "sections to run, with commas between: "+strings.Join(names, ","))

@@ -19,6 +19,7 @@ type bench struct {
 	report *report
 	text   []byte
 	tools  map[string]string // paths of foreign programs
+	told   []string          // which versions they say they are
 	sets   []*set
 }
 
@@ -113,6 +114,8 @@ func (b *bench) findTools() error {
 			return fmt.Errorf("build %s: %w", name, err)
 		}
 		b.tools[name] = strings.TrimSpace(string(out))
+		version := map[string]string{"kopia": "--version", "restic": "version"}[name]
+		b.told = append(b.told, name+" "+strings.TrimPrefix(say(b.ctx, b.tools[name], version), name+" "))
 	}
 	if !slices.Contains(b.peers, "borg") {
 		return nil
@@ -123,6 +126,7 @@ func (b *bench) findTools() error {
 		return nil
 	}
 	b.tools["borg"] = path
+	b.told = append(b.told, say(b.ctx, path, "--version"))
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/vappvault/vappvault/internal/wording"
 )
@@ -22,6 +23,9 @@ const storedAtMost = 1.02
 // compare adds the lines of one piece of work on one image.
 func (b *bench) compare(work string, s *set, got map[string]series) {
 	ours := got["vappvault"]
+	if len(b.told) > 0 {
+		b.report.note("Programs: %s.", strings.Join(b.told, "; "))
+	}
 	for _, p := range s.peers[1:] {
 		theirs := got[p.name()]
 		what, a, c := "cold", ours, theirs
@@ -107,7 +111,7 @@ func (b *bench) storedSince(work string, s *set, before map[string]int64) error 
 	return nil
 }
 
-// incremental measures images of twice the size: a disk of an incremental is
+// incremental measures images of three times the size: a disk of an incremental is
 // rarely small, and what the others read of it is all of it.
 func (b *bench) incremental() error {
 	if err := b.forget(); err != nil {
@@ -115,7 +119,7 @@ func (b *bench) incremental() error {
 	}
 	b.report.ratioHead()
 	for _, name := range pictures {
-		s, err := b.set(name, 2*b.size)
+		s, err := b.set(name, 3*b.size)
 		if err == nil {
 			err = b.incrementalOf(s)
 		}
@@ -126,7 +130,7 @@ func (b *bench) incremental() error {
 			return err
 		}
 	}
-	b.report.note("Images of %s. Each run changes one in a hundred blocks of 1 MiB, scattered evenly. Ours and the limit are told which, as vSphere's changed block tracking tells; the others read the image. The limit's incremental keeps no repository.", wording.Size(2*b.size))
+	b.report.note("Images of %s. Each run changes one in a hundred blocks of 1 MiB, scattered evenly. Ours and the limit are told which, as vSphere's changed block tracking tells; the others read the image. The limit's incremental keeps no repository.", wording.Size(3*b.size))
 	return nil
 }
 

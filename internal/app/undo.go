@@ -80,7 +80,7 @@ func (a *App) kept(ctx context.Context, which string) (*restore.Kept, *site, res
 		return nil, nil, restore.Deps{}, err
 	}
 	return k, s, restore.Deps{
-		VCD: s.vcd, Repository: repo, Journal: a.journal, Site: s.ID, Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
+		VCD: s.vcd, Repository: repo, Journal: a.journal, Limits: a.limits, Site: s.ID, Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
 		Importers:          a.importers(),
 		Targets:            a.targets(),
 		SafetyPoint:        a.safetyPoint(s),

@@ -75,7 +75,7 @@ func (r *directReader) read(ctx context.Context, id content.ID, p []byte) bool {
 	}
 	switch info.CompressionHeaderID {
 	case content.NoCompression:
-		plain, err := r.open(p[:0], sealed, id)
+		plain, err := r.open(p[:0:len(p)], sealed, id)
 		return err == nil && len(plain) == len(p)
 	case compression.HeaderZstdFastest:
 		plain, err := r.open(nil, sealed, id)

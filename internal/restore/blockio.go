@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -143,18 +144,26 @@ func (w *blockWriter) plan(ctx context.Context) (what *written, err error) {
 
 // differing returns the blocks of a disk to be written: those that change
 // tracking names, asked now that nothing changes any more, or where it knows
-// nothing or a sample shows that it lies, those that differ.
+// nothing or a sample shows that it lies, those that differ. With them go those
+// that the run which is resumed was writing.
 func (w *blockWriter) differing(ctx context.Context, n int, t transport.Target, content transport.Source) (extent.Set, error) {
 	whole := extent.Of(extent.Extent{Length: t.Size()})
 	d := w.vp.VM.Disks[n]
-	why := "the disks may be half written"
-	if w.prior == nil && !w.run.options.EveryBlock {
+	var begun extent.Set // by the run that is resumed, which is in no list of changes
+	known := true
+	if w.prior != nil {
+		var err error
+		begun, err = w.prior.of(d.Key, d.UUID)
+		known = err == nil && w.prior.Point == w.run.point.ID
+	}
+	if known && !w.run.options.EveryBlock {
+		var why string
 		changed, err := w.vm.ChangedSince(ctx, w.live[d.Key], d.ChangeID)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		if err == nil {
-			changed = changed.Align(blockSize, t.Size())
+			changed = changed.Union(begun).Align(blockSize, t.Size())
 			lie, err := w.sample(ctx, t, content, whole.Subtract(changed))
 			if err != nil || len(lie) == 0 {
 				return changed, err
@@ -180,20 +189,34 @@ func (w *blockWriter) sample(ctx context.Context, t transport.Target, content tr
 	return w.compare(ctx, t, content, few.Union(choose(same.Subtract(data), leastSample)))
 }
 
-// choose picks so many blocks of a set at random.
+// choose picks up to so many blocks at random of a set of whole blocks.
 func choose(set extent.Set, n int64) extent.Set {
-	var all []extent.Extent
+	count := int64(0)
 	for _, e := range set {
-		for off := e.Offset; off < e.End(); off += blockSize {
-			all = append(all, extent.Extent{Offset: off, Length: min(blockSize, e.End()-off)})
+		count += blocksOf(e)
+	}
+	if count <= n {
+		return set
+	}
+	picked := make([]int64, n)
+	for i := range picked {
+		picked[i] = rand.Int64N(count) // some come twice
+	}
+	slices.Sort(picked)
+	var out []extent.Extent
+	first := int64(0) // number of the extent's first block
+	for _, e := range set {
+		next := first + blocksOf(e)
+		for ; len(picked) > 0 && picked[0] < next; picked = picked[1:] {
+			off := e.Offset + (picked[0]-first)*blockSize
+			out = append(out, extent.Extent{Offset: off, Length: min(blockSize, e.End()-off)})
 		}
+		first = next
 	}
-	if int64(len(all)) > n {
-		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		all = all[:n]
-	}
-	return extent.Of(all...)
+	return extent.Of(out...)
 }
+
+func blocksOf(e extent.Extent) int64 { return (e.Length + blockSize - 1) / blockSize }
 
 // fill writes the blocks.
 func (w *blockWriter) fill(ctx context.Context, what *written) error {

@@ -33,6 +33,7 @@ type written struct {
 	Disks    []writtenDisk `json:"disks"`
 	intents  []int64       // newest first
 	done     bool          // written, read back, and change tracking begun anew
+	whole    bool          // again, by this run
 }
 
 type writtenDisk struct {
@@ -148,7 +149,7 @@ func (r *run) writeBlocks(ctx context.Context, vp *plan.VM) error {
 			r.undo = append(r.undo, w.undoStep(id))
 		}
 		if w.prior.done && w.prior.Point == r.point.ID {
-			return r.unwritten(ctx)
+			return r.unwritten(ctx, vp.LiveMoRef)
 		}
 	}
 	fills, err := r.contents(ctx, vp)
@@ -171,11 +172,20 @@ func (r *run) writeBlocks(ctx context.Context, vp *plan.VM) error {
 	if err := w.write(ctx); err != nil {
 		return errors.Join(err, enable(ctx))
 	}
-	return errors.Join(enable(ctx), r.unwritten(ctx))
+	return errors.Join(enable(ctx), r.unwritten(ctx, vp.LiveMoRef))
 }
 
-// unwritten removes the mark of half written disks once all of them are whole.
-func (r *run) unwritten(ctx context.Context) error {
+// unwritten removes the mark of half written disks once those of a VM are
+// whole, unless the interrupted run has left others.
+func (r *run) unwritten(ctx context.Context, moref string) error {
+	if w := r.written[moref]; w != nil {
+		w.whole = true
+	}
+	for _, w := range r.written {
+		if !w.whole && (!w.done || w.Point != r.point.ID) {
+			return nil
+		}
+	}
 	err := r.VCD.DeleteMetadata(ctx, r.vapp.Href, vcd.DomainSystem, mark.WrittenKey)
 	if err != nil && !vcd.IsNotFound(err) {
 		return fmt.Errorf("remove the mark of half written disks: %w", err)
@@ -284,17 +294,22 @@ func enableRelocation(ctx context.Context, vm *vsphere.VM) error {
 // write finds what differs, journals that, writes it and proves it.
 func (w *blockWriter) write(ctx context.Context) error {
 	r := w.run
-	what := w.prior
-	if what == nil || what.Point != r.point.ID {
-		var err error
-		if what, err = w.plan(ctx); err != nil {
-			return err
-		}
-		if err := w.announce(ctx, what); err != nil {
-			return err
-		}
+	// Of a run that is resumed, too: somebody may have started the VM since.
+	what, err := w.plan(ctx)
+	if err != nil {
+		return err
 	}
-	if err := w.again(ctx, func(ctx context.Context) error { return w.fill(ctx, what) }); err != nil {
+	if err := w.announce(ctx, what); err != nil {
+		return err
+	}
+	err = w.again(ctx, func(ctx context.Context) error {
+		// Between two sessions nothing holds the VM still.
+		if err := w.look(ctx); err != nil {
+			return err
+		}
+		return w.fill(ctx, what)
+	})
+	if err != nil {
 		return err
 	}
 	if err := w.again(ctx, func(ctx context.Context) error { return w.prove(ctx, what) }); err != nil {

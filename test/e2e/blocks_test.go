@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/maintenance"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/reconcile"
 	"github.com/vappvault/vappvault/internal/restore"
@@ -213,6 +214,54 @@ func TestHalfWrittenDisksAreFinishedOrWrittenBack(t *testing.T) {
 			e.tidy(e.vapp("wiki"))
 			e.noOrphans()
 		})
+	}
+}
+
+// TestWhatIsWrittenBeforeAResumeIsWrittenOver: vCenter's administrator can start
+// a VM of which the disks are half written, and switch it off again.
+func TestWhatIsWrittenBeforeAResumeIsWrittenOver(t *testing.T) {
+	e := newVDDK(t)
+	want := e.sums(e.vapp("wiki"))
+	point := e.backup("wiki")
+	e.write("wiki01", 0, 2<<20, random(1, 5<<20))
+	if at, killed := e.dieAfter("first block wiki01", "restore "+point.ID+" overwrite blocks"); !killed {
+		t.Fatalf("there is no such step; the last was %s", at)
+	}
+	e.write("wiki01", 0, 32<<20+4096, random(2, 1000))
+	if _, err := e.app(nil).Resume(t.Context(), "wiki", nil); err != nil {
+		t.Fatal(err)
+	}
+	e.tidy(e.vapp("wiki"))
+	sameSums(t, e.sums(e.vapp("wiki")), want)
+}
+
+// TestTheMarkStaysUntilAllDisksAreWhole: what a resume finds written of one VM
+// says nothing of the next.
+func TestTheMarkStaysUntilAllDisksAreWhole(t *testing.T) {
+	e := newVDDK(t)
+	point := e.backup(webShop)
+	e.write("web01", 0, 1<<20, random(1, 1<<20))
+	e.write("db01", 1, 1<<20, random(2, 3<<20))
+	second := point.VMs[1].Name
+	if at, killed := e.dieAfter("first block "+second, "restore "+point.ID+" overwrite blocks"); !killed {
+		t.Fatalf("there is no such step; the last was %s", at)
+	}
+	marked := 0
+	a := e.app(func(step string) {
+		if step != "disable relocation" {
+			return
+		}
+		how, err := maintenance.HalfWritten(t.Context(), e.vcd, e.vapp("web-shop").Href)
+		if err != nil || how == "" {
+			t.Errorf("the mark says %q, %v", how, err)
+		}
+		marked++
+	})
+	if _, err := a.Resume(t.Context(), webShop, nil); err != nil || marked != 1 {
+		t.Fatal(marked, err)
+	}
+	if how, err := maintenance.HalfWritten(t.Context(), e.vcd, e.vapp("web-shop").Href); err != nil || how != "" {
+		t.Errorf("the mark says %q, %v", how, err)
 	}
 }
 
