@@ -332,3 +332,31 @@ func TestTheVMsThatAreWrittenStaySoInAResume(t *testing.T) {
 	sameSums(t, e.sums(after), want)
 	e.noOrphans()
 }
+
+func TestABusyHostIsWaitedForWhileBlocksAreWritten(t *testing.T) {
+	e, rules := newVDDKFaults(t)
+	e.conf.VDDK.Timeout = 0 // the default
+	want := e.sums(e.vapp("wiki"))
+	point := e.backup("wiki")
+	e.write("wiki01", 0, 2<<20, random(4, 30<<20))
+	full := fault.Effect{Code: "2", Message: "received NFC error 5 from server: Failed to allocate the requested 1048576 bytes"}
+	for _, r := range []fault.Rule{
+		{ID: "open", Service: fault.Disk, Operation: "Open", Count: 2, Effect: full},
+		{ID: "write", Service: fault.Disk, Operation: "Write", Skip: 3, Count: 2, Effect: full},
+	} {
+		if _, err := rules.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q := changedBlocks(point)
+	q.NoSafetyPoint = true
+	e.restore(q)
+	for _, r := range rules.List() {
+		if r.Hits != 2 {
+			t.Errorf("%s: the host was too busy %d times, want 2", r.ID, r.Hits)
+		}
+	}
+	e.tidy(e.vapp("wiki"))
+	sameSums(t, e.sums(e.vapp("wiki")), want)
+	noNBDKit(t)
+}
