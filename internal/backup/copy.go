@@ -46,6 +46,7 @@ type diskCopy struct {
 	mu        sync.Mutex         // of writer and remaining
 	remaining *remaining         // nil until it is known
 	sample    extent.Set         // to be compared yet
+	unread    extent.Set         // of a resumed copy: may hold holes that nobody has asked for
 
 	done, read atomic.Int64 // of this attempt; of all
 	total      int64
@@ -218,6 +219,7 @@ func (c *diskCopy) begin(ctx context.Context) error {
 			return fmt.Errorf("choose a sample: %w", err)
 		}
 		c.setRemaining(newRemaining(p.set))
+		c.unread = p.unread
 	}
 	c.resumable()
 	return nil
@@ -246,29 +248,31 @@ func (c *diskCopy) through(ctx context.Context) error {
 	return c.finish(ctx)
 }
 
-// source copies from a source what remains.
-func (c *diskCopy) source(ctx context.Context, src transport.Source) error {
-	if c.remaining == nil {
-		set, sample, err := c.holding(ctx, src)
-		if err != nil {
-			return err
-		}
-		c.sample = sample
-		c.setRemaining(newRemaining(set))
-	} else if c.whole {
+// missing returns what a source is to bring, and a sample of what it need not.
+func (c *diskCopy) missing(ctx context.Context, src transport.Source) (set, sample extent.Set, err error) {
+	switch {
+	case c.remaining == nil:
+		return c.holding(ctx, src)
+	case c.whole:
 		// A stream began it, which asks nobody what holds data. Where it has
 		// not been there are zeros yet.
-		set, sample, err := c.holding(ctx, src)
-		if err != nil {
-			return err
-		}
-		c.whole, c.sample = false, sample
-		c.setRemaining(newRemaining(c.remaining.left().Intersect(set)))
+		set, sample, err = c.holding(ctx, src)
+		return c.remaining.left().Intersect(set), sample, err
+	case len(c.unread) > 0:
+		set, sample, err = c.withoutHoles(ctx, src)
+		return set, c.sample.Union(sample), err
 	}
-	set := c.remaining.left()
+	return c.remaining.left(), c.sample, nil
+}
+
+// source copies from a source what remains.
+func (c *diskCopy) source(ctx context.Context, src transport.Source) error {
+	set, sample, err := c.missing(ctx, src)
+	if err != nil {
+		return err
+	}
 	rest := newRemaining(set)
-	c.setRemaining(rest)
-	c.total = set.Bytes() + c.sample.Bytes()
+	c.total = set.Bytes() + sample.Bytes()
 	c.done.Store(0)
 	flow := &Flow{
 		Source: src, Disk: c.writer, Limits: c.run.Limits, Place: c.place, OnBase: c.base != nil, Central: c.session.central,
@@ -281,14 +285,16 @@ func (c *diskCopy) source(ctx context.Context, src transport.Source) error {
 			c.retry(ctx, restorepoint.Retry{Transport: c.rec.Transport, Reason: reason.Error(), BackOff: pause.Seconds()}, "is asked for less, after a pause")
 		},
 	}
-	// The sample goes first: it may tell that all the rest is in vain.
-	if len(c.sample) > 0 {
-		c.rec.SampleBytes += c.sample.Bytes()
-		if err := flow.Check(ctx, c.sample); err != nil {
+	// The sample goes first: it may tell that all the rest is in vain. Nor is a
+	// checkpoint to leave out what has not been looked at.
+	if len(sample) > 0 {
+		c.rec.SampleBytes += sample.Bytes()
+		if err := flow.Check(ctx, sample); err != nil {
 			return err
 		}
-		c.sample = nil
 	}
+	c.whole, c.sample, c.unread = false, nil, nil
+	c.setRemaining(rest)
 	return flow.Copy(ctx, set)
 }
 
@@ -351,7 +357,7 @@ func (c *diskCopy) drop() {
 func (c *diskCopy) setWriter(w *repository.DiskWriter, base *restorepoint.Disk) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.writer, c.base, c.remaining, c.sample, c.brought = w, base, nil, nil, 0
+	c.writer, c.base, c.remaining, c.sample, c.unread, c.brought = w, base, nil, nil, nil, 0
 }
 
 // distrust tells whether err means that a shortcut led nowhere: then the

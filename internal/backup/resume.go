@@ -19,6 +19,9 @@ type copyPlan struct {
 	mode    string // full or incremental
 	why     string // of a full one
 	resumed *restorepoint.Resumed
+	// unread is what of set no earlier attempt has come to, and CBT does not
+	// call changed since: in a full copy, holes are among it.
+	unread extent.Set
 }
 
 // plan looks for the shortest way: on from where an interrupted attempt has
@@ -84,7 +87,36 @@ func (c *diskCopy) resumption(ctx context.Context) (copyPlan, bool, error) {
 		resumed.Bytes += before.Bytes
 		resumed.Stored += before.Stored
 	}
-	return copyPlan{base: base, set: found.Remaining.Union(changed), mode: base.Mode, why: base.FullReason, resumed: resumed}, true, nil
+	p := copyPlan{base: base, set: found.Remaining.Union(changed), mode: base.Mode, why: base.FullReason, resumed: resumed}
+	if p.mode == "full" {
+		p.unread = found.Remaining.Subtract(changed)
+	}
+	return p, true, nil
+}
+
+// withoutHoles returns what remains of a resumed copy but for the holes that
+// nobody has come to, and a sample of those: a stream, which may have begun it,
+// asks nobody what holds data. A block is left out only where the checkpoint
+// holds nothing either, which may hold more than it says.
+func (c *diskCopy) withoutHoles(ctx context.Context, src transport.Source) (set, sample extent.Set, err error) {
+	holds, _, err := c.holding(ctx, src)
+	if err != nil {
+		return nil, nil, err
+	}
+	stored, err := c.heldBy(ctx, c.base)
+	if err != nil {
+		return nil, nil, err
+	}
+	left := c.remaining.left()
+	empty := holes(c.disk.Capacity, c.unread.Intersect(left), holds.Union(stored))
+	set = left.Subtract(empty)
+	return set, c.someOf(empty, set), nil
+}
+
+// holes returns the blocks that lie in a set and hold nothing.
+func holes(capacity int64, in, held extent.Set) extent.Set {
+	whole := extent.Of(extent.Extent{Length: capacity})
+	return whole.Subtract(whole.Subtract(in).Union(held).Align(block, capacity))
 }
 
 // resumable has checkpoints tell how far this copy has come, where another

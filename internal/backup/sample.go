@@ -44,16 +44,20 @@ func (c *diskCopy) allocated(ctx context.Context) (extent.Set, bool) {
 // unallocated picks blocks at random that CBT calls empty. A sparse disk has
 // many, so that their number goes by that of the blocks which hold data.
 func (c *diskCopy) unallocated(allocated extent.Set) extent.Set {
-	percent := c.run.opts.SamplePercent
-	if percent <= 0 {
-		return nil
-	}
 	allocated = allocated.Align(block, c.disk.Capacity)
-	empty := extent.Of(extent.Extent{Length: c.disk.Capacity}).Subtract(allocated)
-	if percent >= 100 {
+	return c.someOf(extent.Of(extent.Extent{Length: c.disk.Capacity}).Subtract(allocated), allocated)
+}
+
+// someOf picks blocks of what is called empty, beside so much that is read.
+func (c *diskCopy) someOf(empty, read extent.Set) extent.Set {
+	percent := c.run.opts.SamplePercent
+	switch {
+	case percent <= 0:
+		return nil
+	case percent >= 100:
 		return empty
 	}
-	return choose(empty, max(leastSample, int64(float64(allocated.Bytes()/block)*percent/100)))
+	return choose(empty, max(leastSample, int64(float64(read.Bytes()/block)*percent/100)))
 }
 
 // choose picks n blocks of a set at random.

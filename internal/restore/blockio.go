@@ -63,6 +63,11 @@ func (w *blockWriter) each(ctx context.Context, do func(ctx context.Context, n i
 
 func (w *blockWriter) one(ctx context.Context, session transport.TargetSession, n int, f transport.Fill,
 	do func(ctx context.Context, n int, t transport.Target, content transport.Source) error) (err error) {
+	release, err := w.limits.Disk(ctx, w.at)
+	if err != nil {
+		return err
+	}
+	defer release()
 	t, err := session.Target(ctx, w.live[f.Key].Key)
 	if err != nil {
 		return err
@@ -71,7 +76,7 @@ func (w *blockWriter) one(ctx context.Context, session transport.TargetSession, 
 	if t.Size() != f.Content.Size() {
 		return fmt.Errorf("it has %d bytes, the restore point %d", t.Size(), f.Content.Size())
 	}
-	if err := do(ctx, n, t, f.Content); err != nil {
+	if err := do(ctx, n, pacedTarget{t, w.limits, w.at}, f.Content); err != nil {
 		return err
 	}
 	return t.Flush(ctx)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/extent"
 	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/limit"
 	"github.com/vappvault/vappvault/internal/mark"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/progress"
@@ -139,7 +140,10 @@ func (r *run) writeBlocks(ctx context.Context, vp *plan.VM) error {
 	if err != nil {
 		return err
 	}
-	w := &blockWriter{run: r, vp: vp, client: client, vm: client.VM(vp.LiveMoRef), prior: r.written[vp.LiveMoRef]}
+	w := &blockWriter{run: r, vp: vp, client: client, vm: client.VM(vp.LiveMoRef), prior: r.written[vp.LiveMoRef], limits: r.Limits}
+	if w.limits == nil {
+		w.limits = limit.New(limit.Config{})
+	}
 	if w.prior != nil {
 		for _, id := range slices.Backward(w.prior.intents) {
 			r.undo = append(r.undo, w.undoStep(id))
@@ -198,6 +202,9 @@ type blockWriter struct {
 	fills  []transport.Fill // what the disks shall hold, in their order
 	prior  *written         // of the run that is resumed
 
+	limits *limit.Limits
+	at     limit.Place // where the VM is registered
+
 	idle     transport.Idle
 	live     map[int32]vsphere.Disk
 	tracking bool
@@ -225,6 +232,7 @@ func (w *blockWriter) look(ctx context.Context) error {
 		return err
 	}
 	w.live = map[int32]vsphere.Disk{}
+	w.at = limit.Place{Host: now.Host, VCenter: w.client.InstanceUUID(), VApp: w.run.plan.VAppName}
 	w.idle = transport.Idle{VM: w.vp.LiveMoRef, Datacenter: now.Datacenter}
 	for _, disk := range w.vp.VM.Disks {
 		was, ok := then.Disk(disk.Key)
@@ -366,7 +374,7 @@ func (w *blockWriter) again(ctx context.Context, do func(context.Context) error)
 		}
 		w.run.Logger.WarnContext(ctx, "transfer breaks off; the blocks are gone through again", "vm", w.vp.Name, "try", try+1, "error", err)
 		select {
-		case <-time.After(time.Duration(try) * time.Second):
+		case <-time.After(w.pauseAfter(err, try)):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
