@@ -71,7 +71,7 @@ func fromJournal(ctx context.Context, d Deps, site, vappID string) ([]Settled, e
 	if err != nil {
 		return nil, err
 	}
-	if err := halfWritten(intents); err != nil {
+	if err := d.halfWritten(ctx, intents); err != nil {
 		return nil, err
 	}
 	var out []Settled
@@ -110,13 +110,36 @@ func fromJournal(ctx context.Context, d Deps, site, vappID string) ([]Settled, e
 // settled: the vApp stays in maintenance mode, where nobody can start it.
 var ErrHalfWritten = errors.New("disks are half written by a run that died")
 
-func halfWritten(intents []journal.Intent) error {
+// halfWritten refuses what must not be settled, unless vApp and VM are gone.
+func (d Deps) halfWritten(ctx context.Context, intents []journal.Intent) error {
 	for _, i := range intents {
-		if i.Kind == mark.Blocks {
-			return fmt.Errorf("%s: %w: %s", name(i), ErrHalfWritten, restore.GoOn(i.Run, i.Detail["safety"]))
+		if i.Kind != mark.Blocks {
+			continue
+		}
+		gone, err := d.gone(ctx, i)
+		if err != nil || !gone {
+			half := fmt.Errorf("%s: %w: %s", name(i), ErrHalfWritten, restore.GoOn(i.Run, i.Detail["safety"]))
+			return errors.Join(half, err)
 		}
 	}
 	return nil
+}
+
+// gone tells whether both the vApp of an intent and its VM were deleted. Where
+// only one is, the other may be what somebody still wants.
+func (d Deps) gone(ctx context.Context, i journal.Intent) (bool, error) {
+	if _, err := d.VCD.VApp(ctx, i.VApp); !vcd.IsNotFound(err) && !vcd.IsForbidden(err) {
+		return false, err
+	}
+	client, err := d.VCenter(ctx, i.Detail[mark.VCenter])
+	if err != nil {
+		return false, err
+	}
+	_, err = client.VM(i.Object).Config(ctx)
+	if errors.Is(err, vsphere.ErrNotFound) {
+		return true, nil
+	}
+	return false, err
 }
 
 func name(i journal.Intent) string {
@@ -144,6 +167,8 @@ func (d Deps) settle(ctx context.Context, i journal.Intent) (string, error) {
 		return "take back the import", restore.RemoveImported(ctx, d.VCD, i.Object, i.Detail[mark.VCenter], i.Detail["whole"] == "true")
 	case mark.Overwrite:
 		return "the interrupted overwrite is taken back; its settings may be partly restored", nil
+	case mark.Blocks:
+		return "the disks that were half written are gone", nil
 	case mark.RemoveVM:
 		return "delete the VM that was added since", d.VCD.DeleteVM(ctx, d.VCD.Href(i.Object))
 	}

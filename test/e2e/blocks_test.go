@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/maintenance"
@@ -233,6 +234,40 @@ func TestWhatIsWrittenBeforeAResumeIsWrittenOver(t *testing.T) {
 	}
 	e.tidy(e.vapp("wiki"))
 	sameSums(t, e.sums(e.vapp("wiki")), want)
+}
+
+// TestHalfWrittenDisksThatAreGoneAreForgotten: who deletes the vApp needs
+// neither of the ways on.
+func TestHalfWrittenDisksThatAreGoneAreForgotten(t *testing.T) {
+	e := newVDDK(t)
+	point := e.backup("wiki")
+	e.write("wiki01", 0, 2<<20, random(1, 5<<20))
+	if at, killed := e.dieAfter("first block wiki01", "restore "+point.ID+" overwrite blocks"); !killed {
+		t.Fatalf("there is no such step; the last was %s", at)
+	}
+	vapp := e.vapp("wiki")
+	if err := e.vcd.ExitMaintenance(t.Context(), vapp.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.app(nil).Reconcile(t.Context()); !errors.Is(err, reconcile.ErrHalfWritten) {
+		t.Errorf("while it is there: %v", err)
+	}
+	// The host keeps a disk locked for a while whose writer was killed.
+	err := e.vcd.DeleteVApp(t.Context(), vapp.Href)
+	for try := 0; try < 100 && err != nil; try++ {
+		time.Sleep(200 * time.Millisecond)
+		err = e.vcd.DeleteVApp(t.Context(), vapp.Href)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	settled, err := e.app(nil).Reconcile(t.Context())
+	if err != nil || len(settled) == 0 {
+		t.Errorf("settled %v, %v", settled, err)
+	}
+	if settled, err := e.app(nil).Reconcile(t.Context()); err != nil || len(settled) != 0 {
+		t.Errorf("settled again: %v, %v", settled, err)
+	}
 }
 
 // TestTheMarkStaysUntilAllDisksAreWhole: what a resume finds written of one VM

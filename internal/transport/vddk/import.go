@@ -143,7 +143,7 @@ func (i *Importer) fill(ctx context.Context, c *vsphere.Client, moref string, sp
 	return group.Wait()
 }
 
-// fillOne writes one empty disk, and proves that it is written.
+// fillOne writes one empty disk, and flushes it.
 func fillOne(ctx context.Context, session transport.TargetSession, key int32, content transport.Source, passed func(n int64)) (err error) {
 	t, err := session.Target(ctx, key)
 	if err != nil {
