@@ -67,7 +67,7 @@ func (o *openers) disk(ctx context.Context, key int32, refused map[string]error)
 			over = append(over, restorepoint.PassedOver{Transport: name, Reason: err.Error()})
 		}
 		err = fmt.Errorf("transport %s: %w", name, err)
-		if !known && (h != nil && errors.Is(err, transport.ErrBroken) || errors.Is(err, transport.ErrOverloaded)) {
+		if !known && errors.Is(err, transport.ErrBroken) {
 			return nil, h, name, nil, err
 		}
 		errs = append(errs, err)
@@ -140,7 +140,7 @@ func (o *openers) take(ctx context.Context, opener transport.Opener) (*held, <-c
 	if h == nil {
 		session, err := opener.Open(ctx, o.frozen())
 		if err != nil {
-			if ctx.Err() == nil && !errors.Is(err, transport.ErrOverloaded) {
+			if ctx.Err() == nil && !errors.Is(err, transport.ErrBroken) {
 				o.no[name] = err
 				o.run.Logger.WarnContext(ctx, "transport is passed over", "vm", o.vm.rec.Name, "transport", name, "error", err)
 			}

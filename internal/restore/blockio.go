@@ -165,6 +165,9 @@ func (w *blockWriter) differing(ctx context.Context, n int, t transport.Target, 
 		if err == nil {
 			changed = changed.Union(begun).Align(blockSize, t.Size())
 			lie, err := w.sample(ctx, t, content, whole.Subtract(changed))
+			if err == nil && len(lie) == 0 && w.finished() {
+				return w.compare(ctx, t, content, changed)
+			}
 			if err != nil || len(lie) == 0 {
 				return changed, err
 			}

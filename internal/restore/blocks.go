@@ -42,6 +42,11 @@ type writtenDisk struct {
 	Extents extent.Set `json:"extents"`
 }
 
+// empty tells whether there is nothing to write.
+func (w *written) empty() bool {
+	return !slices.ContainsFunc(w.Disks, func(d writtenDisk) bool { return len(d.Extents) > 0 })
+}
+
 // maxExtents bounds what an intent holds of one disk. Beyond it, blocks that
 // do not differ are written too.
 const maxExtents = 4096
@@ -148,9 +153,6 @@ func (r *run) writeBlocks(ctx context.Context, vp *plan.VM) error {
 		for _, id := range slices.Backward(w.prior.intents) {
 			r.undo = append(r.undo, w.undoStep(id))
 		}
-		if w.prior.done && w.prior.Point == r.point.ID {
-			return r.unwritten(ctx, vp.LiveMoRef)
-		}
 	}
 	fills, err := r.contents(ctx, vp)
 	if err != nil {
@@ -211,6 +213,11 @@ type blockWriter struct {
 	done     atomic.Int64
 }
 
+// finished tells whether the run that is resumed had written all of the VM.
+func (w *blockWriter) finished() bool {
+	return w.prior != nil && w.prior.done && w.prior.Point == w.run.point.ID
+}
+
 func (w *blockWriter) undoStep(id int64) undoStep {
 	return undoStep{what: "write the blocks of vm " + w.vp.Name, intent: id, blocks: true, do: func(context.Context) error {
 		return errors.New("disks are half written: " + GoOn(w.run.id, w.run.safetyPoint))
@@ -232,7 +239,7 @@ func (w *blockWriter) look(ctx context.Context) error {
 		return err
 	}
 	w.live = map[int32]vsphere.Disk{}
-	w.at = limit.Place{Host: now.Host, VCenter: w.client.InstanceUUID(), VApp: w.run.plan.VAppName}
+	w.at = limit.Place{Host: now.Host, VCenter: w.client.InstanceUUID(), VApp: w.run.vapp.ID}
 	w.idle = transport.Idle{VM: w.vp.LiveMoRef, Datacenter: now.Datacenter}
 	for _, disk := range w.vp.VM.Disks {
 		was, ok := then.Disk(disk.Key)
@@ -298,6 +305,9 @@ func (w *blockWriter) write(ctx context.Context) error {
 	what, err := w.plan(ctx)
 	if err != nil {
 		return err
+	}
+	if w.finished() && what.empty() {
+		return nil // not touched since
 	}
 	if err := w.announce(ctx, what); err != nil {
 		return err

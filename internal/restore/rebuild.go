@@ -114,7 +114,7 @@ func (r *run) build(ctx context.Context, vp *plan.VM, name string, specify func(
 	if err != nil {
 		return nil, err
 	}
-	at := limit.Place{Host: place.Host, VCenter: client.InstanceUUID(), VApp: r.plan.VAppName}
+	at := limit.Place{Host: place.Host, VCenter: client.InstanceUUID(), VApp: r.fairAs()}
 	moref, err := r.importVM(ctx, vp.Name, client, spec, at, disks, func(done int64) {
 		r.Progress.Emit(progress.Event{
 			Kind: progress.Bytes, Org: r.plan.Org.Name, VApp: r.plan.VAppName, VM: vp.Name, Disk: "all disks", Done: done, Total: vp.Bytes,
@@ -125,6 +125,15 @@ func (r *run) build(ctx context.Context, vp *plan.VM, name string, specify func(
 	}
 	r.did("build " + vp.Name)
 	return &scratch{client: client, vm: client.VM(moref), moref: moref, name: name}, nil
+}
+
+// fairAs is what the limits know the vApp by: as a backup of it, or, where it
+// is yet to be made, by its name.
+func (r *run) fairAs() string {
+	if r.vapp != nil {
+		return r.vapp.ID
+	}
+	return r.plan.Org.Name + "/" + r.plan.VAppName
 }
 
 // contents opens the disks of a VM in the repository.

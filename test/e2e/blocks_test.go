@@ -292,7 +292,7 @@ func TestTheMarkStaysUntilAllDisksAreWhole(t *testing.T) {
 		}
 		marked++
 	})
-	if _, err := a.Resume(t.Context(), webShop, nil); err != nil || marked != 1 {
+	if _, err := a.Resume(t.Context(), webShop, nil); err != nil || marked != 2 {
 		t.Fatal(marked, err)
 	}
 	if how, err := maintenance.HalfWritten(t.Context(), e.vcd, e.vapp("web-shop").Href); err != nil || how != "" {
@@ -366,6 +366,25 @@ func TestTheVMsThatAreWrittenStaySoInAResume(t *testing.T) {
 	e.tidy(after)
 	sameSums(t, e.sums(after), want)
 	e.noOrphans()
+}
+
+// TestAVMThatWasWrittenIsLookedAtAgainInAResume: somebody may have booted it.
+func TestAVMThatWasWrittenIsLookedAtAgainInAResume(t *testing.T) {
+	e := newVDDK(t)
+	want := e.sums(e.vapp("web-shop"))
+	point := e.backup(webShop)
+	e.write("web01", 0, 1<<20, random(1, 1<<20))
+	e.write("db01", 1, 1<<20, random(2, 3<<20))
+	first, second := point.VMs[0].Name, point.VMs[1].Name
+	if at, killed := e.dieAfter("first block "+second, "restore "+point.ID+" overwrite blocks"); !killed {
+		t.Fatalf("there is no such step; the last was %s", at)
+	}
+	e.write(first, 0, 5<<20+512, random(3, 2000))
+	if _, err := e.app(nil).Resume(t.Context(), webShop, nil); err != nil {
+		t.Fatal(err)
+	}
+	e.tidy(e.vapp("web-shop"))
+	sameSums(t, e.sums(e.vapp("web-shop")), want)
 }
 
 func TestABusyHostIsWaitedForWhileBlocksAreWritten(t *testing.T) {
