@@ -85,6 +85,11 @@ bench: ## against kopia, restic, borg and what the machine can do; BENCHARGS="-o
 bench-micro: ## the packages' own benchmarks; BENCH=REGEXP picks
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./internal/...
 
+OLD ?= HEAD~1
+.PHONY: bench-compare
+bench-compare: ## the packages' own benchmarks at OLD and now, by turns, told apart by benchstat
+	@script/bench-compare '$(OLD)' '$(BENCH)'
+
 .PHONY: lint
 lint: ## formatting, go vet, staticcheck, who may import whom
 	@script/lint
