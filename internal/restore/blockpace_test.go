@@ -49,7 +49,7 @@ func (s slowSession) Target(context.Context, int32) (transport.Target, error) {
 	}
 	s.opened++
 	s.open++
-	return slowTarget{s.slowHost}, nil
+	return slowTarget(s), nil
 }
 
 type slowTarget struct{ *slowHost }
