@@ -321,7 +321,7 @@ func (a *App) verifyProgress(p restorepoint.Summary, last *int64) func(done, tot
 	return func(done, total int64) {
 		*last = done
 		a.Progress.Emit(progress.Event{
-			Kind: progress.Bytes, Step: "verify", Org: p.Org.Name, VApp: p.VApp.Name, Disk: "restore point " + p.ID, Done: done, Total: total,
+			Kind: progress.Bytes, Step: "verify", Org: p.Org.Name, VApp: p.VApp.Name, What: "restore point " + p.ID, Done: done, Total: total,
 		})
 	}
 }

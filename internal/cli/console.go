@@ -98,7 +98,7 @@ func (c *console) Event(e progress.Event) {
 }
 
 func stepKey(e progress.Event) string {
-	return strings.Join([]string{e.Org, e.VApp, e.VM, e.Disk, e.Step}, "\x00")
+	return strings.Join([]string{e.Org, e.VApp, e.VM, e.Disk, e.What, e.Step}, "\x00")
 }
 
 // stepDone speaks of steps that failed or took their time. The error itself
@@ -244,6 +244,9 @@ func where(e progress.Event) string {
 	}
 	if e.Disk != "" {
 		parts = append(parts, "disk "+clean(e.Disk))
+	}
+	if e.What != "" {
+		parts = append(parts, clean(e.What))
 	}
 	return strings.Join(parts, ": ")
 }

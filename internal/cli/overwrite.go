@@ -22,22 +22,7 @@ import (
 // undoFlags are those of restore --undo and --resume.
 type undoFlags struct{ undo, list, forget, resume bool }
 
-// withOverwrite gives the restore command the flags of an overwrite, and what
-// becomes of it afterwards: then the argument names a vApp or a run.
-func (e *env) withOverwrite(cmd *cobra.Command, req *app.RestoreRequest) {
-	var u undoFlags
-	flags := cmd.Flags()
-	flags.StringVar(&req.ExtraVMs, "extra-vms", "", "with --overwrite, VMs that were added since, `keep|remove` (default keep)")
-	flags.StringVar(&req.ExtraDisks, "extra-disks", "", "with --overwrite, disks that were added since, `keep|remove` (default keep)")
-	flags.BoolVar(&req.DiscardSnapshots, "discard-snapshots", false, "remove the tenant's snapshots from VMs that are overwritten")
-	flags.BoolVar(&req.ChangedBlocks, "changed-blocks", false, "with --overwrite, write only what differs, into the disks that are there (needs vddk); a restore point is made before")
-	flags.BoolVar(&req.NoSafetyPoint, "no-safety-point", false, "with --changed-blocks, make no restore point of what is there: there is no undo then")
-	flags.BoolVar(&u.undo, "undo", false, "take back an overwrite with --keep-old or --changed-blocks, by its vApp or its run")
-	flags.BoolVar(&u.list, "list", false, "with --undo, list what can be undone")
-	flags.BoolVar(&u.forget, "forget", false, "with --undo, delete what was kept instead")
-	flags.StringVar(&req.OnError, "on-error", "", "with --overwrite, what becomes of it when it fails, `back|keep`: taken back, or left for --resume (default back)")
-	flags.BoolVar(&u.resume, "resume", false, "go on with an interrupted overwrite, by its vApp or its run")
-	cmd.Long += `
+const overwriteLong = `
 
 An overwrite that was interrupted is taken back by reconcile, and by whatever
 runs next on that vApp; until then restore --resume goes on with it, and does not
@@ -52,69 +37,88 @@ restore --resume has finished it, or restore --undo.
 With --overwrite --keep-old the disks that are replaced are kept, and what the
 vApp was is recorded: until the next overwrite, restore --undo brings that back.
 With --keep-old again the undo can be undone, too.`
-	cmd.Example += `
+
+const overwriteExample = `
   vappvault restore web-shop@latest --overwrite --keep-old --extra-vms remove
+  vappvault restore web-shop@latest --overwrite --changed-blocks
   vappvault restore --undo --list
   vappvault restore --undo acme/vdc1/web-shop
   vappvault restore --undo --forget web-shop
   vappvault restore --resume web-shop`
+
+// withOverwrite gives the restore command the flags of an overwrite, and what
+// becomes of it afterwards: then the argument names a vApp or a run.
+func (e *env) withOverwrite(cmd *cobra.Command, req *app.RestoreRequest) {
+	u := overwriteFlags(cmd, req)
+	cmd.Long += overwriteLong
+	cmd.Example += overwriteExample
 	args, run := cmd.Args, cmd.RunE
 	cmd.Args = func(cmd *cobra.Command, words []string) error {
 		switch {
-		case u.resume:
-			return arguments(0, 1, "")(cmd, words)
-		case u.undo && u.list:
+		case u.resume, u.undo && u.list:
 			return arguments(0, 1, "")(cmd, words)
 		case u.undo:
 			return arguments(1, 1, "name a vApp, or a run from --undo --list")(cmd, words)
 		}
 		return args(cmd, words)
 	}
-	undo := e.run(func(cmd *cobra.Command, words []string) error {
-		if u.list && u.forget {
-			return usagef("--list and --forget exclude each other")
-		}
-		if req.Overwrite || req.As != "" {
-			return usagef("--undo goes with neither --overwrite nor --as")
-		}
-		if err := checkOverwrite(*req, true); err != nil {
+	cmd.RunE = e.run(func(cmd *cobra.Command, words []string) error {
+		if err := u.check(*req, words); err != nil {
 			return err
 		}
-		return e.undo(cmd.Context(), u, strings.Join(words, ""), *req)
-	})
-	resume := e.run(func(cmd *cobra.Command, words []string) error {
-		if req.Overwrite || req.As != "" || req.DryRun {
-			return usagef("--resume goes on as the overwrite was begun, and takes no other options")
-		}
-		return e.resume(cmd.Context(), strings.Join(words, ""))
-	})
-	cmd.RunE = func(cmd *cobra.Command, words []string) error {
 		switch {
-		case u.undo && u.resume:
-			return usagef("--undo and --resume exclude each other")
 		case u.undo:
-			return undo(cmd, words)
+			return e.undo(cmd.Context(), *u, strings.Join(words, ""), *req)
 		case u.resume:
-			return resume(cmd, words)
+			return e.resume(cmd.Context(), strings.Join(words, ""))
 		}
-		return e.run(func(cmd *cobra.Command, words []string) error {
-			if u.list || u.forget {
-				return usagef("--list and --forget go with --undo")
-			}
-			named := slices.ContainsFunc(words, func(word string) bool {
-				_, vm, err := selection.SplitVM(word)
-				return err == nil && vm != ""
-			})
-			if err := checkOverwrite(*req, req.Overwrite || named || len(req.VMs) > 0 || len(req.Disks) > 0); err != nil {
-				return err
-			}
-			return run(cmd, words)
-		})(cmd, words)
-	}
+		return run(cmd, words)
+	})
+}
+
+// overwriteFlags are the flags of withOverwrite.
+func overwriteFlags(cmd *cobra.Command, req *app.RestoreRequest) *undoFlags {
+	u, flags := new(undoFlags), cmd.Flags()
+	flags.StringVar(&req.ExtraVMs, "extra-vms", "", "with --overwrite, VMs that were added since, `keep|remove` (default keep)")
+	flags.StringVar(&req.ExtraDisks, "extra-disks", "", "with --overwrite, disks that were added since, `keep|remove` (default keep)")
+	flags.BoolVar(&req.DiscardSnapshots, "discard-snapshots", false, "remove the tenant's snapshots from VMs that are overwritten")
+	flags.BoolVar(&req.ChangedBlocks, "changed-blocks", false, "with --overwrite, write only what differs, into the disks that are there (needs vddk); a restore point is made before")
+	flags.BoolVar(&req.NoSafetyPoint, "no-safety-point", false, "with --changed-blocks, make no restore point of what is there: there is no undo then")
+	flags.BoolVar(&u.undo, "undo", false, "take back an overwrite with --keep-old or --changed-blocks, by its vApp or its run")
+	flags.BoolVar(&u.list, "list", false, "with --undo, list what can be undone")
+	flags.BoolVar(&u.forget, "forget", false, "with --undo, delete what was kept instead")
+	flags.StringVar(&req.OnError, "on-error", "", "with --overwrite, what becomes of it when it fails, `back|keep`: taken back, or left for --resume (default back)")
+	flags.BoolVar(&u.resume, "resume", false, "go on with an interrupted overwrite, by its vApp or its run")
 	_ = cmd.RegisterFlagCompletionFunc("on-error", cobra.FixedCompletions([]string{plan.OnErrorBack, plan.OnErrorKeep}, cobra.ShellCompDirectiveNoFileComp))
 	for _, name := range []string{"extra-vms", "extra-disks"} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{plan.ExtraKeep, plan.ExtraRemove}, cobra.ShellCompDirectiveNoFileComp))
 	}
+	return u
+}
+
+// check refuses flags that do not go together.
+func (u *undoFlags) check(req app.RestoreRequest, words []string) error {
+	switch {
+	case u.undo && u.resume:
+		return usagef("--undo and --resume exclude each other")
+	case u.undo && u.list && u.forget:
+		return usagef("--list and --forget exclude each other")
+	case u.undo && (req.Overwrite || req.As != ""):
+		return usagef("--undo goes with neither --overwrite nor --as")
+	case u.undo:
+		return checkOverwrite(req, true)
+	case u.resume && (req.Overwrite || req.As != "" || req.DryRun):
+		return usagef("--resume goes on as the overwrite was begun, and takes no other options")
+	case u.resume:
+		return nil
+	case u.list || u.forget:
+		return usagef("--list and --forget go with --undo")
+	}
+	named := slices.ContainsFunc(words, func(word string) bool {
+		_, vm, err := selection.SplitVM(word)
+		return err == nil && vm != ""
+	})
+	return checkOverwrite(req, req.Overwrite || named || len(req.VMs) > 0 || len(req.Disks) > 0)
 }
 
 func checkOverwrite(req app.RestoreRequest, overwrites bool) error {

@@ -175,7 +175,11 @@ func drawRestore(w io.Writer, r *restore.Result) {
 	}
 	row(w, "VM", "ACTION", "DISKS", "WRITTEN", "ID", "WAS", "MOREF", "WAS")
 	for _, vm := range r.VMs {
-		row(w, vm.Name, vm.Action, strconv.Itoa(vm.Disks), wording.Size(vm.Bytes), vm.NewID, vm.OldID, vm.NewMoRef, vm.OldMoRef)
+		written := wording.Size(vm.Bytes)
+		if vm.Transport != "" {
+			written += " by " + vm.Transport
+		}
+		row(w, vm.Name, vm.Action, strconv.Itoa(vm.Disks), written, vm.NewID, vm.OldID, vm.NewMoRef, vm.OldMoRef)
 	}
 	flush(w)
 	for _, warning := range r.Warnings {

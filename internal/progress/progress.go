@@ -27,6 +27,9 @@ type Event struct {
 	VApp  string    `json:"vapp,omitempty"`
 	VM    string    `json:"vm,omitempty"`
 	Disk  string    `json:"disk,omitempty"`
+	// What is processed where it is no single disk: "all disks", "restore
+	// point 01J…".
+	What  string `json:"what,omitempty"`
 	Done  int64     `json:"done,omitempty"`  // bytes
 	Total int64     `json:"total,omitempty"` // bytes
 	// Of a disk that is copied: through which transport, bytes per second of

@@ -35,6 +35,7 @@ func (w *blockWriter) open(ctx context.Context) (transport.TargetSession, error)
 	for _, o := range w.run.Targets(w.client) {
 		session, err := o.OpenTarget(ctx, w.idle)
 		if err == nil {
+			w.run.through[w.vp.Name] = o.Name()
 			return session, nil
 		}
 		errs = append(errs, err)

@@ -113,6 +113,7 @@ func blockWriterOf(h *slowHost, l *limit.Limits) (*blockWriter, *written) {
 	whole := extent.Of(extent.Extent{Length: int64(len(h.data))})
 	w := &blockWriter{
 		run: &run{
+			through: map[string]string{},
 			Deps: Deps{
 				Targets: func(*vsphere.Client) []transport.TargetOpener { return []transport.TargetOpener{h} },
 				Logger:  slog.New(slog.DiscardHandler),

@@ -393,7 +393,7 @@ func (w *blockWriter) again(ctx context.Context, do func(context.Context) error)
 
 func (w *blockWriter) emit(n int64) {
 	w.run.Progress.Emit(progress.Event{
-		Kind: progress.Bytes, Org: w.run.plan.Org.Name, VApp: w.run.plan.VAppName, VM: w.vp.Name, Disk: "all disks",
+		Kind: progress.Bytes, Org: w.run.plan.Org.Name, VApp: w.run.plan.VAppName, VM: w.vp.Name, What: "all disks", Transport: w.run.through[w.vp.Name],
 		Done: w.done.Add(n), Total: max(w.vp.Bytes, w.done.Load()),
 	})
 }

@@ -47,7 +47,7 @@ func (r *run) disks(ctx context.Context) error {
 		}
 		r.result.VMs = append(r.result.VMs, VMResult{
 			Name: vp.Name, Action: vp.Action, OldID: vp.VM.ID, NewID: vp.Live.ID,
-			OldMoRef: vp.VM.MoRef, NewMoRef: vp.LiveMoRef, Disks: len(vp.VM.Disks), Bytes: vp.Bytes,
+			OldMoRef: vp.VM.MoRef, NewMoRef: vp.LiveMoRef, Disks: len(vp.VM.Disks), Bytes: vp.Bytes, Transport: r.through[vp.Name],
 		})
 	}
 	r.result.VAppID, r.result.VAppName = r.vapp.ID, r.vapp.Name

@@ -41,6 +41,7 @@ func (r *run) importVM(ctx context.Context, vm string, client *vsphere.Client, s
 	}
 	var errs []error
 	for n, i := range r.Importers {
+		r.through[vm] = i.Name()
 		moref, err := r.importPatiently(ctx, vm, i, client, spec, at, disks, progress)
 		if err == nil {
 			return moref, nil

@@ -99,7 +99,7 @@ func (r *run) overwriteVM(ctx context.Context, n int, vp *plan.VM) error {
 	}
 	r.result.VMs = append(r.result.VMs, VMResult{
 		Name: vp.Name, Action: plan.Overwrite, OldID: vp.VM.ID, NewID: vp.Live.ID,
-		OldMoRef: vp.VM.MoRef, NewMoRef: vp.LiveMoRef, Disks: len(vp.VM.Disks), Bytes: vp.Bytes,
+		OldMoRef: vp.VM.MoRef, NewMoRef: vp.LiveMoRef, Disks: len(vp.VM.Disks), Bytes: vp.Bytes, Transport: r.through[vp.Name],
 	})
 	return nil
 }

@@ -117,7 +117,8 @@ func (r *run) build(ctx context.Context, vp *plan.VM, name string, specify func(
 	at := limit.Place{Host: place.Host, VCenter: client.InstanceUUID(), VApp: r.fairAs()}
 	moref, err := r.importVM(ctx, vp.Name, client, spec, at, disks, func(done int64) {
 		r.Progress.Emit(progress.Event{
-			Kind: progress.Bytes, Org: r.plan.Org.Name, VApp: r.plan.VAppName, VM: vp.Name, Disk: "all disks", Done: done, Total: vp.Bytes,
+			Kind: progress.Bytes, Org: r.plan.Org.Name, VApp: r.plan.VAppName, VM: vp.Name, What: "all disks",
+			Transport: r.through[vp.Name], Done: done, Total: vp.Bytes,
 		})
 	})
 	if err != nil {
@@ -262,7 +263,7 @@ func (r *run) rebuildInto(ctx context.Context, n int, vp *plan.VM, href *string,
 	r.did("import " + vp.Name)
 	r.result.VMs = append(r.result.VMs, VMResult{
 		Name: vp.Name, Action: plan.Rebuild, OldID: vp.VM.ID, OldMoRef: vp.VM.MoRef, NewMoRef: vm.moref,
-		Disks: len(vp.VM.Disks), Bytes: vp.Bytes,
+		Disks: len(vp.VM.Disks), Bytes: vp.Bytes, Transport: r.through[vp.Name],
 	})
 	return nil
 }

@@ -178,6 +178,8 @@ type VMResult struct {
 	NewMoRef string `json:"newMoref"`
 	Disks    int    `json:"disks"`
 	Bytes    int64  `json:"bytes"` // of disk data written
+	// Transport is what the disks were written through, empty where none was.
+	Transport string `json:"transport,omitempty"`
 }
 
 // run is one restore under way.
@@ -212,6 +214,9 @@ type run struct {
 	switchedOff []vcd.VM
 	// added are the networks that were added since and stay.
 	added []string
+	// through is the transport that the disks of a VM are written through, by
+	// its name.
+	through map[string]string
 	// safetyPoint is the restore point that was made before blocks were written.
 	safetyPoint string
 	// made is the claim of a vApp that this restore made.
@@ -256,7 +261,7 @@ func Run(ctx context.Context, d Deps, point *restorepoint.Point, o plan.Options)
 }
 
 func newRun(d Deps, p *plan.Plan, point *restorepoint.Point) *run {
-	return &run{Deps: d, id: ulid.Make().String(), plan: p, point: point, places: map[string]vsphere.Place{},
+	return &run{Deps: d, id: ulid.Make().String(), plan: p, point: point, places: map[string]vsphere.Place{}, through: map[string]string{},
 		result: &Result{Plan: p, VAppName: p.VAppName}}
 }
 

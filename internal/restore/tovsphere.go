@@ -54,7 +54,7 @@ func (r *run) makeInVSphere(ctx context.Context, n int, vp *plan.VM, folder stri
 	r.did("settle " + vp.Name)
 	r.result.VMs = append(r.result.VMs, VMResult{
 		Name: vp.Name, Action: plan.Rebuild, OldID: vp.VM.ID, OldMoRef: vp.VM.MoRef, NewMoRef: made.moref,
-		Disks: len(vp.VM.Disks), Bytes: vp.Bytes,
+		Disks: len(vp.VM.Disks), Bytes: vp.Bytes, Transport: r.through[vp.Name],
 	})
 	return nil
 }
