@@ -12,7 +12,6 @@ import (
 	"github.com/vappvault/vappvault/internal/limit"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
-	"github.com/vappvault/vappvault/internal/transport"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
@@ -153,15 +152,6 @@ func (r *run) unprotected(vm *vmRun) {
 		rec.NotProtected = why
 		vm.rec.Unprotected = append(vm.rec.Unprotected, rec)
 		r.problem(restorepoint.Problem{VM: vm.rec.Name, Disk: d.Label, Message: "not protected: " + why, Missing: true})
-	}
-}
-
-// transportDisk tells a transport about a frozen disk.
-func transportDisk(d vsphere.Disk) transport.Disk {
-	return transport.Disk{
-		Key: d.Key, Capacity: d.Capacity, FileName: d.FileName, Datastore: d.Datastore,
-		DatastoreType: d.DatastoreType, ChainDepth: d.ChainDepth, Kind: d.Kind, Encrypted: d.Encrypted,
-		ControllerType: d.ControllerType, BusNumber: d.BusNumber, Unit: d.Unit,
 	}
 }
 

@@ -179,7 +179,7 @@ func (o *openers) frozen() transport.Frozen {
 		PoweredOn: o.vm.config.PowerState != "poweredOff", Snapshots: o.vm.snapshotsTaken + 1,
 	}
 	for _, d := range protected(o.vm) {
-		f.Disks = append(f.Disks, transportDisk(d))
+		f.Disks = append(f.Disks, d.Transport())
 	}
 	return f
 }

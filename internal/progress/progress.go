@@ -20,18 +20,18 @@ const (
 
 // An Event is one thing that happened. Empty fields do not apply.
 type Event struct {
-	Time  time.Time `json:"time"`
-	Kind  Kind      `json:"kind"`
-	Step  string    `json:"step,omitempty"` // e.g. "enter maintenance mode"
-	Org   string    `json:"org,omitempty"`
-	VApp  string    `json:"vapp,omitempty"`
-	VM    string    `json:"vm,omitempty"`
-	Disk  string    `json:"disk,omitempty"`
+	Time time.Time `json:"time"`
+	Kind Kind      `json:"kind"`
+	Step string    `json:"step,omitempty"` // e.g. "enter maintenance mode"
+	Org  string    `json:"org,omitempty"`
+	VApp string    `json:"vapp,omitempty"`
+	VM   string    `json:"vm,omitempty"`
+	Disk string    `json:"disk,omitempty"`
 	// What is processed where it is no single disk: "all disks", "restore
 	// point 01J…".
 	What  string `json:"what,omitempty"`
-	Done  int64     `json:"done,omitempty"`  // bytes
-	Total int64     `json:"total,omitempty"` // bytes
+	Done  int64  `json:"done,omitempty"`  // bytes
+	Total int64  `json:"total,omitempty"` // bytes
 	// Of a disk that is copied: through which transport, bytes per second of
 	// late, and how often something had to be tried again.
 	Transport string `json:"transport,omitempty"`

@@ -251,11 +251,7 @@ func (w *blockWriter) look(ctx context.Context) error {
 			return fmt.Errorf("disk %s: %s; nothing was written: plan again", disk.Label, why)
 		}
 		w.live[disk.Key] = l
-		w.idle.Disks = append(w.idle.Disks, transport.Disk{
-			Key: l.Key, Capacity: l.Capacity, FileName: l.FileName, Datastore: l.Datastore, DatastoreType: l.DatastoreType,
-			ChainDepth: l.ChainDepth, Kind: l.Kind, Encrypted: l.Encrypted,
-			ControllerType: l.ControllerType, BusNumber: l.BusNumber, Unit: l.Unit,
-		})
+		w.idle.Disks = append(w.idle.Disks, l.Transport())
 	}
 	w.tracking = now.ChangeTracking || w.prior != nil && w.prior.Tracking
 	return nil

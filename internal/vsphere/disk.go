@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vappvault/vappvault/internal/transport"
 )
 
 // Kinds of disks, by their backing.
@@ -292,4 +294,13 @@ func splitPath(path string) (datastore, file string, ok bool) {
 	}
 	datastore, file, ok = strings.Cut(rest, "]")
 	return datastore, strings.TrimPrefix(file, " "), ok && datastore != ""
+}
+
+// Transport is what a transport needs to know of the disk.
+func (d Disk) Transport() transport.Disk {
+	return transport.Disk{
+		Key: d.Key, Capacity: d.Capacity, FileName: d.FileName, Datastore: d.Datastore, DatastoreType: d.DatastoreType,
+		ChainDepth: d.ChainDepth, Kind: d.Kind, Encrypted: d.Encrypted,
+		ControllerType: d.ControllerType, BusNumber: d.BusNumber, Unit: d.Unit,
+	}
 }

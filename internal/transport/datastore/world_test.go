@@ -145,11 +145,7 @@ func freeze(t *testing.T, vm *vsphere.VM) transport.Frozen {
 		PoweredOn: config.PowerState == "poweredOn", Snapshots: len(config.Snapshots),
 	}
 	for _, d := range snapshot.Disks {
-		f.Disks = append(f.Disks, transport.Disk{
-			Key: d.Key, Capacity: d.Capacity, FileName: d.FileName, Datastore: d.Datastore, DatastoreType: d.DatastoreType,
-			ChainDepth: d.ChainDepth, Kind: d.Kind, Encrypted: d.Encrypted,
-			ControllerType: d.ControllerType, BusNumber: d.BusNumber, Unit: d.Unit,
-		})
+		f.Disks = append(f.Disks, d.Transport())
 	}
 	return f
 }

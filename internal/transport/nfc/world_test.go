@@ -72,10 +72,7 @@ func freeze(t *testing.T, vm *vsphere.VM) transport.Frozen {
 	}
 	f := transport.Frozen{VM: vm.MoRef(), Snapshot: snapshot.Ref}
 	for _, d := range snapshot.Disks {
-		f.Disks = append(f.Disks, transport.Disk{
-			Key: d.Key, Capacity: d.Capacity, FileName: d.FileName,
-			ControllerType: d.ControllerType, BusNumber: d.BusNumber, Unit: d.Unit,
-		})
+		f.Disks = append(f.Disks, d.Transport())
 	}
 	return f
 }

@@ -117,7 +117,7 @@ func (i *Importer) fill(ctx context.Context, c *vsphere.Client, moref string, sp
 		if d.Capacity != f.Content.Size() {
 			return fmt.Errorf("disk %d: %d bytes of content for a disk of %d", f.Key, f.Content.Size(), d.Capacity)
 		}
-		idle.Disks = append(idle.Disks, Disk(d))
+		idle.Disks = append(idle.Disks, d.Transport())
 	}
 	session, err := New(c, i.o).OpenTarget(ctx, idle)
 	if err != nil {
@@ -205,13 +205,4 @@ func data(buf []byte) extent.Set {
 		}
 	}
 	return set
-}
-
-// Disk is a disk of vSphere as transports know it.
-func Disk(d vsphere.Disk) transport.Disk {
-	return transport.Disk{
-		Key: d.Key, Capacity: d.Capacity, FileName: d.FileName, Datastore: d.Datastore, DatastoreType: d.DatastoreType,
-		ChainDepth: d.ChainDepth, Kind: d.Kind, Encrypted: d.Encrypted,
-		ControllerType: d.ControllerType, BusNumber: d.BusNumber, Unit: d.Unit,
-	}
 }

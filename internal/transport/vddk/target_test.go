@@ -142,7 +142,7 @@ func TestAnImportedVMHoldsWhatItShould(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := vddk.New(w.client, w.options()).Open(t.Context(), transport.Frozen{VM: moref, Snapshot: snapshot.Ref, Disks: []transport.Disk{vddk.Disk(snapshot.Disks[1])}})
+	session, err := vddk.New(w.client, w.options()).Open(t.Context(), transport.Frozen{VM: moref, Snapshot: snapshot.Ref, Disks: []transport.Disk{snapshot.Disks[1].Transport()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -208,7 +208,7 @@ func freeze(t *testing.T, vm *vsphere.VM) transport.Frozen {
 		PoweredOn: config.PowerState == "poweredOn", Snapshots: len(config.Snapshots),
 	}
 	for _, d := range snapshot.Disks {
-		f.Disks = append(f.Disks, vddk.Disk(d))
+		f.Disks = append(f.Disks, d.Transport())
 	}
 	return f
 }
@@ -222,7 +222,7 @@ func idle(t *testing.T, vm *vsphere.VM) transport.Idle {
 	}
 	i := transport.Idle{VM: vm.MoRef(), Datacenter: config.Datacenter}
 	for _, d := range config.Disks {
-		i.Disks = append(i.Disks, vddk.Disk(d))
+		i.Disks = append(i.Disks, d.Transport())
 	}
 	return i
 }
