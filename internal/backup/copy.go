@@ -115,7 +115,7 @@ func (c *diskCopy) again(ctx context.Context, err error) (bool, error) {
 		return false, nil
 	}
 	if c.session != nil {
-		c.sessions.retire(c.session)
+		c.session.retire()
 	}
 	if errors.Is(err, transport.ErrOverloaded) {
 		if c.busy++; c.busy >= overloads {
@@ -390,7 +390,7 @@ func (c *diskCopy) open(ctx context.Context) (transport.Reader, error) {
 		c.rec.TransportMode = m.Mode()
 	}
 	if reader.Size() != c.disk.Capacity {
-		defer c.sessions.release(session)
+		defer session.release()
 		return nil, errors.Join(
 			fmt.Errorf("transport %s: %w: %d bytes, vSphere says %d", c.reading, transport.ErrRefused, reader.Size(), c.disk.Capacity), reader.Close())
 	}
@@ -404,7 +404,7 @@ func (c *diskCopy) close(reader transport.Reader) {
 	if err := reader.Close(); err != nil {
 		c.run.Logger.Warn("close transport", "vm", c.vm.rec.Name, "disk", c.disk.Label, "error", err)
 	}
-	c.sessions.release(c.session)
+	c.session.release()
 }
 
 func (c *diskCopy) finish(ctx context.Context) error {

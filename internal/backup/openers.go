@@ -11,22 +11,29 @@ import (
 	"github.com/vappvault/vappvault/internal/transport"
 )
 
-// openers keeps one session of each transport open for a VM. A session that
-// broke off is replaced once nobody reads through it any more: a VM can be
-// under one lease at a time.
+// openers keeps one session of each transport open for a VM.
 type openers struct {
-	run  *run
-	vm   *vmRun
-	list []transport.Opener
+	ways []*way // in order of choice
+}
+
+// A way is one transport of a VM. A session that broke off is replaced once
+// nobody reads through it any more: a VM can be under one lease at a time. It
+// may take minutes to open one, for which only those wait who want that one.
+type way struct {
+	run    *run
+	vm     *vmRun
+	opener transport.Opener
+	turn   chan struct{} // holds one: whoever opens or closes a session
+
 	mu   sync.Mutex
-	open map[string]*held
-	no   map[string]error
+	open *held
+	no   error // why it is not to be asked again
 }
 
 // held is an open session of a transport.
 type held struct {
 	transport.Session
-	name    string
+	way     *way
 	central bool          // an overload is vCenter's
 	users   int           // disks that are being read through it
 	stale   bool          // to be used no more
@@ -34,10 +41,11 @@ type held struct {
 }
 
 func (r *run) sessions(vm *vmRun) *openers {
-	return &openers{
-		run: r, vm: vm, list: r.Openers(vm.client),
-		open: map[string]*held{}, no: map[string]error{},
+	o := &openers{}
+	for _, opener := range r.Openers(vm.client) {
+		o.ways = append(o.ways, &way{run: r, vm: vm, opener: opener, turn: make(chan struct{}, 1)})
 	}
+	return o
 }
 
 // disk opens a disk through the first transport that does not refuse it, less
@@ -46,16 +54,16 @@ func (r *run) sessions(vm *vmRun) *openers {
 // broke off, released, or nil where it could not be had. Over are the transports
 // that would not open the disk.
 func (o *openers) disk(ctx context.Context, key int32, refused map[string]error) (reader transport.Reader, h *held, name string, over []restorepoint.PassedOver, err error) {
-	if len(o.list) == 0 {
+	if len(o.ways) == 0 {
 		return nil, nil, "", nil, errors.New("no transport is configured")
 	}
 	var errs []error
-	for _, opener := range o.list {
-		name := opener.Name()
+	for _, w := range o.ways {
+		name := w.opener.Name()
 		err := refused[name]
 		known := err != nil
 		if !known {
-			reader, h, err = o.through(ctx, opener, key)
+			reader, h, err = w.disk(ctx, key)
 		}
 		if err == nil {
 			return reader, h, name, over, nil
@@ -77,8 +85,8 @@ func (o *openers) disk(ctx context.Context, key int32, refused map[string]error)
 
 // placeOf is what is overloaded when a transport says so.
 func (o *openers) placeOf(name string, p limit.Place) limit.Place {
-	for _, opener := range o.list {
-		if opener.Name() == name && isCentral(opener) {
+	for _, w := range o.ways {
+		if w.opener.Name() == name && isCentral(w.opener) {
 			p.Host = ""
 		}
 	}
@@ -90,22 +98,28 @@ func isCentral(o transport.Opener) bool {
 	return ok && c.ThroughVCenter()
 }
 
-func (o *openers) through(ctx context.Context, opener transport.Opener, key int32) (transport.Reader, *held, error) {
-	h, err := o.session(ctx, opener)
+func (w *way) disk(ctx context.Context, key int32) (transport.Reader, *held, error) {
+	h, err := w.session(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	reader, err := h.Disk(ctx, key)
 	if err != nil {
-		o.release(h)
+		h.release()
 	}
 	return reader, h, err
 }
 
 // session returns the session of a transport, with one user more.
-func (o *openers) session(ctx context.Context, opener transport.Opener) (*held, error) {
+func (w *way) session(ctx context.Context) (*held, error) {
 	for {
-		h, idle, err := o.take(ctx, opener)
+		select {
+		case w.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		h, idle, err := w.take(ctx)
+		<-w.turn
 		if idle == nil {
 			return h, err
 		}
@@ -117,46 +131,50 @@ func (o *openers) session(ctx context.Context, opener transport.Opener) (*held, 
 	}
 }
 
-// take is session, but does not wait: while a stale session has users it
-// returns what is closed when they have gone.
-func (o *openers) take(ctx context.Context, opener transport.Opener) (*held, <-chan struct{}, error) {
-	name := opener.Name()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if err := o.no[name]; err != nil {
+// take is session, for whoever's turn it is, but does not wait: while a stale
+// session has users it returns what is closed when they have gone.
+func (w *way) take(ctx context.Context) (*held, <-chan struct{}, error) {
+	w.mu.Lock()
+	h, no := w.open, w.no
+	switch {
+	case no != nil || h == nil:
+	case !h.stale:
+		h.users++
+		w.mu.Unlock()
+		return h, nil, nil
+	case h.users > 0:
+		w.mu.Unlock()
+		return nil, h.idle, nil
+	default:
+		w.open = nil
+	}
+	w.mu.Unlock()
+	if no != nil {
+		return nil, nil, no
+	}
+	if h != nil {
+		if err := h.Close(); err != nil {
+			w.run.Logger.WarnContext(ctx, "close transport", "vm", w.vm.rec.Name, "transport", w.opener.Name(), "error", err)
+		}
+	}
+	session, err := w.opener.Open(ctx, w.frozen())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		if ctx.Err() == nil && !errors.Is(err, transport.ErrBroken) {
+			w.no = err
+			w.run.Logger.WarnContext(ctx, "transport is passed over", "vm", w.vm.rec.Name, "transport", w.opener.Name(), "error", err)
+		}
 		return nil, nil, err
 	}
-	h := o.open[name]
-	if h != nil && h.stale {
-		if h.users > 0 {
-			return nil, h.idle, nil
-		}
-		delete(o.open, name)
-		if err := h.Close(); err != nil {
-			o.run.Logger.WarnContext(ctx, "close transport", "vm", o.vm.rec.Name, "transport", name, "error", err)
-		}
-		h = nil
-	}
-	if h == nil {
-		session, err := opener.Open(ctx, o.frozen())
-		if err != nil {
-			if ctx.Err() == nil && !errors.Is(err, transport.ErrBroken) {
-				o.no[name] = err
-				o.run.Logger.WarnContext(ctx, "transport is passed over", "vm", o.vm.rec.Name, "transport", name, "error", err)
-			}
-			return nil, nil, err
-		}
-		h = &held{Session: session, name: name, central: isCentral(opener), idle: make(chan struct{})}
-		o.open[name] = h
-	}
-	h.users++
-	return h, nil, nil
+	w.open = &held{Session: session, way: w, central: isCentral(w.opener), users: 1, idle: make(chan struct{})}
+	return w.open, nil, nil
 }
 
 // release takes a user from a session.
-func (o *openers) release(h *held) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (h *held) release() {
+	h.way.mu.Lock()
+	defer h.way.mu.Unlock()
 	if h.users--; h.users == 0 && h.stale {
 		close(h.idle)
 	}
@@ -164,35 +182,41 @@ func (o *openers) release(h *held) {
 
 // retire says that a session is to be used no more. Those who read through it
 // may go on.
-func (o *openers) retire(h *held) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (h *held) retire() {
+	h.way.mu.Lock()
+	defer h.way.mu.Unlock()
 	if !h.stale && h.users == 0 {
 		close(h.idle)
 	}
 	h.stale = true
 }
 
-func (o *openers) frozen() transport.Frozen {
+func (w *way) frozen() transport.Frozen {
 	f := transport.Frozen{
-		VM: o.vm.rec.MoRef, Snapshot: o.vm.snapshot.Ref, Datacenter: o.vm.config.Datacenter,
-		PoweredOn: o.vm.config.PowerState != "poweredOff", Snapshots: o.vm.snapshotsTaken + 1,
+		VM: w.vm.rec.MoRef, Snapshot: w.vm.snapshot.Ref, Datacenter: w.vm.config.Datacenter,
+		PoweredOn: w.vm.config.PowerState != "poweredOff", Snapshots: w.vm.snapshotsTaken + 1,
 	}
-	for _, d := range protected(o.vm) {
+	for _, d := range protected(w.vm) {
 		f.Disks = append(f.Disks, d.Transport())
 	}
 	return f
 }
 
+// close closes what is open. Nobody reads any more.
 func (o *openers) close() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	var errs []error
-	for name, session := range o.open {
-		if err := session.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("close transport %s: %w", name, err))
+	for _, w := range o.ways {
+		w.turn <- struct{}{}
+		w.mu.Lock()
+		h := w.open
+		w.open = nil
+		w.mu.Unlock()
+		if h != nil {
+			if err := h.Close(); err != nil {
+				errs = append(errs, fmt.Errorf("close transport %s: %w", w.opener.Name(), err))
+			}
 		}
+		<-w.turn
 	}
-	o.open = map[string]*held{}
 	return errors.Join(errs...)
 }

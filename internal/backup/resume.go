@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func (c *diskCopy) resumption(ctx context.Context) (copyPlan, bool, error) {
 			break
 		}
 	}
-	if found == nil {
+	if found == nil || c.overtaken(ctx, found.Run) {
 		return copyPlan{}, false, nil
 	}
 	base, why := c.same(restorepoint.VM{VCenter: found.VCenter, MoRef: found.MoRef}, &found.Disk)
@@ -92,6 +93,16 @@ func (c *diskCopy) resumption(ctx context.Context) (copyPlan, bool, error) {
 		p.unread = found.Remaining.Subtract(changed)
 	}
 	return p, true, nil
+}
+
+// overtaken tells whether a point that was begun no earlier than an attempt can
+// be built on: of one that was killed between its commit and the removal of what
+// earlier attempts had left, both are there. Ids are in the order of time.
+func (c *diskCopy) overtaken(ctx context.Context, attempt string) bool {
+	parent, _ := c.parentOf(ctx)
+	yes := parent != nil && cmp.Or(c.rec.Parent, c.run.parent.ID) >= attempt
+	c.rec.Parent = ""
+	return yes
 }
 
 // withoutHoles returns what remains of a resumed copy but for the holes that

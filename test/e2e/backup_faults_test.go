@@ -195,6 +195,26 @@ func (s fickleSource) ReadAt(ctx context.Context, p []byte, off int64) error {
 	return s.Source.ReadAt(ctx, p, off)
 }
 
+// repositoryOf opens the repository of a vApp's org.
+func (e *env) repositoryOf(vapp *vcd.VApp) *repository.Repository {
+	e.t.Helper()
+	ctx := e.t.Context()
+	password, err := e.conf.Repository.Password.Read(ctx)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	root, err := repository.Open(ctx, repository.Location{Path: e.conf.Repository.Path()}, password, repository.Options{StateDir: e.t.TempDir()})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.t.Cleanup(func() { _ = root.Close(context.Background()) })
+	repo, err := root.Org(ctx, vapp.Org.ID, vapp.Org.Name)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return repo
+}
+
 // run is a backup of wiki through the given transports.
 func (e *env) run(openers func(*vsphere.Client) []transport.Opener, hook func(string)) (*restorepoint.Point, error) {
 	e.t.Helper()
@@ -206,13 +226,7 @@ func (e *env) run(openers func(*vsphere.Client) []transport.Opener, hook func(st
 		}
 	}
 	vapp := e.vapp("wiki")
-	password, err := e.conf.Repository.Password.Read(ctx)
-	must(err)
-	root, err := repository.Open(ctx, repository.Location{Path: strings.TrimPrefix(e.conf.Repository.URL, "file://")}, password, repository.Options{StateDir: e.t.TempDir()})
-	must(err)
-	e.t.Cleanup(func() { _ = root.Close(context.Background()) })
-	repo, err := root.Org(ctx, vapp.Org.ID, vapp.Org.Name)
-	must(err)
+	repo := e.repositoryOf(vapp)
 	j, err := journal.Open(ctx, filepath.Join(e.t.TempDir(), "journal.db"))
 	must(err)
 	e.t.Cleanup(func() { _ = j.Close() })

@@ -15,6 +15,7 @@ import (
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/plan"
+	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/vcd"
 	"github.com/vappvault/vappvault/internal/vsphere"
 )
@@ -108,6 +109,40 @@ func TestAKilledCopyGoesOnWhereItWas(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	e.verified()
+}
+
+// TestACheckpointThatOutlivesItsPointIsNotGoneOnFrom has what an earlier
+// attempt left still be there when a later one has committed its point, as if
+// that one had been killed before it removed it.
+func TestACheckpointThatOutlivesItsPointIsNotGoneOnFrom(t *testing.T) {
+	e := newBig(t, t.TempDir(), "{checkpoint: 16MiB}")
+	e.killed(3)
+	e.reconcile()
+	repo, vapp := e.repositoryOf(e.vapp("big")), e.vapp("big")
+	left, err := repo.Unfinished(t.Context(), vapp.ID)
+	if err != nil || len(left) != 1 {
+		t.Fatalf("%d disks: %v", len(left), err)
+	}
+	e.backup("big")
+	again, err := repo.NewPoint(t.Context(), vapp.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk, err := again.Disk(t.Context(), left[0].Disk.Content.Size, &left[0].Disk.Content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk.Resumable(func() (repository.Unfinished, bool) { return left[0], true })
+	again.Abort(t.Context())
+	if left, err = repo.Unfinished(t.Context(), vapp.ID); err != nil || len(left) != 1 {
+		t.Fatalf("put back: %d disks: %v", len(left), err)
+	}
+	e.write("vm", 0, 50*1024*mib, random(150, mib))
+	want := e.extentsSum("big")
+	if d := diskOf(t, e.backup("big"), "vm", 0); d.Mode != "incremental" || d.Resumed != nil || d.NotResumed != "" || d.ReadBytes-d.SampleBytes > 4*mib {
+		t.Errorf("%+v", d)
+	}
+	e.same(want)
 }
 
 func TestAnInterruptedIncrementalGoesOnWhereItWas(t *testing.T) {
