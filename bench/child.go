@@ -36,7 +36,7 @@ func child(ctx context.Context, kind string, args []string) (err error) {
 		return err
 	}
 	if path := os.Getenv("BENCH_PROFILE"); path != "" {
-		f, err := os.Create(path)
+		f, err := os.Create(fmt.Sprintf("%s.%s.%d", path, kind, os.Getpid()))
 		if err != nil {
 			return err
 		}
