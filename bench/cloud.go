@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/vappvault/vappvault/internal/repository"
 )
 
 // A cloud is a vcdsim with one vApp.
@@ -95,6 +97,11 @@ sites:
 
 // serve starts the cloud and waits until it answers.
 func (c *cloud) serve() error {
+	// vcdsim keeps the repository's password that it finds.
+	key := filepath.Join(c.dir, "repository.password")
+	if err := os.WriteFile(key, []byte(repository.NewKey()+"\n"), 0o600); err != nil {
+		return err
+	}
 	c.cmd = exec.CommandContext(c.b.ctx, filepath.Join(c.dir, "vcdsim"), "serve", "--listen", "127.0.0.1:0", "--dir", "sim",
 		"--inventory", "inventory.yaml", "--config-out", "vappvault.yaml", "--vddk", c.vix, "--vddk-plugin", c.lib)
 	c.cmd.Dir = c.dir

@@ -25,8 +25,6 @@ const (
 	vmID   = "urn:vcloud:vm:33330000-0000-4000-8000-000000000001"
 )
 
-const rootPassword = "correct horse battery staple"
-
 // An oursRun is one backup or restore by the code that vappvault's own use.
 type oursRun struct {
 	Root   string // folder of the repository
@@ -41,14 +39,21 @@ type oursRun struct {
 // copyMemory is what all buffers of a copy may take, in bytes: a backup's own.
 const copyMemory = 96 << 20
 
-// openOurs opens the repository, which is made on first use.
+// openOurs opens the repository, which is made on first use, with a generated
+// key.
 func openOurs(ctx context.Context, dir string) (*repository.Root, *repository.Repository, error) {
+	file := dir + ".key"
 	if _, err := os.Stat(dir); err != nil {
-		if err := repository.Init(ctx, repository.Location{Path: dir}, rootPassword); err != nil {
+		key := repository.NewKey()
+		if err := errors.Join(os.WriteFile(file, []byte(key), 0o600), repository.Init(ctx, repository.Location{Path: dir}, key)); err != nil {
 			return nil, nil, err
 		}
 	}
-	root, err := repository.Open(ctx, repository.Location{Path: dir}, rootPassword, repository.Options{StateDir: dir + ".state"})
+	key, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	root, err := repository.Open(ctx, repository.Location{Path: dir}, string(key), repository.Options{StateDir: dir + ".state"})
 	if err != nil {
 		return nil, nil, err
 	}

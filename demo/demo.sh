@@ -70,6 +70,7 @@ images() {
 
 # start runs the cloud and waits until it answers.
 start() {
+	run vappvault repository key repository.password
 	printf '%s$ vcdsim serve --inventory inventory.yaml --config-out vappvault.yaml &%s\n' "$bold" "$plain"
 	vcdsim serve --listen 127.0.0.1:0 --inventory inventory.yaml --config-out vappvault.yaml > ready 2> cloud.log &
 	cloud=$!

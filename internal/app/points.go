@@ -38,6 +38,9 @@ type OrgInfo struct {
 // password and does no harm.
 func (a *App) Init(ctx context.Context) (RepositoryInfo, error) {
 	password, err := a.Config.Repository.Password.Read(ctx)
+	if file := a.Config.Repository.Password.File; file != "" && errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; make a key with `vappvault repository key %s`", err, file)
+	}
 	if err != nil {
 		return RepositoryInfo{}, fmt.Errorf("repository: %w", err)
 	}

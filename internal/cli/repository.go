@@ -2,21 +2,24 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/wording"
 )
 
 func (e *env) repositoryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "repository",
-		Short: "Show the repository",
+		Short: "Show the repository, generate a key for one",
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -25,8 +28,57 @@ func (e *env) repositoryCommand() *cobra.Command {
 			return unknownCommand(cmd, args[0])
 		},
 	}
-	cmd.AddCommand(e.repositoryShowCommand())
+	cmd.AddCommand(e.repositoryShowCommand(), e.repositoryKeyCommand())
 	return cmd
+}
+
+func (e *env) repositoryKeyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "key [FILE]",
+		Short: "Generate a key to be the password of a new repository",
+		Long: `Generates a key of 256 random bits for a repository that is yet to be created: as
+its password it can't be guessed, and every command opens the repository faster
+than with a password that somebody thought of. The key is written to FILE, which
+must not be there yet and which its owner alone may read, or else printed.
+
+Without it nobody can read the repository: keep a copy in another place. It can
+be typed from paper: it has no digits that look like letters, and typing errors
+are noticed.`,
+		Example: `  vappvault repository key repository.password
+  vappvault repository key | gpg --encrypt -r backup@example.org > repository.key.gpg`,
+		Args: arguments(0, 1, ""),
+		RunE: e.run(func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				_, err := fmt.Fprintln(e.stdout, repository.NewKey())
+				return err
+			}
+			if err := writeKey(args[0]); err != nil {
+				return fmt.Errorf("repository key: %w", err)
+			}
+			return e.print("key", keyView{File: args[0]}, func(w io.Writer) {
+				fmt.Fprintf(w, "key written to %s: keep a copy in another place\n", clean(args[0]))
+			})
+		}),
+	}
+}
+
+// keyView says where a generated key is.
+type keyView struct {
+	File string `json:"file"`
+}
+
+// writeKey writes a new key to a new file. What is there is never replaced:
+// it may be the key of a repository.
+func writeKey(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, repository.NewKey())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
 }
 
 func (e *env) repositoryShowCommand() *cobra.Command {

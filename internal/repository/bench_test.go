@@ -43,6 +43,24 @@ func benchPoint(b *testing.B, o *repository.Repository, parent *restorepoint.Dis
 	return c
 }
 
+// BenchmarkOpenRoot is what every process pays before it can read anything;
+// Kopia's own derivation of an organization's key comes on top.
+func BenchmarkOpenRoot(b *testing.B) {
+	for name, secret := range map[string]string{"password": "correct horse battery staple", "generated": repository.NewKey()} {
+		b.Run(name, func(b *testing.B) {
+			at := repository.Location{Path: b.TempDir()}
+			if err := repository.Init(b.Context(), at, secret); err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				if _, err := repository.Open(b.Context(), at, secret, repository.Options{StateDir: b.TempDir()}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func allBlocks() []int {
 	blocks := make([]int, benchSize/block)
 	for n := range blocks {

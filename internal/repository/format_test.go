@@ -72,6 +72,62 @@ func TestRootFormat(t *testing.T) {
 	}
 }
 
+// A root that was made with a generated key. The files never change: they are
+// what opens roots of today.
+func TestRootFormatOfAGeneratedKey(t *testing.T) {
+	var secret [keySecret]byte
+	for n := range secret {
+		secret[n] = byte(n)
+	}
+	text := formatKey(secret[:])
+	golden(t, "generatedkey.v1.txt", []byte(text+"\n"))
+	info := rootInfo{
+		Format: rootFormat, Version: 1, ID: "01JD3M5Z7Q8R9S0T1V2W3X4Y5Z",
+		Created: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC),
+		KDF:     kdf{Algorithm: kdfGenerated, Salt: []byte("0123456789abcdef")},
+	}
+	key, err := info.KDF.key(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info.Check = key.check()
+	data, err := json.MarshalIndent(info, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := parseRoot(golden(t, "vappvault-generated.v1.json", append(data, '\n')))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, typed := range []string{text, strings.ToUpper(text), keyPrefix + strings.ReplaceAll(text[len(keyPrefix):], "-", "")} {
+		if again, err := read.unlock(typed); err != nil || !bytes.Equal(again, key) {
+			t.Errorf("%s: got %v", typed, err)
+		}
+	}
+	last := text[:len(text)-1] + string(keyLetters[(strings.IndexByte(keyLetters, text[len(text)-1])+1)%len(keyLetters)])
+	for _, c := range []struct{ typed, says string }{
+		{last, "mistyped"},
+		{strings.Replace(text, "a", "b", 1), "mistyped"},
+		{text[:len(text)-1], "55 letters and digits"},
+		{text + "a", "57 letters and digits"},
+		{strings.Replace(text, "a", "0", 1), "a to z and 2 to 7"},
+		{"swordfish", "this is none"},
+		{NewKey(), ""},
+	} {
+		_, err := read.unlock(c.typed)
+		if !errors.Is(err, ErrWrongPassword) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: got %v, want a wrong password and %q", c.typed, err, c.says)
+		}
+		if err != nil && strings.Contains(err.Error(), c.typed) {
+			t.Errorf("the error tells the key: %v", err)
+		}
+	}
+	read.KDF.Salt = read.KDF.Salt[:8]
+	if _, err := read.unlock(text); !errors.Is(err, ErrDamaged) {
+		t.Errorf("short salt: got %v", err)
+	}
+}
+
 func TestForgedRoots(t *testing.T) {
 	good, err := os.ReadFile(filepath.Join("testdata", "vappvault.v1.json"))
 	if err != nil {

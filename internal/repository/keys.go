@@ -21,34 +21,66 @@ const (
 	maxKDFMemory = 2 << 20 // KiB
 )
 
+// Ways from the root password to the root key.
+const (
+	// For what a person thought of: as slow as it may be.
+	kdfPassword = "argon2id"
+	// For a generated key: there is nothing to guess, and every process that
+	// opens the root would pay a quarter of a second for it.
+	kdfGenerated = "hkdf-sha256"
+)
+
 // A kdf says how the root key comes from the root password.
 type kdf struct {
-	Algorithm string `json:"algorithm"` // argon2id
+	Algorithm string `json:"algorithm"`
 	Salt      []byte `json:"salt"`
-	Time      uint32 `json:"time"`      // passes
-	MemoryKiB uint32 `json:"memoryKiB"` // per derivation
-	Threads   uint8  `json:"threads"`
+	// Of argon2id alone: passes, memory of a derivation, threads.
+	Time      uint32 `json:"time,omitempty"`
+	MemoryKiB uint32 `json:"memoryKiB,omitempty"`
+	Threads   uint8  `json:"threads,omitempty"`
 }
 
-// newKDF returns the second recommended choice of RFC 9106 with a new salt.
-func newKDF() kdf {
+// newKDF returns what suits the password, with a new salt: for a generated
+// key HKDF, else the second recommended choice of RFC 9106. A generated key
+// that is mistyped is refused: it would become the password.
+func newKDF(password string) (kdf, error) {
 	salt := make([]byte, minSalt)
 	_, _ = rand.Read(salt) // never fails
-	return kdf{Algorithm: "argon2id", Salt: salt, Time: 3, MemoryKiB: 64 << 10, Threads: 4}
+	switch _, err := parseKey(password); {
+	case err == nil:
+		return kdf{Algorithm: kdfGenerated, Salt: salt}, nil
+	case !errors.Is(err, errNoKey):
+		return kdf{}, err
+	}
+	return kdf{Algorithm: kdfPassword, Salt: salt, Time: 3, MemoryKiB: 64 << 10, Threads: 4}, nil
 }
 
 // key derives the root key from the root password.
 func (k kdf) key(password string) (rootKey, error) {
-	switch {
-	case password == "":
+	if password == "" {
 		return nil, errors.New("the password is empty")
-	case k.Algorithm != "argon2id":
-		return nil, fmt.Errorf("key derivation %q is unknown", k.Algorithm)
-	case len(k.Salt) < minSalt, k.Threads == 0,
-		k.Time == 0, k.Time > maxKDFTime, k.MemoryKiB < minKDFMemory, k.MemoryKiB > maxKDFMemory:
-		return nil, fmt.Errorf("%w: key derivation parameters are out of bounds", ErrDamaged)
 	}
-	return argon2.IDKey([]byte(password), k.Salt, k.Time, k.MemoryKiB, k.Threads, sha256.Size), nil
+	switch k.Algorithm {
+	case kdfPassword:
+		if len(k.Salt) < minSalt || k.Threads == 0 ||
+			k.Time == 0 || k.Time > maxKDFTime || k.MemoryKiB < minKDFMemory || k.MemoryKiB > maxKDFMemory {
+			return nil, fmt.Errorf("%w: key derivation parameters are out of bounds", ErrDamaged)
+		}
+		return argon2.IDKey([]byte(password), k.Salt, k.Time, k.MemoryKiB, k.Threads, sha256.Size), nil
+	case kdfGenerated:
+		if len(k.Salt) < minSalt {
+			return nil, fmt.Errorf("%w: key derivation parameters are out of bounds", ErrDamaged)
+		}
+		// Nothing but a generated key gets this far, so that a forged root
+		// file cannot make a weak password easy to guess.
+		secret, err := parseKey(password)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrWrongPassword, err)
+		}
+		return hkdf.Key(sha256.New, secret, k.Salt, "vappvault root key v1", sha256.Size)
+	default:
+		return nil, fmt.Errorf("key derivation %q is unknown", k.Algorithm)
+	}
 }
 
 // A rootKey is what every password of a root is derived from.

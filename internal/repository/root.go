@@ -98,9 +98,13 @@ func initRoot(ctx context.Context, path, password string) error {
 		return fmt.Errorf("%w: %s is missing, and with it the key to the %d files under %s: bring it back from a copy",
 			ErrDamaged, rootFile, len(orgs), orgsDir)
 	}
+	derivation, err := newKDF(password)
+	if err != nil {
+		return err
+	}
 	info = rootInfo{
 		Format: rootFormat, Version: RootVersion, ID: ulid.Make().String(),
-		Created: time.Now().UTC().Truncate(time.Second), KDF: newKDF(),
+		Created: time.Now().UTC().Truncate(time.Second), KDF: derivation,
 	}
 	key, err := info.KDF.key(password)
 	if err != nil {
@@ -131,8 +135,8 @@ func mustBeEmpty(path string) error {
 	return nil
 }
 
-// Open opens a repository root. Deriving the root key takes about a tenth of a
-// second and 64 MiB.
+// Open opens a repository root. With a password, deriving the root key takes
+// about a tenth of a second and 64 MiB; with a generated key (NewKey) nothing.
 func Open(_ context.Context, at Location, password string, o Options) (*Root, error) {
 	path, err := filepath.Abs(at.Path)
 	if err != nil {

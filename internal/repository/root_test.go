@@ -46,6 +46,32 @@ func TestInitAndOpen(t *testing.T) {
 	}
 }
 
+func TestARootWithAGeneratedKey(t *testing.T) {
+	at, state := repository.Location{Path: t.TempDir()}, repository.Options{StateDir: t.TempDir()}
+	key := repository.NewKey()
+	mistyped := strings.Replace(key, key[7:9], "77", 1)
+	if err := repository.Init(t.Context(), at, mistyped); err == nil || !strings.Contains(err.Error(), "mistyped") {
+		t.Errorf("mistyped: got %v", err)
+	}
+	if err := repository.Init(t.Context(), at, key); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(filepath.Join(at.Path, "vappvault.json")); err != nil || !strings.Contains(string(data), "hkdf-sha256") || strings.Contains(string(data), key) {
+		t.Errorf("got %s, %v", data, err)
+	}
+	for _, wrong := range []string{repository.NewKey(), mistyped, password} {
+		if _, err := repository.Open(t.Context(), at, wrong, state); !errors.Is(err, repository.ErrWrongPassword) {
+			t.Errorf("another key: got %v", err)
+		}
+	}
+	if _, err := repository.Open(t.Context(), at, key, state); err != nil {
+		t.Error(err)
+	}
+	if again := repository.NewKey(); again == key {
+		t.Error("two keys are the same")
+	}
+}
+
 func TestNotARepository(t *testing.T) {
 	empty, foreign := t.TempDir(), t.TempDir()
 	if err := os.WriteFile(filepath.Join(foreign, "holiday.jpg"), nil, 0o600); err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/progress"
+	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/sim/cloud"
@@ -80,7 +81,10 @@ func newEnvWith(t *testing.T, dir string, options cloud.Options) *env {
 	})
 	e.cloud = c
 	path := filepath.Join(e.dir, "conf", "vappvault.yaml")
-	if err := c.WriteConfig(path); err != nil {
+	// A generated key, as users are told to: each of thousands of processes
+	// would spend a quarter of a second on a password.
+	key := filepath.Join(filepath.Dir(path), "repository.password")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(key, []byte(repository.NewKey()+"\n"), 0o600), c.WriteConfig(path)); err != nil {
 		t.Fatal(err)
 	}
 	if e.conf, err = config.Load(path); err != nil {
