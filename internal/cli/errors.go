@@ -125,6 +125,7 @@ func advice(err error) string {
 		{selection.ErrNoMatch, "See what there is with vappvault ls, or vappvault points."},
 		{backup.ErrLeft, "The next backup of that vApp, or vappvault reconcile, undoes it."},
 		{vcd.ErrShort, "Ask those who run vCD to mend its inventory: what it does not show is not protected."},
+		{app.ErrSiteLeftOut, "Do it again when that site answers: nothing there was looked at."},
 		{app.ErrNotAsItWas, "What differs, and why, stands above; -o json lists it all."},
 		{app.ErrPartial, "See what is missing, and why, with vappvault show POINT."},
 	} {
