@@ -15,9 +15,10 @@ import (
 // A task is what a process of our own is told to do, as JSON in its argument.
 type task struct {
 	oursRun
-	Size   int64  // of the image that a restore makes
-	Repeat int    // how often, for work that is too short to be timed
-	File   string // the limit's
+	Size   int64    // of the image that a restore makes
+	Repeat int      // how often, for work that is too short to be timed
+	File   string   // the limit's
+	Server []string // command of an NBD server
 }
 
 // A told is what it answers: how long the work took with everything open, and
@@ -36,7 +37,7 @@ func child(ctx context.Context, kind string, args []string) (err error) {
 		return err
 	}
 	if path := os.Getenv("BENCH_PROFILE"); path != "" {
-		f, err := os.Create(path)
+		f, err := os.Create(fmt.Sprintf("%s.%s.%d", path, kind, os.Getpid()))
 		if err != nil {
 			return err
 		}
@@ -57,7 +58,7 @@ func child(ctx context.Context, kind string, args []string) (err error) {
 	case "limit-restore":
 		answer, err = timed(func() error { return limitRestore(ctx, t.File, t.Images[0], t.Size) })
 	case "nbd-read":
-		answer, err = timed(func() error { return nbdRead(ctx, t.File) })
+		answer, err = timed(func() error { return nbdRead(ctx, t.Server) })
 	case "nbd-serve":
 		err = nbdServe(ctx, t.Images[0], t.File)
 	default:

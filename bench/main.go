@@ -5,6 +5,7 @@
 // so that a machine whose speed drifts is unfair to nobody, and writes ratios
 // to RESULTS.md: times of other machines say nothing here. Every process that
 // is timed is one of its own, this program's parts included; see child.go.
+// BENCH_PROFILE=PREFIX has each of those write a CPU profile.
 package main
 
 import (

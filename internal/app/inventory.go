@@ -233,18 +233,19 @@ type lastPoints map[string]restorepoint.Summary
 // can be listed all the same.
 func (a *App) lastPoints(ctx context.Context) (lastPoints, error) {
 	out := lastPoints{}
-	points, err := a.allPoints(ctx)
+	known, err := a.allPoints(ctx)
 	if errors.Is(err, repository.ErrNotRepository) {
 		a.Progress.Emit(progress.Event{Kind: progress.Warn, Message: fmt.Sprintf("what is protected is not known: %v", err)})
 		return out, nil
 	}
 	if err == nil {
-		err = a.fillMembers(ctx, points)
+		err = a.fillMembers(ctx, known.points)
 	}
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range points {
+	a.warnOf("more may be protected than it seems", known.missing(everything))
+	for _, p := range known.points {
 		for _, it := range selection.PointItems(p) {
 			for _, key := range []string{it.URN, it.String()} {
 				if p.ID > out[key].ID {

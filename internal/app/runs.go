@@ -322,9 +322,8 @@ func (a *App) reconcileVApp(ctx context.Context, s *site, id string) (settled []
 	return settled, err
 }
 
-func (a *App) verifyProgress(p restorepoint.Summary, last *int64) func(done, total int64) {
+func (a *App) verifyProgress(p restorepoint.Summary) func(done, total int64) {
 	return func(done, total int64) {
-		*last = done
 		a.Progress.Emit(progress.Event{
 			Kind: progress.Bytes, Step: "verify", Org: p.Org.Name, VApp: p.VApp.Name, What: "restore point " + p.ID, Done: done, Total: total,
 		})

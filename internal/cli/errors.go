@@ -27,6 +27,7 @@ const (
 	exitDamage    = 4
 	exitConflict  = 5
 	exitCancelled = 130
+	exitPipe      = 141 // as if SIGPIPE had ended it
 )
 
 // A usageError is an error in how the program was called.
@@ -47,6 +48,8 @@ func exitCode(err error, cancelled bool) int {
 		return exitUsage
 	case cancelled:
 		return exitCancelled
+	case errors.Is(err, errPipe) && err.Error() == errPipe.Error(): // nothing else went wrong
+		return exitPipe
 	case errors.Is(err, app.ErrPartial): // whatever it was that failed in part
 		return exitPartial
 	case errors.Is(err, plan.ErrConflict), errors.Is(err, journal.ErrClaimed), errors.Is(err, repository.ErrBusy),

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/cli"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/sim/record"
@@ -22,7 +23,7 @@ import (
 // A test that kills the product runs it as a child process: this test binary
 // again, told by the environment what to do and after which step to die.
 const (
-	childAction = "VAPPVAULT_E2E_CHILD"  // backup SELECTOR, or restore POINT [overwrite]
+	childAction = "VAPPVAULT_E2E_CHILD"  // backup SELECTOR, or restore POINT [overwrite]; or cli ARGS
 	childConfig = "VAPPVAULT_E2E_CONFIG" // path of the configuration
 	childStep   = "VAPPVAULT_E2E_STEP"   // die after this many steps, or after that of this name; 0: never
 	childOnly   = "VAPPVAULT_E2E_ONLY"   // only steps of this name count
@@ -30,6 +31,9 @@ const (
 
 func TestMain(m *testing.M) {
 	if action := os.Getenv(childAction); action != "" {
+		if args, ok := strings.CutPrefix(action, "cli "); ok {
+			os.Exit(cli.Main(strings.Fields(args), os.Stdin, os.Stdout, os.Stderr))
+		}
 		if err := child(strings.Fields(action)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
