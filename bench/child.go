@@ -5,14 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"strings"
 	"syscall"
 	"time"
 )
 
-// A task is what a process of our own is told to do, as JSON in its argument.
+// A task is what a process of our own is told to do, as JSON in its argument
+// or, without one, on standard input.
 type task struct {
 	oursRun
 	Size   int64    // of the image that a restore makes
@@ -29,12 +32,15 @@ type told struct {
 
 // child does one piece of work in a process of its own.
 func child(ctx context.Context, kind string, args []string) (err error) {
-	var t task
-	if len(args) != 1 {
-		return errors.New("child: one argument is needed")
+	var (
+		t    task
+		text io.Reader = os.Stdin
+	)
+	if len(args) > 0 {
+		text = strings.NewReader(args[0])
 	}
-	if err := json.Unmarshal([]byte(args[0]), &t); err != nil {
-		return err
+	if err := json.NewDecoder(text).Decode(&t); err != nil {
+		return fmt.Errorf("child: %w", err)
 	}
 	if path := os.Getenv("BENCH_PROFILE"); path != "" {
 		f, err := os.Create(fmt.Sprintf("%s.%s.%d", path, kind, os.Getpid()))

@@ -111,14 +111,16 @@ func (b *bench) nbdServer() error {
 
 // turns runs two things one after the other, as often as is asked for.
 func (b *bench) turns(ours, theirs func() (measure, error)) (x, y series, err error) {
-	for range b.runs {
-		m, err := ours()
-		if err != nil {
-			return nil, nil, err
+	for run := range b.runs {
+		var m, n measure
+		work := []func() error{
+			func() (err error) { m, err = ours(); return err },
+			func() (err error) { n, err = theirs(); return err },
 		}
-		n, err := theirs()
-		if err != nil {
-			return nil, nil, err
+		for i := range work {
+			if err := work[(i+run)%2](); err != nil {
+				return nil, nil, err
+			}
 		}
 		x, y = append(x, m), append(y, n)
 	}

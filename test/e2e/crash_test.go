@@ -143,17 +143,18 @@ func printPeak() error {
 }
 
 // die runs an action in a child that is killed after a step. It returns the
-// step's name and whether the child was killed rather than finished.
-func (e *env) die(step int, action string) (name string, killed bool) {
+// step's name and whether the child was killed rather than finished. The child
+// gets the environment as well.
+func (e *env) die(step int, action string, environment ...string) (name string, killed bool) {
 	e.t.Helper()
-	return e.dieAfter(strconv.Itoa(step), action)
+	return e.dieAfter(strconv.Itoa(step), action, environment...)
 }
 
 // dieAfter is die, by the number of a step or by its name.
-func (e *env) dieAfter(step, action string) (name string, killed bool) {
+func (e *env) dieAfter(step, action string, environment ...string) (name string, killed bool) {
 	e.t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childAction+"="+action, childConfig+"="+e.conf.Path(), childStep+"="+step)
+	cmd.Env = slices.Concat(os.Environ(), []string{childAction + "=" + action, childConfig + "=" + e.conf.Path(), childStep + "=" + step}, environment)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
