@@ -300,34 +300,6 @@ func (a *App) referred(ctx context.Context, refs []string, parse func(string) (s
 	return out, nil
 }
 
-// Forget drops restore points and returns the ids of those that are gone.
-// Their space is freed by Maintain.
-func (a *App) Forget(ctx context.Context, refs []string) ([]string, error) {
-	if len(refs) == 0 {
-		return nil, errors.New("no restore point named")
-	}
-	points, err := a.referred(ctx, refs, selection.ParsePoint)
-	if err != nil {
-		return nil, err
-	}
-	root, _, err := a.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var gone []string
-	for _, p := range points {
-		repo, err := root.Existing(ctx, p.Org.ID)
-		if err != nil {
-			return gone, err
-		}
-		if err := repo.Forget(ctx, p.ID); err != nil {
-			return gone, fmt.Errorf("restore point %s: %w", p.ID, err)
-		}
-		gone = append(gone, p.ID)
-	}
-	return gone, nil
-}
-
 // Maintain collects what no restore point refers to any more.
 func (a *App) Maintain(ctx context.Context) error {
 	root, err := a.openRepository(ctx)
