@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -104,14 +103,9 @@ func EnableRelocation(ctx context.Context, vm *vsphere.VM) error {
 	}
 	if errors.Is(err, vsphere.ErrDenied) {
 		config, again := vm.Config(ctx)
-		if errors.Is(again, vsphere.ErrNotFound) || again == nil && !RelocationDisabled(config) {
+		if errors.Is(again, vsphere.ErrNotFound) || again == nil && !config.RelocationDisabled() {
 			return nil
 		}
 	}
 	return fmt.Errorf("enable relocation: %w", err)
-}
-
-// RelocationDisabled tells whether a VM cannot be moved, whoever saw to that.
-func RelocationDisabled(config *vsphere.VMConfig) bool {
-	return slices.ContainsFunc(config.DisabledMethods, func(m string) bool { return strings.HasPrefix(m, "Relocate") })
 }

@@ -12,7 +12,8 @@ import "strings"
 const (
 	// Maintenance: the vApp is put in maintenance mode. Object: the vApp's URN.
 	Maintenance = "maintenance"
-	// Relocation: relocation of a VM is disabled. Object: moref.
+	// Relocation: relocation of a VM is disabled, and with Detail start also
+	// that it is switched on or gets snapshots. Object: moref.
 	Relocation = "relocation"
 	// Snapshot: a snapshot is made. Object: moref; Detail name.
 	Snapshot = "snapshot"
@@ -60,6 +61,7 @@ const (
 	VM      = "vm"      // name of the VM, for messages
 	Shell   = "shell"   // name of the standalone VM whose shell a new vApp is
 	Files   = "files"   // disks of a swap, as JSON
+	Start   = "start"   // "true" where the VM is kept from being started, too
 	Entered = "entered" // "true" once maintenance mode was entered, until it is left
 )
 
@@ -76,8 +78,11 @@ const RunKey = MetadataPrefix + "run"
 // to go on.
 const WrittenKey = MetadataPrefix + "written"
 
-// DisableSource is the source under which relocation is disabled.
+// DisableSource is the source under which methods of a VM are disabled.
 const DisableSource = "vappvault"
+
+// Writing is the reason for which a run keeps a VM from being started.
+func Writing(run string) string { return "vappvault writes its disks: run " + run }
 
 const prefix = "vappvault-"
 

@@ -178,6 +178,9 @@ func (d Deps) settle(ctx context.Context, i journal.Intent) (string, error) {
 	}
 	switch i.Kind {
 	case mark.Relocation:
+		if i.Detail[mark.Start] == "true" {
+			return "enable relocation, starting and snapshots", restore.LetMove(ctx, client.VM(i.Object))
+		}
 		return "enable relocation", backup.EnableRelocation(ctx, client.VM(i.Object))
 	case mark.Snapshot:
 		return "remove our snapshot", backup.RemoveSnapshots(ctx, client.VM(i.Object), i.Detail[mark.Name])
@@ -381,23 +384,39 @@ func (d Deps) strayOnVM(ctx context.Context, vm vcd.VM, self process.Process) ([
 			Kind: mark.Snapshot, Object: vm.VimInfo.VMMoRef, Name: vm.Name, Action: "remove our snapshot " + s.Name, Err: v.RemoveSnapshot(ctx, s.Ref),
 		})
 	}
-	if !alive && backup.RelocationDisabled(config) && d.relocates(ctx, v) {
-		out = append(out, Settled{Kind: mark.Relocation, Object: vm.VimInfo.VMMoRef, Name: vm.Name, Action: "enable relocation"})
+	if !alive && (config.RelocationDisabled() || config.StartDisabled()) {
+		if action := d.letMove(ctx, v, config); action != "" {
+			out = append(out, Settled{Kind: mark.Relocation, Object: vm.VimInfo.VMMoRef, Name: vm.Name, Action: action})
+		}
 	}
 	return out, nil
 }
 
-// relocates enables relocation under our name, and tells whether that made
-// the difference: other products disable it as well, each under its own.
-func (d Deps) relocates(ctx context.Context, v *vsphere.VM) bool {
-	if err := v.EnableRelocation(ctx, mark.DisableSource); err != nil {
-		d.Logger.WarnContext(ctx, "relocation of a VM is disabled, perhaps not by us", "error", err)
-		return false
+// letMove enables under our name what a VM is kept from, and tells what that
+// made a difference to: other products disable methods as well, each under its
+// own.
+func (d Deps) letMove(ctx context.Context, v *vsphere.VM, before *vsphere.VMConfig) string {
+	var err error
+	if before.RelocationDisabled() {
+		err = v.EnableRelocation(ctx, mark.DisableSource)
+	}
+	if before.StartDisabled() {
+		err = errors.Join(err, v.EnableStart(ctx, mark.DisableSource))
+	}
+	if err != nil {
+		d.Logger.WarnContext(ctx, "a VM cannot be moved or started, perhaps not by us", "error", err)
 	}
 	config, err := v.Config(ctx)
 	if err != nil {
-		d.Logger.WarnContext(ctx, "relocation of a VM: look again", "error", err)
-		return false
+		d.Logger.WarnContext(ctx, "what a VM is kept from: look again", "error", err)
+		return ""
 	}
-	return !backup.RelocationDisabled(config)
+	var done []string
+	if before.RelocationDisabled() && !config.RelocationDisabled() {
+		done = append(done, "enable relocation")
+	}
+	if before.StartDisabled() && !config.StartDisabled() {
+		done = append(done, "enable starting and snapshots")
+	}
+	return strings.Join(done, ", ")
 }

@@ -48,7 +48,7 @@ func (w *blockWriter) open(ctx context.Context) (transport.TargetSession, error)
 
 // each calls do with every disk of the VM and what it shall hold. What do
 // wrote is flushed.
-func (w *blockWriter) each(ctx context.Context, do func(ctx context.Context, n int, t transport.Target, content transport.Source) error) (err error) {
+func (w *blockWriter) each(ctx context.Context, do func(ctx context.Context, n int, t pacedTarget, content transport.Source) error) (err error) {
 	session, err := w.open(ctx)
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func (w *blockWriter) each(ctx context.Context, do func(ctx context.Context, n i
 }
 
 func (w *blockWriter) one(ctx context.Context, session transport.TargetSession, n int, f transport.Fill,
-	do func(ctx context.Context, n int, t transport.Target, content transport.Source) error) (err error) {
+	do func(ctx context.Context, n int, t pacedTarget, content transport.Source) error) (err error) {
 	release, err := w.limits.Disk(ctx, w.at)
 	if err != nil {
 		return err
@@ -105,32 +105,48 @@ func blocks(ctx context.Context, set extent.Set, size int64, do func(ctx context
 }
 
 // compare returns which blocks of a set differ from what they should hold.
-func (w *blockWriter) compare(ctx context.Context, t transport.Target, content transport.Source, set extent.Set) (extent.Set, error) {
-	var mu sync.Mutex
-	var differ []extent.Extent
+// Where they are many it returns others between them, too.
+func (w *blockWriter) compare(ctx context.Context, t pacedTarget, content transport.Source, set extent.Set) (extent.Set, error) {
+	differ := differences{size: t.Size()}
 	err := blocks(ctx, set, t.Size(), func(ctx context.Context, e extent.Extent) error {
-		has, wants := make([]byte, e.Length), make([]byte, e.Length)
-		if err := t.ReadAt(ctx, has, e.Offset); err != nil {
-			return err
-		}
-		if err := content.ReadAt(ctx, wants, e.Offset); err != nil {
-			return fmt.Errorf("read from the repository: %w", err)
-		}
-		if !bytes.Equal(has, wants) {
-			mu.Lock()
-			defer mu.Unlock()
-			differ = append(differ, e)
-		}
-		return nil
+		return t.move(ctx, e.Length, 2*e.Length, func(buf []byte) error {
+			has, wants := buf[:e.Length], buf[e.Length:]
+			if err := t.ReadAt(ctx, has, e.Offset); err != nil {
+				return err
+			}
+			if err := content.ReadAt(ctx, wants, e.Offset); err != nil {
+				return fmt.Errorf("read from the repository: %w", err)
+			}
+			if !bytes.Equal(has, wants) {
+				differ.add(e)
+			}
+			return nil
+		})
 	})
-	return extent.Of(differ...), err
+	return differ.set, err
+}
+
+// differences are blocks of a disk. There are never many more than maxExtents
+// runs of them, lest a large disk that differs all over fill the memory.
+type differences struct {
+	size int64 // of the disk
+	mu   sync.Mutex
+	set  extent.Set
+}
+
+func (d *differences) add(e extent.Extent) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.set = d.set.Add(e); len(d.set) > 2*maxExtents {
+		d.set = coarse(d.set, d.size)
+	}
 }
 
 // plan finds what is to be written into each disk.
 func (w *blockWriter) plan(ctx context.Context) (what *written, err error) {
 	err = w.again(ctx, func(ctx context.Context) error {
 		what = &written{Point: w.run.point.ID, Tracking: w.tracking}
-		return w.each(ctx, func(ctx context.Context, n int, t transport.Target, content transport.Source) error {
+		return w.each(ctx, func(ctx context.Context, n int, t pacedTarget, content transport.Source) error {
 			set, err := w.differing(ctx, n, t, content)
 			if err != nil {
 				return err
@@ -147,7 +163,7 @@ func (w *blockWriter) plan(ctx context.Context) (what *written, err error) {
 // tracking names, asked now that nothing changes any more, or where it knows
 // nothing or a sample shows that it lies, those that differ. With them go those
 // that the run which is resumed was writing.
-func (w *blockWriter) differing(ctx context.Context, n int, t transport.Target, content transport.Source) (extent.Set, error) {
+func (w *blockWriter) differing(ctx context.Context, n int, t pacedTarget, content transport.Source) (extent.Set, error) {
 	whole := extent.Of(extent.Extent{Length: t.Size()})
 	d := w.vp.VM.Disks[n]
 	var begun extent.Set // by the run that is resumed, which is in no list of changes
@@ -183,7 +199,7 @@ func (w *blockWriter) differing(ctx context.Context, n int, t transport.Target, 
 
 // sample compares some of the blocks that should be what the restore point
 // has, most of them from where it has data.
-func (w *blockWriter) sample(ctx context.Context, t transport.Target, content transport.Source, same extent.Set) (lie extent.Set, err error) {
+func (w *blockWriter) sample(ctx context.Context, t pacedTarget, content transport.Source, same extent.Set) (lie extent.Set, err error) {
 	data, err := content.Extents(ctx, extent.Extent{Length: content.Size()})
 	if err != nil {
 		return nil, fmt.Errorf("extents in the repository: %w", err)
@@ -224,18 +240,20 @@ func blocksOf(e extent.Extent) int64 { return (e.Length + blockSize - 1) / block
 
 // fill writes the blocks.
 func (w *blockWriter) fill(ctx context.Context, what *written) error {
-	return w.each(ctx, func(ctx context.Context, n int, t transport.Target, content transport.Source) error {
+	return w.each(ctx, func(ctx context.Context, n int, t pacedTarget, content transport.Source) error {
 		set, err := what.of(w.vp.VM.Disks[n].Key, w.vp.VM.Disks[n].UUID)
 		if err != nil {
 			return err
 		}
 		var first sync.Once
 		return blocks(ctx, set, t.Size(), func(ctx context.Context, e extent.Extent) error {
-			p := make([]byte, e.Length)
-			if err := content.ReadAt(ctx, p, e.Offset); err != nil {
-				return fmt.Errorf("read from the repository: %w", err)
-			}
-			if err := t.WriteAt(ctx, p, e.Offset); err != nil {
+			err := t.move(ctx, e.Length, e.Length, func(p []byte) error {
+				if err := content.ReadAt(ctx, p, e.Offset); err != nil {
+					return fmt.Errorf("read from the repository: %w", err)
+				}
+				return t.WriteAt(ctx, p, e.Offset)
+			})
+			if err != nil {
 				return err
 			}
 			w.emit(e.Length)
@@ -247,7 +265,7 @@ func (w *blockWriter) fill(ctx context.Context, what *written) error {
 
 // prove reads back what was written, through a session of its own.
 func (w *blockWriter) prove(ctx context.Context, what *written) error {
-	return w.each(ctx, func(ctx context.Context, n int, t transport.Target, content transport.Source) error {
+	return w.each(ctx, func(ctx context.Context, n int, t pacedTarget, content transport.Source) error {
 		set, err := what.of(w.vp.VM.Disks[n].Key, w.vp.VM.Disks[n].UUID)
 		if err != nil {
 			return err

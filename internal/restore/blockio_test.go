@@ -1,10 +1,37 @@
 package restore
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/extent"
 )
+
+func TestADiskThatDiffersAllOverFillsNoMemory(t *testing.T) {
+	const count = 1 << 18
+	d := differences{size: 2 * count * blockSize}
+	most := 0
+	for i := range int64(count) {
+		n := i ^ 3 // several are under way
+		d.add(extent.Extent{Offset: 2 * n * blockSize, Length: blockSize})
+		most = max(most, len(d.set))
+	}
+	if most > 2*maxExtents || cap(d.set) > 4*maxExtents {
+		t.Errorf("%d extents at most, room for %d", most, cap(d.set))
+	}
+	for n := range int64(count) {
+		if !d.set.Contains(2 * n * blockSize) {
+			t.Fatalf("block %d is not among them", 2*n)
+		}
+	}
+	few := differences{size: 10*blockSize + 5}
+	for _, n := range []int64{10, 3, 4} {
+		few.add(extent.Extent{Offset: n * blockSize, Length: min(blockSize, few.size-n*blockSize)})
+	}
+	if want := (extent.Set{{Offset: 3 * blockSize, Length: 2 * blockSize}, {Offset: 10 * blockSize, Length: 5}}); !slices.Equal(few.set, want) {
+		t.Errorf("few are told as they are: got %v, want %v", few.set, want)
+	}
+}
 
 func TestASampleIsOfTheSetAndNoLargerThanAsked(t *testing.T) {
 	const tib = 1 << 40

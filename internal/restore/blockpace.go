@@ -13,32 +13,21 @@ import (
 // do, before the disks are opened anew.
 const patientBlocks = 4
 
-// A pacedTarget is a disk that takes and gives no more than its place allows.
+// A pacedTarget is a disk that takes and gives no more than its place allows,
+// where that goes through move.
 type pacedTarget struct {
 	transport.Target
 	limits *limit.Limits
 	at     limit.Place
 }
 
-// WriteAt implements transport.Target.
-func (t pacedTarget) WriteAt(ctx context.Context, p []byte, off int64) error {
-	return t.do(ctx, int64(len(p)), func() error { return t.Target.WriteAt(ctx, p, off) })
-}
-
-// ReadAt implements transport.Target.
-func (t pacedTarget) ReadAt(ctx context.Context, p []byte, off int64) error {
-	return t.do(ctx, int64(len(p)), func() error { return t.Target.ReadAt(ctx, p, off) })
-}
-
-// do moves n bytes when it is their turn, again after a pause where the host
-// has too much to do: a block can be written twice.
-func (t pacedTarget) do(ctx context.Context, n int64, move func() error) error {
+// move has n bytes written or read when it is their turn, with so much memory,
+// again after a pause where the host has too much to do: a block can be written
+// twice. The memory is asked for last: who waits for a host keeps none from
+// others.
+func (t pacedTarget) move(ctx context.Context, n, memory int64, do func(buf []byte) error) error {
 	for try := 1; ; try++ {
-		if err := t.limits.Flight(ctx, t.at, n); err != nil {
-			return err
-		}
-		err := move()
-		t.limits.Landed(t.at, n)
+		err := t.once(ctx, n, memory, do)
 		if err == nil {
 			t.limits.Served(t.at)
 			return nil
@@ -48,6 +37,19 @@ func (t pacedTarget) do(ctx context.Context, n int64, move func() error) error {
 		}
 		t.limits.Overloaded(t.at) // Flight waits for as long as it says
 	}
+}
+
+func (t pacedTarget) once(ctx context.Context, n, memory int64, do func(buf []byte) error) error {
+	if err := t.limits.Flight(ctx, t.at, n); err != nil {
+		return err
+	}
+	defer t.limits.Landed(t.at, n)
+	buf, err := t.limits.Buffer(ctx, t.at, memory)
+	if err != nil {
+		return err
+	}
+	defer t.limits.Return(t.at, buf)
+	return do(buf)
 }
 
 // pauseAfter is how long to leave the disks alone after a try that failed.

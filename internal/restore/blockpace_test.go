@@ -189,6 +189,7 @@ func TestNoMoreBlocksAreUnderWayThanTheHostMayHave(t *testing.T) {
 		{"of the host", limit.Config{PerHost: limit.Bound{InFlight: 3 * blockSize}}, 3 * blockSize},
 		{"of the vCenter", limit.Config{PerVCenter: limit.Bound{InFlight: 2 * blockSize}}, 2 * blockSize},
 		{"of the line", limit.Config{Bandwidth: blockSize / 2}, blockSize},
+		{"of memory", limit.Config{Memory: 3 * blockSize}, 3 * blockSize},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -200,6 +201,31 @@ func TestNoMoreBlocksAreUnderWayThanTheHostMayHave(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhoWaitsForAHostKeepsNoMemoryFromOthers: one that has the host's leave
+// may be waiting for that memory.
+func TestWhoWaitsForAHostKeepsNoMemoryFromOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limit.New(limit.Config{PerHost: limit.Bound{InFlight: blockSize}, Memory: 4 * blockSize})
+		other := limit.Place{Host: "host-1", VCenter: "vc", VApp: "another"}
+		if err := l.Flight(t.Context(), other, blockSize); err != nil {
+			t.Fatal(err)
+		}
+		w, what := blockWriterOf(&slowHost{data: make([]byte, 20*blockSize)}, l)
+		ended := make(chan error)
+		go func() { ended <- fillAndProve(t.Context(), w, what) }()
+		synctest.Wait()
+		all, err := l.Buffer(t.Context(), other, 4*blockSize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Landed(other, blockSize)
+		l.Return(other, all)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestAnOverloadedHostIsAskedForLessAndTheBlocksAreWritten(t *testing.T) {

@@ -257,10 +257,11 @@ func (w *blockWriter) look(ctx context.Context) error {
 	return nil
 }
 
-// holdStill keeps vCenter from moving the VM while it is written.
+// holdStill keeps vCenter from moving the VM while it is written, and from
+// starting it: vCD's maintenance mode binds nobody in vCenter.
 func (w *blockWriter) holdStill(ctx context.Context) (enable func(context.Context) error, err error) {
 	r := w.run
-	detail := map[string]string{mark.VCenter: w.client.InstanceUUID(), mark.VM: w.vp.Name}
+	detail := map[string]string{mark.VCenter: w.client.InstanceUUID(), mark.VM: w.vp.Name, mark.Start: "true"}
 	id, err := r.Journal.Intend(ctx, r.intent(mark.Relocation, w.vp.LiveMoRef, detail))
 	if err != nil {
 		return nil, err
@@ -268,30 +269,38 @@ func (w *blockWriter) holdStill(ctx context.Context) (enable func(context.Contex
 	enable = func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 		defer cancel()
-		if err := enableRelocation(ctx, w.vm); err != nil {
-			return fmt.Errorf("enable relocation: %w", err)
+		if err := LetMove(ctx, w.vm); err != nil {
+			return err
 		}
 		return r.Journal.Settle(ctx, id)
 	}
 	err = w.vm.DisableRelocation(ctx, mark.DisableSource)
+	if err == nil {
+		r.did("disable relocation")
+		err = w.vm.DisableStart(ctx, mark.DisableSource, mark.Writing(r.id))
+	}
 	if errors.Is(err, vsphere.ErrNotSupported) || errors.Is(err, vsphere.ErrDenied) {
-		r.warn(w.vp.Name, fmt.Sprintf("relocation stays enabled: %v", err))
-		return func(ctx context.Context) error { return r.Journal.Settle(context.WithoutCancel(ctx), id) }, nil
+		r.warn(w.vp.Name, fmt.Sprintf("vCenter does not keep it from being moved or started while it is written: %v", err))
+		return enable, nil
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("disable relocation: %w", err), enable(ctx))
+		return nil, errors.Join(err, enable(ctx))
 	}
-	r.did("disable relocation")
+	r.did("disable start")
 	return enable, nil
 }
 
-// enableRelocation undoes what holdStill did.
-func enableRelocation(ctx context.Context, vm *vsphere.VM) error {
-	err := vm.EnableRelocation(ctx, mark.DisableSource)
-	if errors.Is(err, vsphere.ErrNotFound) || errors.Is(err, vsphere.ErrNotSupported) || errors.Is(err, vsphere.ErrDenied) {
-		return nil
+// LetMove undoes what keeps a VM still while blocks are written. Where nothing
+// does, or can, that is no error.
+func LetMove(ctx context.Context, vm *vsphere.VM) error {
+	var errs []error
+	for _, enable := range []func(context.Context, string) error{vm.EnableStart, vm.EnableRelocation} {
+		err := enable(ctx, mark.DisableSource)
+		if err != nil && !errors.Is(err, vsphere.ErrNotFound) && !errors.Is(err, vsphere.ErrNotSupported) && !errors.Is(err, vsphere.ErrDenied) {
+			errs = append(errs, err)
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // write finds what differs, journals that, writes it and proves it.

@@ -205,7 +205,7 @@ func (r *run) adoptOne(ctx context.Context, i journal.Intent) (keep bool, err er
 		return false, err
 	}
 	if i.Kind == mark.Relocation {
-		return false, enableRelocation(ctx, client.VM(i.Object))
+		return false, LetMove(ctx, client.VM(i.Object))
 	}
 	if i.Kind == mark.ScratchVM {
 		return false, RemoveScratch(ctx, client, i.Detail[mark.Name])

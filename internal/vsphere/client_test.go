@@ -279,4 +279,12 @@ func TestRelocationLockIsTypedWhenMissing(t *testing.T) {
 	if err := vm.EnableRelocation(t.Context(), "test"); !errors.Is(err, vsphere.ErrNotSupported) {
 		t.Errorf("got %v, want ErrNotSupported", err)
 	}
+	if err := vm.DisableStart(t.Context(), "test", "run 7 writes it"); !errors.Is(err, vsphere.ErrNotSupported) {
+		t.Errorf("got %v, want ErrNotSupported", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if said := v.bodies["DisableMethods"]; strings.Count(said, "run 7 writes it") != 3 {
+		t.Errorf("the reason is not given for each method: %s", said)
+	}
 }

@@ -2,6 +2,8 @@ package vsphere
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
@@ -11,21 +13,36 @@ import (
 // under an open transport.
 var relocating = []string{"RelocateVM_Task", "MigrateVM_Task"}
 
+// starting are the methods that would let a guest write to a VM's disks, or
+// have something else hang from them.
+var starting = []string{"PowerOnVM_Task", "CreateSnapshot_Task", "CreateSnapshotEx_Task"}
+
 // DisableRelocation keeps vCenter from moving the VM while it is read. Source
 // names who asked; EnableRelocation wants the same. Asking twice does no
 // harm. vCenter does not publish these methods: on ErrNotSupported or
 // ErrDenied warn and go on.
 func (v *VM) DisableRelocation(ctx context.Context, source string) error {
-	m := make([]object.DisabledMethodRequest, len(relocating))
-	for i, name := range relocating {
-		m[i] = object.DisabledMethodRequest{Method: name, Reason: "vim.vm.backup"}
+	return v.disable(ctx, "disable relocation", relocating, source, "vim.vm.backup")
+}
+
+// DisableStart keeps a VM that is off from being switched on and from getting
+// snapshots while its disks are written; why is what vCenter gives as reason.
+// EnableStart wants the same source. Else it is as DisableRelocation.
+func (v *VM) DisableStart(ctx context.Context, source, why string) error {
+	return v.disable(ctx, "disable starting and snapshots", starting, source, why)
+}
+
+func (v *VM) disable(ctx context.Context, step string, methods []string, source, why string) error {
+	m := make([]object.DisabledMethodRequest, len(methods))
+	for i, name := range methods {
+		m[i] = object.DisabledMethodRequest{Method: name, Reason: why}
 	}
 	am, err := v.authorization()
 	if err == nil {
 		err = unpublished(am.DisableMethods(ctx, []types.ManagedObjectReference{v.ref}, m, source))
 	}
 	if err != nil {
-		return v.fail("disable relocation", err)
+		return v.fail(step, err)
 	}
 	return nil
 }
@@ -33,14 +50,35 @@ func (v *VM) DisableRelocation(ctx context.Context, source string) error {
 // EnableRelocation undoes DisableRelocation by the same source. A VM that is
 // gone or not disabled is no error.
 func (v *VM) EnableRelocation(ctx context.Context, source string) error {
+	return v.enable(ctx, "enable relocation", relocating, source)
+}
+
+// EnableStart undoes DisableStart by the same source, as EnableRelocation does
+// its own.
+func (v *VM) EnableStart(ctx context.Context, source string) error {
+	return v.enable(ctx, "enable starting and snapshots", starting, source)
+}
+
+func (v *VM) enable(ctx context.Context, step string, methods []string, source string) error {
 	am, err := v.authorization()
 	if err == nil {
-		err = unpublished(am.EnableMethods(ctx, []types.ManagedObjectReference{v.ref}, relocating, source))
+		err = unpublished(am.EnableMethods(ctx, []types.ManagedObjectReference{v.ref}, methods, source))
 	}
 	if err != nil && !isFault[*types.ManagedObjectNotFound](err) && !isFault[*types.NotFound](err) {
-		return v.fail("enable relocation", err)
+		return v.fail(step, err)
 	}
 	return nil
+}
+
+// RelocationDisabled tells whether the VM cannot be moved, whoever saw to that.
+func (c *VMConfig) RelocationDisabled() bool {
+	return slices.ContainsFunc(c.DisabledMethods, func(m string) bool { return strings.HasPrefix(m, "Relocate") })
+}
+
+// StartDisabled tells whether the VM is off and cannot be switched on, whoever
+// saw to that. (Of a VM that runs, vCenter calls that disabled as well.)
+func (c *VMConfig) StartDisabled() bool {
+	return c.PowerState == string(types.VirtualMachinePowerStatePoweredOff) && slices.Contains(c.DisabledMethods, starting[0])
 }
 
 func (v *VM) authorization() (*object.AuthorizationManager, error) {
@@ -50,10 +88,10 @@ func (v *VM) authorization() (*object.AuthorizationManager, error) {
 	return object.NewAuthorizationManager(v.c.vim), nil
 }
 
-// unpublished tells a vCenter that has never heard of a method from one that
-// finds fault with the call.
+// unpublished tells a vCenter that has never heard of the call, or does not let
+// such a method be disabled, from one that finds fault with it.
 func unpublished(err error) error {
-	if isFault[types.BaseInvalidRequest](err) {
+	if isFault[types.BaseInvalidRequest](err) || isFault[*types.InvalidArgument](err) {
 		return &faultError{kind: ErrNotSupported, cause: err}
 	}
 	return err

@@ -265,6 +265,42 @@ func TestRelocationLock(t *testing.T) {
 	}
 }
 
+func TestAVMThatIsWrittenIsNotStarted(t *testing.T) {
+	t.Parallel()
+	s, c := startSim(t, vcenter.Config{})
+	vm := webVM(t, s, c)
+	if err := vm.PowerOff(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	refused := func() (start, snapshot bool) {
+		config, err := vm.Config(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = vm.CreateSnapshot(t.Context(), vsphere.SnapshotSpec{Name: "theirs"})
+		return config.StartDisabled() && s.PowerOn(config.MoRef) != nil, err != nil
+	}
+	for range 2 {
+		if err := vm.DisableStart(t.Context(), "vappvault", "it is written"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if start, snapshot := refused(); !start || !snapshot {
+		t.Errorf("starting is refused: %v, a snapshot: %v", start, snapshot)
+	}
+	if err := vm.ResetChangeTracking(t.Context()); err != nil { // as whoever writes it does
+		t.Error(err)
+	}
+	for range 2 {
+		if err := vm.EnableStart(t.Context(), "vappvault"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if start, snapshot := refused(); start || snapshot {
+		t.Errorf("afterwards, starting is refused: %v, a snapshot: %v", start, snapshot)
+	}
+}
+
 func TestFilesOfAVM(t *testing.T) {
 	t.Parallel()
 	s, c := startSim(t, vcenter.Config{})

@@ -28,8 +28,9 @@ type vcsim struct {
 	model *simulator.Model
 
 	mu     sync.Mutex
-	calls  map[string]int // by SOAP method
-	refuse map[string]int // SOAP method -> how many calls get 503
+	calls  map[string]int    // by SOAP method
+	bodies map[string]string // the last, by SOAP method
+	refuse map[string]int    // SOAP method -> how many calls get 503
 }
 
 const user, password = "administrator@vsphere.local", "s3cret-Pa55"
@@ -44,7 +45,7 @@ func startVCSim(t *testing.T) *vcsim {
 	t.Cleanup(m.Remove)
 	m.Service.TLS = new(tls.Config)
 	m.Service.Listen = &url.URL{User: url.UserPassword(user, password), Host: "127.0.0.1:0"}
-	v := &vcsim{model: m, calls: map[string]int{}, refuse: map[string]int{}}
+	v := &vcsim{model: m, calls: map[string]int{}, bodies: map[string]string{}, refuse: map[string]int{}}
 	s := m.Service.NewServer()
 	t.Cleanup(s.Close)
 	inner := s.Config.Handler
@@ -72,6 +73,7 @@ func (v *vcsim) door(w http.ResponseWriter, r *http.Request) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.calls[method]++
+	v.bodies[method] = string(body)
 	if v.refuse[method] > 0 {
 		v.refuse[method]--
 		w.WriteHeader(http.StatusServiceUnavailable)

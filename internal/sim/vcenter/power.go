@@ -11,6 +11,9 @@ import (
 
 // PowerOn switches a VM on.
 func (s *Server) PowerOn(moref string) error {
+	if fault := s.disabledMethod(&simulator.Method{Name: "PowerOnVM_Task", This: vmRef(moref)}); fault != nil {
+		return fmt.Errorf("power on %s: %w", moref, refuse(fault, "PowerOnVM_Task was disabled by %s", fault.(*types.MethodDisabled).Source))
+	}
 	if err := s.power(s.newContext(), vmRef(moref), types.VirtualMachinePowerStatePoweredOn); err != nil {
 		return fmt.Errorf("power on %s: %w", moref, err)
 	}
