@@ -5,19 +5,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"strings"
 	"syscall"
 	"time"
 )
 
-// A task is what a process of our own is told to do, as JSON in its argument.
+// A task is what a process of our own is told to do, as JSON in its argument
+// or, without one, on standard input.
 type task struct {
 	oursRun
-	Size   int64  // of the image that a restore makes
-	Repeat int    // how often, for work that is too short to be timed
-	File   string // the limit's
+	Size   int64    // of the image that a restore makes
+	Repeat int      // how often, for work that is too short to be timed
+	File   string   // the limit's
+	Server []string // command of an NBD server
 }
 
 // A told is what it answers: how long the work took with everything open, and
@@ -28,15 +32,18 @@ type told struct {
 
 // child does one piece of work in a process of its own.
 func child(ctx context.Context, kind string, args []string) (err error) {
-	var t task
-	if len(args) != 1 {
-		return errors.New("child: one argument is needed")
+	var (
+		t    task
+		text io.Reader = os.Stdin
+	)
+	if len(args) > 0 {
+		text = strings.NewReader(args[0])
 	}
-	if err := json.Unmarshal([]byte(args[0]), &t); err != nil {
-		return err
+	if err := json.NewDecoder(text).Decode(&t); err != nil {
+		return fmt.Errorf("child: %w", err)
 	}
 	if path := os.Getenv("BENCH_PROFILE"); path != "" {
-		f, err := os.Create(path)
+		f, err := os.Create(fmt.Sprintf("%s.%s.%d", path, kind, os.Getpid()))
 		if err != nil {
 			return err
 		}
@@ -57,7 +64,7 @@ func child(ctx context.Context, kind string, args []string) (err error) {
 	case "limit-restore":
 		answer, err = timed(func() error { return limitRestore(ctx, t.File, t.Images[0], t.Size) })
 	case "nbd-read":
-		answer, err = timed(func() error { return nbdRead(ctx, t.File) })
+		answer, err = timed(func() error { return nbdRead(ctx, t.Server) })
 	case "nbd-serve":
 		err = nbdServe(ctx, t.Images[0], t.File)
 	default:

@@ -26,7 +26,7 @@ type picture struct {
 }
 
 // mixed makes an image of which 40% are zeros, 30% do not compress and 30%
-// are text: in runs of 1 to 16 MiB, as files lie on a disk. The zeros are
+// are text: in runs of 8 MiB, as files lie on a disk. The zeros are
 // written, so that nobody is spared reading them.
 func mixed(path string, size int64, text []byte) (picture, error) {
 	p := picture{"mixed", path, size, text}

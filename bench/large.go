@@ -172,8 +172,10 @@ func (b *bench) scaling() error {
 
 // pairs backs up two lists of images in turn, each into a new repository.
 func (b *bench) pairs(a []string, wa int, c []string, wc int) (x, y series, err error) {
-	for range b.runs {
-		for i, images := range [][]string{a, c} {
+	for run := range b.runs {
+		for n := range 2 {
+			i := (n + run) % 2
+			images := [][]string{a, c}[i]
 			v, done, err := b.own("pair")
 			if err == nil {
 				v.workers = []int{wa, wc}[i]

@@ -5,6 +5,7 @@
 // so that a machine whose speed drifts is unfair to nobody, and writes ratios
 // to RESULTS.md: times of other machines say nothing here. Every process that
 // is timed is one of its own, this program's parts included; see child.go.
+// BENCH_PROFILE=PREFIX has each of those write a CPU profile.
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // A settings is what the command line asks for.
@@ -49,7 +51,7 @@ var sections = []struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	var err error
 	if len(os.Args) > 2 && os.Args[1] == "child" {

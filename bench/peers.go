@@ -184,7 +184,9 @@ func jsonOf(t task) string {
 
 // own runs a task in a process of this program.
 func own(ctx context.Context, self, kind string, t task) (measure, error) {
-	m, out, err := start(exec.CommandContext(ctx, self, "child", kind, jsonOf(t)))
+	cmd := exec.CommandContext(ctx, self, "child", kind)
+	cmd.Stdin = strings.NewReader(jsonOf(t)) // a list of blocks may be too long for an argument
+	m, out, err := start(cmd)
 	if err != nil {
 		return m, err
 	}

@@ -52,7 +52,7 @@ func (r *report) row(cells ...string) {
 
 // ratioHead starts a table of ratios.
 func (r *report) ratioHead() {
-	r.head("work", "ours", "against", "theirs", "ratio", "range", "at most")
+	r.head("work", "ours", "against", "theirs", "ratio", "range", "at most", "CPU time")
 }
 
 // ratio adds a line: seconds of ours and theirs, run by run. At most 0 means
@@ -94,15 +94,21 @@ func (r *report) end(ctx context.Context) error {
 		fmt.Fprintf(&r.out, "%s\n", n)
 	}
 	fmt.Fprintf(&r.out, "Took %s; load %s before, %s after.\n", time.Since(r.began).Round(time.Second), r.loadAtStart, load())
+	if r.s.quick {
+		fmt.Fprintln(&r.out, "**One run in small sizes**: it works; how fast, this does not tell.")
+	}
+	fmt.Fprintf(&r.out, "Measured %s by `bench %s` of %s, %s, on %s, %d cores used, %s, %s.\n",
+		time.Now().UTC().Format("2006-01-02 15:04 UTC"), strings.Join(os.Args[1:], " "), say(ctx, "git", "-C", r.s.repo, "describe", "--always", "--dirty"),
+		runtime.Version(), cpuInfo(), runtime.GOMAXPROCS(0), memInfo(), say(ctx, "uname", "-sr"))
 	fmt.Println(r.out.String())
 	if r.s.results == "" {
 		return nil
 	}
-	return r.keep(ctx)
+	return r.keep()
 }
 
 // keep replaces the section in the file of results.
-func (r *report) keep(ctx context.Context) error {
+func (r *report) keep() error {
 	old, err := os.ReadFile(r.s.results)
 	if err != nil && !os.IsNotExist(err) {
 		return err
@@ -114,7 +120,7 @@ func (r *report) keep(ctx context.Context) error {
 	}
 	had[r.name] = r.out.String()
 	var out strings.Builder
-	out.WriteString(r.preamble(ctx))
+	out.WriteString(preamble)
 	for _, s := range sections {
 		if text, ok := had[s.name]; ok {
 			out.WriteString("\n" + strings.TrimRight(text, "\n") + "\n")
@@ -123,26 +129,18 @@ func (r *report) keep(ctx context.Context) error {
 	return os.WriteFile(r.s.results, []byte(out.String()), 0o644) //nolint:gosec // to be read by everybody
 }
 
-// preamble says what was measured where.
-func (r *report) preamble(ctx context.Context) string {
-	return fmt.Sprintf(`# Results of make bench
+// preamble says how to read what follows. What was measured when and where
+// stands beneath each section: they are not always of one run.
+const preamble = `# Results of make bench
 
 Written by the command: do not edit. Ratios are of one run each and their median stands here, not the ratio of medians:
-what is compared ran one after the other, in an order that changes. "Warm" is with the repository open, "cold" a whole
-process. Seconds are medians; they say nothing about another machine. Ours opens its repository with a generated key
-(vappvault repository key); with a password each cold run takes a derivation longer (BenchmarkOpenRoot). The others are given
-a password, and derive from it what they do by default.
+what is compared ran one after the other, in an order that changes. The last column is the ratio of processor time, which
+other work on the machine disturbs least. "Warm" is with the repository open, "cold" a whole process. Seconds are medians;
+they say nothing about another machine.
 
-| | |
-|---|---|
-| command | %s |
-| date | %s |
-| machine | %s, %d cores used, %s |
-| kernel | %s |
-| built with | %s |
-`, "`make bench`, here: `bench "+strings.Join(os.Args[1:], " ")+"`", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
-		cpuInfo(), runtime.GOMAXPROCS(0), memInfo(), say(ctx, "uname", "-sr"), runtime.Version())
-}
+Ours opens its repository with a generated key (vappvault repository key); with a password each cold run takes a derivation
+longer (BenchmarkOpenRoot). The others are given a password, and derive from it what they do by default.
+`
 
 func say(ctx context.Context, name string, args ...string) string {
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()

@@ -6,6 +6,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,9 @@ var ErrPartial = errors.New("done in part")
 // ErrNotAsItWas says of a restore that is ErrPartial that what it made is not
 // all that the restore point's vApp was.
 var ErrNotAsItWas = errors.New("restored, but not as it was")
+
+// ErrSiteLeftOut says that a site could not be looked at, and others could.
+var ErrSiteLeftOut = errors.New("a site was left out")
 
 // Options are what an App is made from.
 type Options struct {
@@ -126,17 +130,46 @@ func (a *App) site(ctx context.Context, id string) (*site, error) {
 	return s, nil
 }
 
-// allSites connects to every site.
-func (a *App) allSites(ctx context.Context) ([]*site, error) {
-	var out []*site
-	for _, conf := range a.Config.Sites {
-		s, err := a.site(ctx, conf.ID)
-		if err != nil {
-			return nil, err
+// eachSite looks at sites of the configuration, one after the other. One that
+// cannot be connected to or looked at does not keep it from the others: its
+// error is then ErrSiteLeftOut. With vcd.ErrShort look saw what a site shows.
+// Where no site could be looked at the error is neither: see inPart.
+func (a *App) eachSite(ctx context.Context, ids []string, look func(*site) error) error {
+	var short, leftOut []error
+	for _, id := range ids {
+		s, err := a.site(ctx, id)
+		if err == nil {
+			err = look(s)
 		}
-		out = append(out, s)
+		switch {
+		case ctx.Err() != nil:
+			return cmp.Or(err, ctx.Err())
+		case errors.Is(err, vcd.ErrShort):
+			short = append(short, err)
+		case err != nil:
+			leftOut = append(leftOut, err)
+		}
 	}
-	return out, nil
+	if len(leftOut) == len(ids) {
+		return errors.Join(leftOut...)
+	}
+	for _, err := range leftOut {
+		short = append(short, fmt.Errorf("%w: %w", ErrSiteLeftOut, err))
+	}
+	return errors.Join(short...)
+}
+
+// inPart tells whether something was seen all the same, with such an error.
+func inPart(err error) bool {
+	return errors.Is(err, vcd.ErrShort) || errors.Is(err, ErrSiteLeftOut)
+}
+
+func (a *App) siteIDs() []string {
+	var out []string
+	for _, conf := range a.Config.Sites {
+		out = append(out, conf.ID)
+	}
+	return out
 }
 
 // vsphereByHref connects to the vCenter that vCD knows by the href of its
@@ -218,38 +251,58 @@ func (a *App) location() repository.Location {
 	return repository.Location{Path: strings.TrimPrefix(a.Config.Repository.URL, "file://")}
 }
 
-// open opens the repository root and, beside it, the journal.
+// open opens the repository root and, beside it, the journal, which whatever
+// changes something needs.
 func (a *App) open(ctx context.Context) (*repository.Root, *journal.Journal, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err := a.openRoot(ctx); err != nil {
+		return nil, nil, err
+	}
+	if a.journal == nil {
+		state, err := a.Config.StateFolder(a.root.ID())
+		if err != nil {
+			return nil, nil, err
+		}
+		if a.journal, err = journal.Open(ctx, filepath.Join(state, "journal.db")); err != nil {
+			return nil, nil, err
+		}
+	}
+	return a.root, a.journal, nil
+}
+
+// openRepository opens the repository root alone: what only reads it must not
+// fail because of a journal that is damaged.
+func (a *App) openRepository(ctx context.Context) (*repository.Root, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	err := a.openRoot(ctx)
+	return a.root, err
+}
+
+// openRoot opens the repository root unless it is open. The caller holds the
+// lock.
+func (a *App) openRoot(ctx context.Context) error {
 	if a.root != nil {
-		return a.root, a.journal, nil
+		return nil
 	}
 	password, err := a.Config.Repository.Password.Read(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("repository: %w", err)
+		return fmt.Errorf("repository: %w", err)
 	}
 	id, err := repository.Identify(a.location())
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	state, err := a.Config.StateFolder(id)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	// The repository makes a folder of its id inside the one it is given.
 	kopia := state
 	if filepath.Base(state) == id {
 		kopia = filepath.Dir(state)
 	}
-	root, err := repository.Open(ctx, a.location(), password, repository.Options{StateDir: kopia, Logger: a.Logger})
-	if err != nil {
-		return nil, nil, err
-	}
-	j, err := journal.Open(ctx, filepath.Join(state, "journal.db"))
-	if err != nil {
-		return nil, nil, errors.Join(err, root.Close(ctx))
-	}
-	a.root, a.journal = root, j
-	return root, j, nil
+	a.root, err = repository.Open(ctx, a.location(), password, repository.Options{StateDir: kopia, Logger: a.Logger})
+	return err
 }

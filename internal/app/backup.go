@@ -51,12 +51,12 @@ type BackupResult struct {
 // Backup backs up every vApp that the request picks, some of them side by
 // side. One that fails does not stop the others: the error is then
 // ErrPartial, or the failure itself where nothing was made at all. It is
-// ErrPartial, too, where one of several selectors matches nothing or vCD does
-// not show all vApps that it has. The results are in the order of the vApps'
+// ErrPartial, too, where one of several selectors matches nothing, vCD does not
+// show all vApps that it has, or a site could not be looked at. The results are in the order of the vApps'
 // selectors, whichever ended first; selectors that match nothing follow.
 func (a *App) Backup(ctx context.Context, q BackupRequest) ([]BackupResult, error) {
 	picked, short := a.picked(ctx, q)
-	if short != nil && !errors.Is(short, vcd.ErrShort) {
+	if short != nil && !inPart(short) {
 		return nil, short
 	}
 	if _, _, err := a.open(ctx); err != nil {
@@ -221,7 +221,8 @@ type picked struct {
 	wrong  []BackupResult // the selectors that match nothing, or too much
 }
 
-// picked returns what a request means; with vcd.ErrShort of what vCD shows.
+// picked returns what a request means; with an error that is inPart of what
+// could be seen.
 func (a *App) picked(ctx context.Context, q BackupRequest) (p picked, short error) {
 	if len(q.Selectors) == 0 && !q.All && len(q.Metadata) == 0 && len(q.VMMetadata) == 0 {
 		return p, errors.New("no vApp named: give selectors, --metadata or --all")
@@ -231,14 +232,14 @@ func (a *App) picked(ctx context.Context, q BackupRequest) (p picked, short erro
 		return p, err
 	}
 	vapps, short := a.vapps(ctx)
-	if short != nil && !errors.Is(short, vcd.ErrShort) {
+	if short != nil && !inPart(short) {
 		return p, short
 	}
 	var vms map[string][]selection.Item
 	if len(q.VMMetadata) > 0 || slices.ContainsFunc(p.choice.Wanted, selection.Selector.MayNameVM) {
 		var err error
 		vms, err = a.vmItems(ctx, vapps)
-		if err != nil && !errors.Is(err, vcd.ErrShort) {
+		if err != nil && !inPart(err) {
 			return p, err
 		}
 		short = errors.Join(short, err)
@@ -315,9 +316,9 @@ func (p *picked) matching(vapps []located, vms map[string][]selection.Item) []lo
 }
 
 // vmItems lists the VMs of vApps as selectors know them, by the URN of the
-// vApp. With vcd.ErrShort it lists those that vCD shows.
+// vApp. An error that is inPart comes with those that could be seen.
 func (a *App) vmItems(ctx context.Context, vapps []located) (map[string][]selection.Item, error) {
-	vms, short := a.vms(ctx)
+	vms, short := a.vms(ctx, vapps)
 	out := map[string][]selection.Item{}
 	for _, v := range vapps {
 		for _, vm := range vms[v.ID] {

@@ -56,28 +56,16 @@ func (l located) item() selection.Item {
 	}
 }
 
-// vapps lists the vApps of all sites. An error that is vcd.ErrShort comes with
-// those that vCD shows: there is no reason not to protect them.
+// vapps lists the vApps of all sites. An error that is inPart comes with
+// those that could be seen: there is no reason not to protect them.
 func (a *App) vapps(ctx context.Context) (out []located, short error) {
-	sites, err := a.allSites(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range sites {
+	short = a.eachSite(ctx, a.siteIDs(), func(s *site) error {
 		refs, err := s.vcd.VApps(ctx, "")
-		if err != nil {
-			err = fmt.Errorf("site %s: list vApps: %w", s.ID, err)
-		}
-		switch {
-		case errors.Is(err, vcd.ErrShort):
-			short = errors.Join(short, err)
-		case err != nil:
-			return nil, err
-		}
 		for _, r := range refs {
 			out = append(out, located{r, s})
 		}
-	}
+		return wrap(err, "site %s: list vApps", s.ID)
+	})
 	slices.SortStableFunc(out, func(x, y located) int {
 		return strings.Compare(x.item().String(), y.item().String())
 	})
@@ -137,22 +125,23 @@ func among(vapps []located, items []selection.Item) []located {
 }
 
 // List returns the vApps and VMs that the selectors pick; all of them where
-// there is no selector. With ErrPartial vCD does not show all that it has.
+// there is no selector. With ErrPartial vCD does not show all that it has, or a
+// site could not be looked at.
 func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error) {
 	selectors, err := parseSelectors(words)
 	if err != nil {
 		return nil, err
 	}
 	vapps, short := a.vapps(ctx)
-	if short != nil && !errors.Is(short, vcd.ErrShort) {
+	if short != nil && !inPart(short) {
 		return nil, short
 	}
 	last, err := a.lastPoints(ctx)
 	if err != nil {
 		return nil, err
 	}
-	vms, fewer := a.vms(ctx)
-	if fewer != nil && !errors.Is(fewer, vcd.ErrShort) {
+	vms, fewer := a.vms(ctx, vapps)
+	if fewer != nil && !inPart(fewer) {
 		return nil, fewer
 	}
 	short = errors.Join(short, fewer)
@@ -203,29 +192,23 @@ func (a *App) List(ctx context.Context, words []string) ([]InventoryItem, error)
 	return out, nil
 }
 
-// vms lists the VMs of all sites by the URN of their vApp. With vcd.ErrShort
-// it lists those that vCD shows.
-func (a *App) vms(ctx context.Context) (out map[string][]vcd.VMRef, short error) {
-	sites, err := a.allSites(ctx)
-	if err != nil {
-		return nil, err
+// vms lists the VMs of the sites that have those vApps, by the URN of their
+// vApp. An error that is inPart comes with those that could be seen.
+func (a *App) vms(ctx context.Context, vapps []located) (out map[string][]vcd.VMRef, short error) {
+	var ids []string
+	for _, v := range vapps {
+		if !slices.Contains(ids, v.site.ID) {
+			ids = append(ids, v.site.ID)
+		}
 	}
 	out = map[string][]vcd.VMRef{}
-	for _, s := range sites {
+	short = a.eachSite(ctx, ids, func(s *site) error {
 		refs, err := s.vcd.VMs(ctx, "")
-		if err != nil {
-			err = fmt.Errorf("site %s: list VMs: %w", s.ID, err)
-		}
-		switch {
-		case errors.Is(err, vcd.ErrShort):
-			short = errors.Join(short, err)
-		case err != nil:
-			return nil, err
-		}
 		for _, vm := range refs {
 			out[vm.VAppID] = append(out[vm.VAppID], vm)
 		}
-	}
+		return wrap(err, "site %s: list VMs", s.ID)
+	})
 	return out, short
 }
 
@@ -250,18 +233,19 @@ type lastPoints map[string]restorepoint.Summary
 // can be listed all the same.
 func (a *App) lastPoints(ctx context.Context) (lastPoints, error) {
 	out := lastPoints{}
-	points, err := a.allPoints(ctx)
+	known, err := a.allPoints(ctx)
 	if errors.Is(err, repository.ErrNotRepository) {
 		a.Progress.Emit(progress.Event{Kind: progress.Warn, Message: fmt.Sprintf("what is protected is not known: %v", err)})
 		return out, nil
 	}
 	if err == nil {
-		err = a.fillMembers(ctx, points)
+		err = a.fillMembers(ctx, known.points)
 	}
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range points {
+	a.warnOf("more may be protected than it seems", known.missing(everything))
+	for _, p := range known.points {
 		for _, it := range selection.PointItems(p) {
 			for _, key := range []string{it.URN, it.String()} {
 				if p.ID > out[key].ID {

@@ -37,10 +37,11 @@ func ManyPoints(refs []string) bool {
 // first, each with what the others take counted in. One that is refused or
 // fails does not stop the others: the error is then ErrPartial, or their own
 // where nothing was done. With Overwrite vApps that are gone are rebuilt.
-// With DryRun nothing is changed.
+// An organization that cannot be read, and that the references may mean, is
+// an outcome, too. With DryRun nothing is changed.
 func (a *App) RestoreMany(ctx context.Context, refs []string, q RestoreRequest) ([]RestoreOutcome, error) {
 	q.Many = true
-	works, err := a.works(ctx, refs, q)
+	works, unread, err := a.works(ctx, refs, q)
 	if err != nil {
 		return nil, err
 	}
@@ -58,38 +59,48 @@ func (a *App) RestoreMany(ctx context.Context, refs []string, q RestoreRequest) 
 	if !q.DryRun {
 		a.restoreEach(ctx, works, out, q)
 	}
+	out = append(out, unread...)
 	return out, together(ctx, out)
 }
 
-// works finds the restore points of all references, each once.
-func (a *App) works(ctx context.Context, refs []string, q RestoreRequest) ([]*restoreWork, error) {
-	points, err := a.allPoints(ctx)
+// works finds the restore points of all references, each once, and the
+// organizations that may have more of them but cannot be read.
+func (a *App) works(ctx context.Context, refs []string, q RestoreRequest) (out []*restoreWork, unread []RestoreOutcome, err error) {
+	known, err := a.allPoints(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []*restoreWork
+	var selectors []selection.Selector
 	for _, ref := range refs {
 		parsed, err := selection.ParsePoints(ref)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		picked, err := selection.PickPoints(points, parsed)
+		if parsed.ID == "" {
+			selectors = append(selectors, parsed.Selector)
+		}
+		picked, err := selection.PickPoints(known.points, parsed)
 		if err != nil {
-			return nil, err
+			return nil, nil, errors.Join(err, known.missing(selectors...))
 		}
 		for _, p := range picked {
 			one := q
 			one.Point = p.ID
 			w, err := a.work(ctx, one)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			if !slices.ContainsFunc(out, func(o *restoreWork) bool { return o.point.ID == p.ID }) {
 				out = append(out, w)
 			}
 		}
 	}
-	return out, nil
+	for _, u := range known.unread {
+		if slices.ContainsFunc(selectors, func(s selection.Selector) bool { return s.MayBeIn(u.Name) }) {
+			unread = append(unread, RestoreOutcome{VApp: selection.Format(u.label(), "*", "*", ""), Err: u.err})
+		}
+	}
+	return out, unread, nil
 }
 
 // plan plans one of many. An overwrite of a vApp that is gone is its rebuild.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,9 +52,10 @@ func (a *App) Init(ctx context.Context) (RepositoryInfo, error) {
 }
 
 // RepositoryShow describes the repository; with the name or id of an org
-// also how the stock kopia command connects to that org's part.
+// also how the stock kopia command connects to that org's part. The error is
+// about organizations that cannot be read; the others are described.
 func (a *App) RepositoryShow(ctx context.Context, org string) (RepositoryInfo, error) {
-	root, _, err := a.open(ctx)
+	root, err := a.openRepository(ctx)
 	if err != nil {
 		return RepositoryInfo{}, err
 	}
@@ -62,36 +64,48 @@ func (a *App) RepositoryShow(ctx context.Context, org string) (RepositoryInfo, e
 		return RepositoryInfo{}, err
 	}
 	info := RepositoryInfo{ID: root.ID(), URL: a.Config.Repository.URL}
+	var errs []error
 	for _, o := range orgs {
 		wanted := o.ID == org || o.Name == org || restorepoint.UUID(o.ID) == restorepoint.UUID(org)
 		if org != "" && !wanted {
 			continue
 		}
-		repo, err := root.Existing(ctx, o.ID)
+		out, err := showOrg(ctx, root, o, org != "")
 		if err != nil {
-			return info, err
-		}
-		points, err := repo.Points(ctx)
-		if err != nil {
-			return info, err
-		}
-		out := OrgInfo{ID: o.ID, Name: o.Name, Points: len(points)}
-		for _, p := range points {
-			out.Size += p.Size
-		}
-		if out.Stored, err = sizeOf(repo.Show().Path); err != nil {
-			return info, fmt.Errorf("org %s: %w", o.Name, err)
-		}
-		if org != "" {
-			connect := repo.Show()
-			out.Connect = &connect
+			errs = append(errs, err)
+			continue
 		}
 		info.Orgs = append(info.Orgs, out)
 	}
-	if org != "" && len(info.Orgs) == 0 {
+	if org != "" && len(info.Orgs) == 0 && len(errs) == 0 {
 		return info, fmt.Errorf("org %s: %w in the repository", org, repository.ErrNotFound)
 	}
-	return info, nil
+	return info, errors.Join(errs...)
+}
+
+// showOrg describes an organization's part of the repository. With the way to
+// connect, damage to its points is no error: the way is what helps then.
+func showOrg(ctx context.Context, root *repository.Root, o repository.OrgInfo, connect bool) (OrgInfo, error) {
+	repo, err := root.Existing(ctx, o.ID)
+	if err != nil {
+		return OrgInfo{}, err
+	}
+	points, err := repo.Points(ctx)
+	if err != nil && !connect {
+		return OrgInfo{}, err
+	}
+	out := OrgInfo{ID: o.ID, Name: o.Name, Points: len(points)}
+	for _, p := range points {
+		out.Size += p.Size
+	}
+	if out.Stored, err = sizeOf(repo.Show().Path); err != nil {
+		return OrgInfo{}, fmt.Errorf("org %s: %w", o.Name, err)
+	}
+	if connect {
+		how := repo.Show()
+		out.Connect = &how
+	}
+	return out, nil
 }
 
 // sizeOf adds up the files of a folder. One that vanishes meanwhile is not
@@ -113,43 +127,23 @@ func sizeOf(dir string) (total int64, err error) {
 	return total, err
 }
 
-// allPoints lists the restore points of all orgs, oldest first.
-func (a *App) allPoints(ctx context.Context) ([]restorepoint.Summary, error) {
-	root, _, err := a.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	orgs, err := root.Orgs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var out []restorepoint.Summary
-	for _, o := range orgs {
-		repo, err := root.Existing(ctx, o.ID)
-		if err != nil {
-			return nil, err
-		}
-		points, err := repo.Points(ctx)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, points...)
-	}
-	slices.SortFunc(out, func(x, y restorepoint.Summary) int { return strings.Compare(x.ID, y.ID) })
-	return out, nil
-}
-
 // Points lists the restore points of the vApps that the selectors pick, by
 // the names that the vApps had then; all of them where there is no selector.
-// A VM's selector picks the points that hold its disks.
+// A VM's selector picks the points that hold its disks. Where organizations
+// that may be meant cannot be read, the points of the others come with the
+// error.
 func (a *App) Points(ctx context.Context, words []string) ([]restorepoint.Summary, error) {
-	points, err := a.allPoints(ctx)
-	if err != nil || len(words) == 0 {
-		return points, err
-	}
 	selectors, err := parseSelectors(words)
 	if err != nil {
 		return nil, err
+	}
+	known, err := a.allPoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	points := known.points
+	if len(words) == 0 {
+		return points, known.missing(everything)
 	}
 	if slices.ContainsFunc(selectors, selection.Selector.MayNameVM) {
 		if err := a.fillMembers(ctx, points); err != nil {
@@ -167,9 +161,10 @@ func (a *App) Points(ctx context.Context, words []string) ([]restorepoint.Summar
 			}
 		}
 	}
+	missing := known.missing(selectors...)
 	found, err := selection.Pick(all, selectors)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, missing)
 	}
 	picked := map[selection.Item]bool{}
 	for _, item := range found {
@@ -177,27 +172,7 @@ func (a *App) Points(ctx context.Context, words []string) ([]restorepoint.Summar
 	}
 	return slices.DeleteFunc(points, func(p restorepoint.Summary) bool {
 		return !slices.ContainsFunc(selection.PointItems(p), func(it selection.Item) bool { return picked[it] })
-	}), nil
-}
-
-// fillMembers reads the VMs of points that do not list them, which are of
-// old, from their manifests.
-func (a *App) fillMembers(ctx context.Context, points []restorepoint.Summary) error {
-	for i, p := range points {
-		if len(p.Members) > 0 || p.VMs == 0 {
-			continue
-		}
-		repo, err := a.root.Existing(ctx, p.Org.ID)
-		if err != nil {
-			return err
-		}
-		point, err := repo.Load(ctx, p.ID)
-		if err != nil {
-			return err
-		}
-		points[i].Members = point.Summary().Members
-	}
-	return nil
+	}), missing
 }
 
 func pointItem(p restorepoint.Summary) selection.Item { return selection.PointItems(p)[0] }
@@ -223,16 +198,7 @@ type pointed struct {
 
 // findVMs resolves a reference to a restore point or to VMs of one.
 func (a *App) findVMs(ctx context.Context, ref selection.PointRef) (*repository.Repository, pointed, error) {
-	points, err := a.allPoints(ctx)
-	if err != nil {
-		return nil, pointed{}, err
-	}
-	if ref.Selector.MayNameVM() {
-		if err := a.fillMembers(ctx, points); err != nil {
-			return nil, pointed{}, err
-		}
-	}
-	summary, err := selection.PickPoint(points, ref)
+	summary, err := a.pick(ctx, ref)
 	if err != nil {
 		return nil, pointed{}, err
 	}
@@ -244,7 +210,7 @@ func (a *App) findVMs(ctx context.Context, ref selection.PointRef) (*repository.
 			}
 		}
 	}
-	root, _, err := a.open(ctx)
+	root, err := a.openRepository(ctx)
 	if err != nil {
 		return nil, pointed{}, err
 	}
@@ -309,62 +275,9 @@ func (a *App) Document(ctx context.Context, ref, path string) ([]byte, error) {
 	return repo.Document(ctx, summary.ID, path)
 }
 
-// VerifyResult is what a verification read and found.
-type VerifyResult struct {
-	Points int                 `json:"points"`
-	Disks  int                 `json:"disks"`
-	Bytes  int64               `json:"bytes"` // of disk data read back
-	Damage []repository.Damage `json:"damage"`
-}
-
-// Verify reads restore points back and checks them against what was recorded
-// when they were made; all of them where none is named. Percent of the
-// blocks are read. Where a reference names VMs, their disks are read alone.
-func (a *App) Verify(ctx context.Context, refs []string, percent float64) (VerifyResult, error) {
-	var out VerifyResult
-	points, err := a.referred(ctx, refs, selection.ParseVMPoint)
-	if err != nil {
-		return out, err
-	}
-	root, _, err := a.open(ctx)
-	if err != nil {
-		return out, err
-	}
-	for _, p := range points {
-		repo, err := root.Existing(ctx, p.Org.ID)
-		if err != nil {
-			return out, err
-		}
-		disks := p.Disks
-		if len(p.vms) > 0 {
-			point, err := repo.Load(ctx, p.ID)
-			if err != nil {
-				return out, err
-			}
-			narrow(point, p.vms)
-			disks = point.Summary().Disks
-		}
-		var last int64
-		damage, err := repo.VerifyVMs(ctx, p.ID, p.vms, percent, a.verifyProgress(p.Summary, &last))
-		if err != nil {
-			return out, fmt.Errorf("restore point %s: %w", p.ID, err)
-		}
-		out.Points, out.Disks, out.Bytes = out.Points+1, out.Disks+disks, out.Bytes+last
-		out.Damage = append(out.Damage, damage...)
-	}
-	return out, nil
-}
-
-// referred resolves references; without any it returns all points. A point
-// that is named twice counts once, whole if it is so once.
+// referred resolves references. A point that is named twice counts once,
+// whole if it is so once.
 func (a *App) referred(ctx context.Context, refs []string, parse func(string) (selection.PointRef, error)) (out []pointed, err error) {
-	if len(refs) == 0 {
-		points, err := a.allPoints(ctx)
-		for _, p := range points {
-			out = append(out, pointed{Summary: p})
-		}
-		return out, err
-	}
 	for _, word := range refs {
 		ref, err := parse(word)
 		if err != nil {
@@ -387,37 +300,9 @@ func (a *App) referred(ctx context.Context, refs []string, parse func(string) (s
 	return out, nil
 }
 
-// Forget drops restore points and returns the ids of those that are gone.
-// Their space is freed by Maintain.
-func (a *App) Forget(ctx context.Context, refs []string) ([]string, error) {
-	if len(refs) == 0 {
-		return nil, errors.New("no restore point named")
-	}
-	points, err := a.referred(ctx, refs, selection.ParsePoint)
-	if err != nil {
-		return nil, err
-	}
-	root, _, err := a.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var gone []string
-	for _, p := range points {
-		repo, err := root.Existing(ctx, p.Org.ID)
-		if err != nil {
-			return gone, err
-		}
-		if err := repo.Forget(ctx, p.ID); err != nil {
-			return gone, fmt.Errorf("restore point %s: %w", p.ID, err)
-		}
-		gone = append(gone, p.ID)
-	}
-	return gone, nil
-}
-
 // Maintain collects what no restore point refers to any more.
 func (a *App) Maintain(ctx context.Context) error {
-	root, _, err := a.open(ctx)
+	root, err := a.openRepository(ctx)
 	if err != nil {
 		return err
 	}
@@ -431,7 +316,7 @@ func (a *App) Maintain(ctx context.Context) error {
 		if err == nil {
 			err = repo.Maintain(ctx, repository.MaintainOptions{})
 		}
-		errs = append(errs, wrap(err, "org %s", o.Name))
+		errs = append(errs, wrap(err, "org %s", cmp.Or(o.Name, o.ID)))
 	}
 	return errors.Join(errs...)
 }

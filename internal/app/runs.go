@@ -176,8 +176,12 @@ func (a *App) work(ctx context.Context, q RestoreRequest) (*restoreWork, error) 
 	if err != nil {
 		return nil, err
 	}
+	_, j, err := a.open(ctx)
+	if err != nil {
+		return nil, err
+	}
 	return &restoreWork{site: s, point: point, options: q.Options, deps: restore.Deps{
-		VCD: s.vcd, Repository: repo, Journal: a.journal, Limits: a.limits, Site: s.ID, Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
+		VCD: s.vcd, Repository: repo, Journal: j, Limits: a.limits, Site: s.ID, Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
 		Importers:          a.importers(),
 		Targets:            a.targets(),
 		SafetyPoint:        a.safetyPoint(s),
@@ -188,19 +192,18 @@ func (a *App) work(ctx context.Context, q RestoreRequest) (*restoreWork, error) 
 }
 
 // Reconcile settles what crashed runs left, of every vApp in the journal and
-// of every vApp that bears a mark.
+// of every vApp that bears a mark. With ErrPartial a site was left out.
 func (a *App) Reconcile(ctx context.Context) ([]reconcile.Settled, error) {
 	if _, _, err := a.open(ctx); err != nil {
 		return nil, err
 	}
-	sites, err := a.allSites(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var out []reconcile.Settled
 	var errs []error
-	for _, s := range sites {
+	unseen := a.eachSite(ctx, a.siteIDs(), func(s *site) error {
 		ids, paths, err := a.suspects(ctx, s)
+		if paths == nil {
+			return err
+		}
 		errs = append(errs, err)
 		for _, id := range ids {
 			settled, err := a.reconcileVApp(ctx, s, id)
@@ -210,14 +213,20 @@ func (a *App) Reconcile(ctx context.Context) ([]reconcile.Settled, error) {
 			}
 			errs = append(errs, err)
 		}
+		return nil
+	})
+	err := errors.Join(append(errs, unseen)...)
+	if errors.Is(unseen, ErrSiteLeftOut) {
+		err = fmt.Errorf("%w: %w", ErrPartial, err)
 	}
-	return out, errors.Join(errs...)
+	return out, err
 }
 
 // suspects lists the vApps that may need settling: those with open intents,
 // those in maintenance mode or with our mark, those with VMs that bear a
 // snapshot of ours. The paths are those of the vApps that there are, by id.
-// What could not be looked at is in the error, beside what was found.
+// What could not be looked at is in the error, beside what was found; where
+// that is the whole site there are no paths.
 func (a *App) suspects(ctx context.Context, s *site) (ids []string, paths map[string]string, err error) {
 	intents, err := a.journal.OpenIntents(ctx, journal.Filter{Site: s.ID})
 	if err != nil {
@@ -317,9 +326,8 @@ func (a *App) reconcileVApp(ctx context.Context, s *site, id string) (settled []
 	return settled, err
 }
 
-func (a *App) verifyProgress(p restorepoint.Summary, last *int64) func(done, total int64) {
+func (a *App) verifyProgress(p restorepoint.Summary) func(done, total int64) {
 	return func(done, total int64) {
-		*last = done
 		a.Progress.Emit(progress.Event{
 			Kind: progress.Bytes, Step: "verify", Org: p.Org.Name, VApp: p.VApp.Name, What: "restore point " + p.ID, Done: done, Total: total,
 		})

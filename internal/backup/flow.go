@@ -262,8 +262,12 @@ func (f *Flow) Check(ctx context.Context, sample extent.Set) error {
 	parts := f.unseen().parts(ctx, group, sample, size)
 	for range depth {
 		group.Go(func() error {
+			var was []byte
 			for part := range parts {
-				if err := f.checkPart(ctx, part); err != nil {
+				if f.OnBase && was == nil {
+					was = make([]byte, block)
+				}
+				if err := f.checkPart(ctx, part, was); err != nil {
 					return err
 				}
 			}
@@ -280,28 +284,34 @@ func (f *Flow) unseen() *Flow {
 	return &g
 }
 
-func (f *Flow) checkPart(ctx context.Context, part extent.Extent) error {
+// checkPart compares a part of the sample. With a base, was is room for a block
+// of it.
+func (f *Flow) checkPart(ctx context.Context, part extent.Extent, was []byte) error {
 	data, err := f.read(ctx, part, extent.Set{part})
 	if err != nil {
 		return fmt.Errorf("sample at %d: %w", part.Offset, err)
 	}
 	defer f.Limits.Return(f.Place, data)
-	was := make([]byte, block)
 	for off := int64(0); off < part.Length; off += block {
 		b := data[off:min(off+block, part.Length)]
+		if !f.OnBase {
+			if !bytes.Equal(b, zeros[:len(b)]) {
+				return fmt.Errorf("%w: the block at %d holds data and is called empty", errLied, part.Offset+off)
+			}
+			continue
+		}
 		if err := f.Disk.ParentBlock(ctx, (part.Offset+off)/block, was[:len(b)]); err != nil {
 			return fmt.Errorf("sample at %d: %w: %w", part.Offset+off, errParent, err)
 		}
-		if bytes.Equal(b, was[:len(b)]) {
-			continue
+		if !bytes.Equal(b, was[:len(b)]) {
+			return fmt.Errorf("%w in the block at %d", errLied, part.Offset+off)
 		}
-		if !f.OnBase {
-			return fmt.Errorf("%w: the block at %d holds data and is called empty", errLied, part.Offset+off)
-		}
-		return fmt.Errorf("%w in the block at %d", errLied, part.Offset+off)
 	}
 	return nil
 }
+
+// zeros is what a block holds that was called empty.
+var zeros [block]byte
 
 // A remaining keeps account of what of a set has not been stored yet.
 type remaining struct {

@@ -41,7 +41,7 @@ is written %3A.
 Several vApps are backed up at once, as many as --parallel or limits.vapps in the
 configuration says; limits.disks bounds the disks that are read at once in all of
 them. One that fails does not stop the others, nor does a selector that nothing
-matches: the exit code is then 3.
+matches, nor a site that does not answer: the exit code is then 3.
 
 A vApp is held in maintenance mode meanwhile, so that nobody changes it:
 --maintenance full to the end, snapshot until all its VMs are frozen, none not

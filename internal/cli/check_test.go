@@ -174,13 +174,27 @@ func TestDrawRestore(t *testing.T) {
 }
 
 func TestDrawVerify(t *testing.T) {
-	r := app.VerifyResult{Points: 1, Disks: 2, Bytes: 1 << 30}
-	if got := draw(func(w *bytes.Buffer) { drawVerify(w, r) }); got != "verified 1 restore point, 2 disks, 1.0 GiB: no damage\n" {
+	r := app.VerifyResult{Points: 1, Disks: 2, Bytes: 1 << 30, Data: 1 << 30}
+	if got := draw(func(w *bytes.Buffer) { drawVerify(w, r, nil) }); got != "verified 1 restore point, 2 disks, 1.0 GiB: no damage\n" {
 		t.Errorf("got %q", got)
 	}
-	r.Damage = []repository.Damage{{Point: "01K", VM: "db01", Disk: "Hard disk 1", Offset: 4096, Err: errors.New("bad sum")}}
-	got := draw(func(w *bytes.Buffer) { drawVerify(w, r) })
-	if want := "restore point 01K: vm db01: disk Hard disk 1: offset 4096: bad sum\n"; !strings.HasPrefix(got, want) {
-		t.Errorf("got %q, want %q first", got, want)
+	r.Data = 4 << 30
+	if got := draw(func(w *bytes.Buffer) { drawVerify(w, r, errors.New("x")) }); got != "verified 1 restore point, 2 disks, 1.0 GiB of 4.0 GiB: no damage; not everything could be checked\n" {
+		t.Errorf("got %q", got)
+	}
+	bad := errors.New("bad sum")
+	for _, c := range []struct {
+		damage repository.Damage
+		want   string
+	}{
+		{repository.Damage{Point: "01K", VM: "db01", Disk: "Hard disk 1", Offset: 4096, Err: bad}, "restore point 01K: vm db01: disk Hard disk 1: offset 4096: bad sum\n"},
+		{repository.Damage{Point: "01K", Document: "vcd/vapp.xml", Err: bad}, "restore point 01K: document vcd/vapp.xml: bad sum\n"},
+		{repository.Damage{Point: "01K", Err: bad}, "restore point 01K: bad sum\n"},
+		{repository.Damage{Org: "acme", Err: bad}, "org acme: bad sum\n"},
+	} {
+		r.Damage = []repository.Damage{c.damage}
+		if got := draw(func(w *bytes.Buffer) { drawVerify(w, r, nil) }); !strings.HasPrefix(got, c.want) || !strings.Contains(got, "damage in 1 place") {
+			t.Errorf("got %q, want %q first", got, c.want)
+		}
 	}
 }

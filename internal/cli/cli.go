@@ -30,22 +30,13 @@ const closeTimeout = 2 * time.Minute
 
 // Main runs the command that args, without the program's name, ask for and
 // returns the exit code of the process. The first SIGINT or SIGTERM cancels
-// the command, which tidies up; the second ends the process.
+// the command, which tidies up; the second ends the process. A terminal that
+// goes away (SIGHUP) cancels it, too, and whoever reads what it prints may
+// stop to (SIGPIPE): a vApp in maintenance mode is not to pay for either.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	go func() {
-		select {
-		case <-signals:
-			signal.Stop(signals) // the next one does what it does by default
-			fmt.Fprintln(stderr, "\nvappvault: cancelling, tidying up; once more to end at once")
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
+	defer watchSignals(ctx, cancel, stderr)()
 
 	e := &env{stdin: stdin, stdout: stdout, stderr: stderr}
 	root := e.root()
@@ -57,8 +48,42 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		err = &usageError{err}
 	}
 	code := exitCode(err, ctx.Err() != nil)
+	if code == exitPipe {
+		return code // as others end when nobody reads on: without a word
+	}
 	report(stderr, err, code)
 	return code
+}
+
+// watchSignals has signals cancel the command. The function that it returns
+// gives them back what they do by default.
+func watchSignals(ctx context.Context, cancel func(), stderr io.Writer) (stop func()) {
+	ends, hangup, pipe := make(chan os.Signal, 1), make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(ends, os.Interrupt, syscall.SIGTERM)
+	// It comes twice where both the kernel and a shell send it. Under nohup
+	// it stays ignored.
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(hangup, syscall.SIGHUP)
+	}
+	// Never read: what is written then returns an error in place of ending
+	// the process.
+	signal.Notify(pipe, syscall.SIGPIPE)
+	go func() {
+		select {
+		case <-ends:
+			signal.Stop(ends) // the next one does what it does by default
+			fmt.Fprintln(stderr, "\nvappvault: cancelling, tidying up; once more to end at once")
+		case <-hangup:
+			fmt.Fprintln(stderr, "\nvappvault: the terminal is gone: cancelling, tidying up")
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	return func() {
+		for _, c := range []chan os.Signal{ends, hangup, pipe} {
+			signal.Stop(c)
+		}
+	}
 }
 
 // env is what all commands share.
@@ -87,7 +112,7 @@ A POINT is the id of a restore point, or SELECTOR@latest, or SELECTOR@TIME for
 the newest at or before a time (2026-11-22T08:00, UTC; or RFC 3339).
 
 Exit codes: 0 done, 1 error, 2 usage, 3 partial, 4 damage found, 5 conflict or
-busy, 130 cancelled.`,
+busy, 130 cancelled, 141 nobody reads the output.`,
 		Args:              cobra.ArbitraryArgs, // so that an unknown command comes here
 		SilenceErrors:     true,
 		SilenceUsage:      true,

@@ -27,6 +27,7 @@ const (
 	exitDamage    = 4
 	exitConflict  = 5
 	exitCancelled = 130
+	exitPipe      = 141 // as if SIGPIPE had ended it
 )
 
 // A usageError is an error in how the program was called.
@@ -47,9 +48,12 @@ func exitCode(err error, cancelled bool) int {
 		return exitUsage
 	case cancelled:
 		return exitCancelled
+	case errors.Is(err, errPipe) && err.Error() == errPipe.Error(): // nothing else went wrong
+		return exitPipe
 	case errors.Is(err, app.ErrPartial): // whatever it was that failed in part
 		return exitPartial
-	case errors.Is(err, plan.ErrConflict), errors.Is(err, journal.ErrClaimed), errors.Is(err, repository.ErrBusy), errors.Is(err, errDiffers):
+	case errors.Is(err, plan.ErrConflict), errors.Is(err, journal.ErrClaimed), errors.Is(err, repository.ErrBusy),
+		errors.Is(err, app.ErrNeeded), errors.Is(err, errDiffers):
 		return exitConflict
 	case errors.Is(err, repository.ErrDamaged), errors.Is(err, journal.ErrDamaged):
 		return exitDamage
@@ -119,9 +123,11 @@ func advice(err error) string {
 		{journal.ErrClaimed, "Wait until it has ended; a run that died is taken over a minute later."},
 		{journal.ErrFenced, "Another run took over because this one was silent for too long; see vappvault reconcile."},
 		{plan.ErrConflict, "See the whole plan with --dry-run; --overwrite and --as NAME are other ways."},
+		{app.ErrNeeded, "Finish or undo that restore first; forget --force drops the restore point all the same."},
 		{selection.ErrNoMatch, "See what there is with vappvault ls, or vappvault points."},
 		{backup.ErrLeft, "The next backup of that vApp, or vappvault reconcile, undoes it."},
 		{vcd.ErrShort, "Ask those who run vCD to mend its inventory: what it does not show is not protected."},
+		{app.ErrSiteLeftOut, "Do it again when that site answers: nothing there was looked at."},
 		{app.ErrNotAsItWas, "What differs, and why, stands above; -o json lists it all."},
 		{app.ErrPartial, "See what is missing, and why, with vappvault show POINT."},
 	} {

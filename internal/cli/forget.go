@@ -13,11 +13,16 @@ import (
 )
 
 func (e *env) forgetCommand() *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	cmd := &cobra.Command{
 		Use:   "forget POINT…",
 		Short: "Drop restore points",
 		Long: `Drops restore points from the repository. Other points do not depend on them.
-The space is given back by vappvault maintain.`,
+The space is given back by vappvault maintain.
+
+A point is kept, with exit code 5, that an overwrite needs which was interrupted,
+and so is the safety point of one that restore --undo --list still offers to take
+back; the others go. What needs them is told by the journal of this machine.`,
 		Example: `  vappvault forget 01KAZ8M5H2W4Q6T8V0X2Z4B6D8
   vappvault forget web-shop@2026-11-01T00:00 && vappvault maintain`,
 		Args:              arguments(1, math.MaxInt, "name a restore point"),
@@ -28,7 +33,7 @@ The space is given back by vappvault maintain.`,
 			}
 			ids := []string{}
 			err := e.withApp(cmd.Context(), func(ctx context.Context, a *app.App, _ *config.Config) error {
-				dropped, err := a.Forget(ctx, args)
+				dropped, err := a.Forget(ctx, args, force)
 				ids = append(ids, dropped...)
 				return err
 			})
@@ -45,4 +50,6 @@ The space is given back by vappvault maintain.`,
 			return err
 		}),
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "drop also what an overwrite needs, which can then neither go on nor be undone")
+	return cmd
 }

@@ -20,7 +20,8 @@ func (e *env) lsCommand() *cobra.Command {
 		Short: "List vApps and VMs, and which of them are protected",
 		Long: `Lists vApps and VMs. A vApp or VM is protected where a restore point holds it;
 of a VM it is also said whether the newest point of its vApp has it, or whether
-it failed or was excluded then.`,
+it failed or was excluded then. A site that does not answer is left out and
+named: the exit code is then 3.`,
 		Example: `  vappvault ls
   vappvault ls 'acme/*/web-*'
   vappvault ls -o json | jq '.inventory[] | select(.protected | not)'`,

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -39,10 +40,11 @@ its vApp that were made before; once those are forgotten nothing is left of it.`
 				points = append(points, found...)
 				return err
 			})
-			if err != nil {
+			// What can be read is listed beside what cannot.
+			if err != nil && len(points) == 0 {
 				return err
 			}
-			return e.print("points", points, func(w io.Writer) { drawPoints(w, points) })
+			return errors.Join(e.print("points", points, func(w io.Writer) { drawPoints(w, points) }), err)
 		}),
 	}
 }

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 	"unicode"
@@ -22,7 +24,7 @@ func (e *env) print(key string, value any, table func(w io.Writer)) error {
 		enc.SetIndent("", "  ")
 		enc.SetEscapeHTML(false)
 		if err := enc.Encode(map[string]any{"version": outputVersion, key: value}); err != nil {
-			return fmt.Errorf("output: %w", err)
+			return outputError(err)
 		}
 		return nil
 	}
@@ -33,9 +35,19 @@ func (e *env) print(key string, value any, table func(w io.Writer)) error {
 		checked.err = err
 	}
 	if checked.err != nil {
-		return fmt.Errorf("output: %w", checked.err)
+		return outputError(checked.err)
 	}
 	return nil
+}
+
+// errPipe says that nobody reads standard output any more.
+var errPipe = fmt.Errorf("output: %w", syscall.EPIPE)
+
+func outputError(err error) error {
+	if errors.Is(err, syscall.EPIPE) {
+		return errPipe
+	}
+	return fmt.Errorf("output: %w", err)
 }
 
 // newTable aligns what row writes, up to a flush.

@@ -22,7 +22,8 @@ func (e *env) reconcileCommand() *cobra.Command {
 		Long: `Takes back what runs that died have left in the cloud: maintenance mode,
 snapshots, disabled relocation, half-made VMs. It goes by the journal, and by
 the marks in the cloud where the journal is lost. Every backup and restore
-does the same for its vApp first.`,
+does the same for its vApp first. A site that does not answer does not keep it
+from the others: the exit code is then 3.`,
 		Example: `  vappvault reconcile
   vappvault reconcile -o json | jq '.settled[] | select(.error)'`,
 		Args: arguments(0, 0, ""),
@@ -32,7 +33,7 @@ does the same for its vApp first.`,
 				settled, err = a.Reconcile(ctx)
 				return err
 			})
-			if err != nil && len(settled) == 0 {
+			if err != nil && len(settled) == 0 && !errors.Is(err, app.ErrPartial) {
 				return err
 			}
 			return errors.Join(err, e.print("settled", viewSettled(settled), func(w io.Writer) { drawSettled(w, settled) }), failed(settled, err))

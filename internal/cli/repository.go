@@ -102,10 +102,10 @@ vappvault.`,
 				info, err = a.RepositoryShow(ctx, org)
 				return err
 			})
-			if err != nil {
+			if err != nil && len(info.Orgs) == 0 {
 				return err
 			}
-			return e.print("repository", viewRepository(info), func(w io.Writer) { drawRepository(w, info) })
+			return errors.Join(e.print("repository", viewRepository(info), func(w io.Writer) { drawRepository(w, info) }), err)
 		}),
 	}
 }

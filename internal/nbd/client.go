@@ -105,6 +105,7 @@ func (c *Client) connect(ctx context.Context, network, address string, o Options
 
 // open negotiates on a connection and puts it beside the others.
 func (c *Client) open(ctx context.Context, raw net.Conn, o Options) error {
+	widen(raw)
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	conn, e, err := negotiate(ctx, raw, o.Export, o.TLS)
 	if !stop() {

@@ -211,73 +211,85 @@ func part(flags, kind uint16, cookie uint64, data ...any) []byte {
 	return words(uint32(0x668e33ef), flags, kind, cookie, uint32(len(b)), b)
 }
 
+// What a client is asked to do while the server lies.
+func doRead(c *nbd.Client, ctx context.Context) error {
+	return c.ReadAt(ctx, make([]byte, 4096), 8192)
+}
+
+func doWrite(c *nbd.Client, ctx context.Context) error {
+	return c.WriteAt(ctx, make([]byte, 4096), 8192)
+}
+
+func doAsk(c *nbd.Client, ctx context.Context) error {
+	_, err := c.Extents(ctx, extent.Extent{Offset: 8192, Length: 4096})
+	return err
+}
+
+var half = make([]byte, 2048)
+
+// lies are answers to the first request, whose number is n, that the protocol
+// does not allow.
+var lies = []struct {
+	name   string
+	do     func(*nbd.Client, context.Context) error
+	answer func(n uint64) []byte
+}{
+	{"neither reply nor chunk", doRead, func(n uint64) []byte { return make([]byte, 32) }},
+	{"a reply to nothing", doRead, func(n uint64) []byte { return simple(0, n+1) }},
+	{"a chunk of nothing", doRead, func(n uint64) []byte { return part(1, 0, n+1) }},
+	{"an old reply with data", doRead, func(n uint64) []byte { return simple(0, n, make([]byte, 4096)) }},
+	{"nothing at all", doRead, func(n uint64) []byte { return part(1, 0, n) }},
+	{"half", doRead, func(n uint64) []byte { return part(1, 1, n, uint64(8192), half) }},
+	{"half, twice", doRead, func(n uint64) []byte {
+		return words(part(0, 1, n, uint64(8192), half), part(1, 1, n, uint64(8192), half))
+	}},
+	{"pieces that overlap", doRead, func(n uint64) []byte {
+		return words(part(0, 1, n, uint64(8192), half), part(1, 1, n, uint64(8192+2047), half))
+	}},
+	{"a hole over data", doRead, func(n uint64) []byte {
+		return words(part(0, 1, n, uint64(8192), half), part(1, 2, n, uint64(8192), uint32(4096)))
+	}},
+	{"data from before", doRead, func(n uint64) []byte { return part(1, 1, n, uint64(8191), make([]byte, 4096)) }},
+	{"data from behind", doRead, func(n uint64) []byte { return part(1, 1, n, uint64(8193), make([]byte, 4096)) }},
+	{"data from the end of the world", doRead, func(n uint64) []byte { return part(1, 1, n, ^uint64(0), make([]byte, 4096)) }},
+	{"data of 4 GiB", doRead, func(n uint64) []byte {
+		return words(uint32(0x668e33ef), uint16(1), uint16(1), n, ^uint32(0), uint64(8192))
+	}},
+	{"data of no length", doRead, func(n uint64) []byte { return part(1, 1, n, uint64(8192)) }},
+	{"data without an offset", doRead, func(n uint64) []byte { return part(1, 1, n, uint32(8192)) }},
+	{"a hole of no length", doRead, func(n uint64) []byte { return part(1, 2, n, uint64(8192), uint32(0)) }},
+	{"a hole that is too long", doRead, func(n uint64) []byte { return part(1, 2, n, uint64(8192), uint32(4097)) }},
+	{"a hole that is half said", doRead, func(n uint64) []byte { return part(1, 2, n, uint64(8192)) }},
+	{"an empty chunk that is not the last", doRead, func(n uint64) []byte { return part(0, 0, n) }},
+	{"an empty chunk that is not empty", doRead, func(n uint64) []byte { return part(1, 0, n, "x") }},
+	{"block status for a read", doRead, func(n uint64) []byte { return part(1, 5, n, uint32(7), uint32(4096), uint32(0)) }},
+	{"a chunk of a kind that nobody knows", doRead, func(n uint64) []byte { return part(1, 77, n) }},
+	{"an error that is none", doRead, func(n uint64) []byte { return part(1, 32769, n, uint32(0), uint16(0)) }},
+	{"an error with a message that is longer than it", doRead, func(n uint64) []byte { return part(1, 32769, n, uint32(5), uint16(9), "x") }},
+	{"an error of 4 GiB", doRead, func(n uint64) []byte {
+		return words(uint32(0x668e33ef), uint16(1), uint16(32769), n, ^uint32(0))
+	}},
+	{"data for a write", doWrite, func(n uint64) []byte { return part(1, 1, n, uint64(8192), make([]byte, 4096)) }},
+	{"status of another context", doAsk, func(n uint64) []byte { return part(1, 5, n, uint32(8), uint32(4096), uint32(0)) }},
+	{"status of nothing", doAsk, func(n uint64) []byte { return part(1, 5, n, uint32(7)) }},
+	{"status of no length", doAsk, func(n uint64) []byte { return part(1, 5, n, uint32(7), uint32(0), uint32(0)) }},
+	{"status that goes on behind the end", doAsk, func(n uint64) []byte {
+		return part(1, 5, n, uint32(7), uint32(4096), uint32(0), uint32(4096), uint32(0))
+	}},
+	{"status twice", doAsk, func(n uint64) []byte {
+		return words(part(0, 5, n, uint32(7), uint32(512), uint32(0)), part(1, 5, n, uint32(7), uint32(512), uint32(0)))
+	}},
+	{"status of half a descriptor", doAsk, func(n uint64) []byte { return part(1, 5, n, uint32(7), uint32(4096)) }},
+	{"no status", doAsk, func(n uint64) []byte { return part(1, 0, n) }},
+	{"a simple reply to a question for status", doAsk, func(n uint64) []byte { return simple(0, n) }},
+	{"a simple reply after chunks", doRead, func(n uint64) []byte {
+		return words(part(0, 1, n, uint64(8192), half), simple(5, n))
+	}},
+}
+
 func TestAnswersThatAreLies(t *testing.T) {
 	leaks(t)
-	read := func(c *nbd.Client, ctx context.Context) error { return c.ReadAt(ctx, make([]byte, 4096), 8192) }
-	write := func(c *nbd.Client, ctx context.Context) error { return c.WriteAt(ctx, make([]byte, 4096), 8192) }
-	ask := func(c *nbd.Client, ctx context.Context) error {
-		_, err := c.Extents(ctx, extent.Extent{Offset: 8192, Length: 4096})
-		return err
-	}
-	type do = func(*nbd.Client, context.Context) error
-	half := make([]byte, 2048)
-	for _, c := range []struct {
-		name   string
-		do     do
-		answer func(n uint64) []byte
-	}{
-		{"neither reply nor chunk", read, func(n uint64) []byte { return make([]byte, 32) }},
-		{"a reply to nothing", read, func(n uint64) []byte { return simple(0, n+1) }},
-		{"a chunk of nothing", read, func(n uint64) []byte { return part(1, 0, n+1) }},
-		{"an old reply with data", read, func(n uint64) []byte { return simple(0, n, make([]byte, 4096)) }},
-		{"nothing at all", read, func(n uint64) []byte { return part(1, 0, n) }},
-		{"half", read, func(n uint64) []byte { return part(1, 1, n, uint64(8192), half) }},
-		{"half, twice", read, func(n uint64) []byte {
-			return words(part(0, 1, n, uint64(8192), half), part(1, 1, n, uint64(8192), half))
-		}},
-		{"pieces that overlap", read, func(n uint64) []byte {
-			return words(part(0, 1, n, uint64(8192), half), part(1, 1, n, uint64(8192+2047), half))
-		}},
-		{"a hole over data", read, func(n uint64) []byte {
-			return words(part(0, 1, n, uint64(8192), half), part(1, 2, n, uint64(8192), uint32(4096)))
-		}},
-		{"data from before", read, func(n uint64) []byte { return part(1, 1, n, uint64(8191), make([]byte, 4096)) }},
-		{"data from behind", read, func(n uint64) []byte { return part(1, 1, n, uint64(8193), make([]byte, 4096)) }},
-		{"data from the end of the world", read, func(n uint64) []byte { return part(1, 1, n, ^uint64(0), make([]byte, 4096)) }},
-		{"data of 4 GiB", read, func(n uint64) []byte {
-			return words(uint32(0x668e33ef), uint16(1), uint16(1), n, ^uint32(0), uint64(8192))
-		}},
-		{"data of no length", read, func(n uint64) []byte { return part(1, 1, n, uint64(8192)) }},
-		{"data without an offset", read, func(n uint64) []byte { return part(1, 1, n, uint32(8192)) }},
-		{"a hole of no length", read, func(n uint64) []byte { return part(1, 2, n, uint64(8192), uint32(0)) }},
-		{"a hole that is too long", read, func(n uint64) []byte { return part(1, 2, n, uint64(8192), uint32(4097)) }},
-		{"a hole that is half said", read, func(n uint64) []byte { return part(1, 2, n, uint64(8192)) }},
-		{"an empty chunk that is not the last", read, func(n uint64) []byte { return part(0, 0, n) }},
-		{"an empty chunk that is not empty", read, func(n uint64) []byte { return part(1, 0, n, "x") }},
-		{"block status for a read", read, func(n uint64) []byte { return part(1, 5, n, uint32(7), uint32(4096), uint32(0)) }},
-		{"a chunk of a kind that nobody knows", read, func(n uint64) []byte { return part(1, 77, n) }},
-		{"an error that is none", read, func(n uint64) []byte { return part(1, 32769, n, uint32(0), uint16(0)) }},
-		{"an error with a message that is longer than it", read, func(n uint64) []byte { return part(1, 32769, n, uint32(5), uint16(9), "x") }},
-		{"an error of 4 GiB", read, func(n uint64) []byte {
-			return words(uint32(0x668e33ef), uint16(1), uint16(32769), n, ^uint32(0))
-		}},
-		{"data for a write", write, func(n uint64) []byte { return part(1, 1, n, uint64(8192), make([]byte, 4096)) }},
-		{"status of another context", ask, func(n uint64) []byte { return part(1, 5, n, uint32(8), uint32(4096), uint32(0)) }},
-		{"status of nothing", ask, func(n uint64) []byte { return part(1, 5, n, uint32(7)) }},
-		{"status of no length", ask, func(n uint64) []byte { return part(1, 5, n, uint32(7), uint32(0), uint32(0)) }},
-		{"status that goes on behind the end", ask, func(n uint64) []byte {
-			return part(1, 5, n, uint32(7), uint32(4096), uint32(0), uint32(4096), uint32(0))
-		}},
-		{"status twice", ask, func(n uint64) []byte {
-			return words(part(0, 5, n, uint32(7), uint32(512), uint32(0)), part(1, 5, n, uint32(7), uint32(512), uint32(0)))
-		}},
-		{"status of half a descriptor", ask, func(n uint64) []byte { return part(1, 5, n, uint32(7), uint32(4096)) }},
-		{"no status", ask, func(n uint64) []byte { return part(1, 0, n) }},
-		{"a simple reply to a question for status", ask, func(n uint64) []byte { return simple(0, n) }},
-		{"a simple reply after chunks", read, func(n uint64) []byte {
-			return words(part(0, 1, n, uint64(8192), half), simple(5, n))
-		}},
-	} {
+	for _, c := range lies {
 		t.Run(c.name, func(t *testing.T) {
 			l := honest()
 			l.answer = c.answer

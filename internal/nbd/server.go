@@ -24,9 +24,9 @@ type Backend interface {
 	// ReadAt fills p from the given offset in bytes.
 	ReadAt(ctx context.Context, p []byte, off int64) error
 	// Extents returns what may hold data within the given range; the rest
-	// reads as zeros. It is asked at every read, so that holes need not be
-	// read, and is worth making cheap. A Backend that does not know returns
-	// the range itself.
+	// reads as zeros. It is asked at every read of what the client was not
+	// told of before, so that holes need not be read, and is worth making
+	// cheap. A Backend that does not know returns the range itself.
 	Extents(ctx context.Context, within extent.Extent) (extent.Set, error)
 }
 
@@ -216,6 +216,7 @@ func (s *Server) report(export string, err error) {
 // serve serves one connection to its end.
 func (s *Server) serve(ctx context.Context, raw net.Conn) {
 	defer func() { _ = raw.Close() }()
+	widen(raw)
 	// work outlives ctx by the grace.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sync/semaphore"
@@ -51,6 +52,8 @@ type session struct {
 
 	mu     sync.Mutex // one reply at a time
 	broken error      // a reply could not be sent
+
+	told atomic.Pointer[extent.Set] // what the client was told last that it may hold data
 }
 
 // run takes requests until the client goes away or the server stops, and
@@ -253,12 +256,12 @@ func (s *session) read(r request) error {
 		return nil
 	}
 	e := extent.Extent{Offset: int64(r.off), Length: int64(r.length)}
-	data, err := s.export.Backend.Extents(s.work, e)
+	data, err := s.extents(e)
 	if err != nil {
 		return err
 	}
 	at := e.Offset
-	for _, d := range data.Clip(e) {
+	for _, d := range data {
 		if err := s.hole(r, at, d.Offset, e.End()); err != nil {
 			return err
 		}
@@ -271,6 +274,19 @@ func (s *session) read(r request) error {
 		}
 	}
 	return s.hole(r, at, e.End(), e.End())
+}
+
+// extents returns what may hold data within e. The Backend is not asked where
+// all of e is in what the client was told last: what has become a hole since
+// may be read as well.
+func (s *session) extents(e extent.Extent) (extent.Set, error) {
+	if told := s.told.Load(); told != nil {
+		if set := told.Clip(e); set.Bytes() == e.Length {
+			return set, nil
+		}
+	}
+	set, err := s.export.Backend.Extents(s.work, e)
+	return set.Clip(e), err
 }
 
 // data sends one piece of a read, the last one if it ends at end.
@@ -315,11 +331,11 @@ func (s *session) readWhole(r request) error {
 	}
 	b := make([]byte, int64(head)+int64(r.length))
 	e := extent.Extent{Offset: int64(r.off), Length: int64(r.length)}
-	data, err := s.export.Backend.Extents(s.work, e)
+	data, err := s.extents(e)
 	if err != nil {
 		return err
 	}
-	for _, d := range data.Clip(e) {
+	for _, d := range data {
 		at := int64(head) + d.Offset - e.Offset
 		if err := s.export.Backend.ReadAt(s.work, b[at:at+d.Length], d.Offset); err != nil {
 			return err
@@ -346,6 +362,9 @@ func (s *session) status(r request, e extent.Extent) error {
 		return err
 	}
 	data = data.Align(max(s.export.BlockSize, 1), s.export.Backend.Size()).Clip(e)
+	if len(data) <= maxDescriptors {
+		s.told.Store(&data)
+	}
 	most := maxDescriptors
 	if r.flags&cmdFlagReqOne != 0 {
 		most = 1

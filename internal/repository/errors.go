@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"syscall"
 
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
@@ -40,12 +42,18 @@ func openError(err error) error {
 	return err
 }
 
+// unreadable are the system's words for bytes that are there no more: a bad
+// sector, or a file system that finds its own structure or sums wrong.
+var unreadable = []error{syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG}
+
 // readError marks what could not be read back as damaged, unless the reason
 // is that the caller gave up or that the system refused to read.
 func readError(ctx context.Context, err error) error {
 	var path *fs.PathError
 	switch {
-	case err == nil, errors.Is(err, ErrDamaged), errors.As(err, &path):
+	case err == nil, errors.Is(err, ErrDamaged):
+		return err
+	case errors.As(err, &path) && !slices.ContainsFunc(unreadable, func(e error) bool { return errors.Is(err, e) }):
 		return err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

@@ -76,7 +76,8 @@ func TestVerifyFindsDamage(t *testing.T) {
 				}
 			}()
 			var last, total int64
-			damages, err := again.Verify(t.Context(), p.ID, 100, func(d, n int64) { last, total = d, n })
+			verified, err := again.Verify(t.Context(), p.ID, repository.VerifyOptions{Percent: 100, Progress: func(d, n int64) { last, total = d, n }})
+			damages := verified.Damages
 			if err != nil || len(damages) == 0 {
 				t.Fatalf("got %v, %v", damages, err)
 			}
@@ -115,7 +116,8 @@ func TestVerifyFindsDamageInIndexes(t *testing.T) {
 	for _, f := range packs(t, o, "q") {
 		for off := int64(40); off < stat(t, f); off += 97 {
 			flip(t, f, off)
-			damages, err := o.Verify(t.Context(), p.ID, 0, nil)
+			verified, err := o.Verify(t.Context(), p.ID, repository.VerifyOptions{})
+			damages := verified.Damages
 			if err != nil {
 				t.Fatalf("offset %d: %v", off, err)
 			}

@@ -310,7 +310,8 @@ func points(t testing.TB, o *repository.Repository) []restorepoint.Summary {
 
 func mustVerify(t testing.TB, o *repository.Repository, id string) {
 	t.Helper()
-	damages, err := o.Verify(t.Context(), id, 100, nil)
+	verified, err := o.Verify(t.Context(), id, repository.VerifyOptions{Percent: 100})
+	damages := verified.Damages
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,40 +51,49 @@ func (i OrgInfo) label() string {
 }
 
 // Org returns the repository of an organization and makes it on first use.
-// The id may be a URN. A name that has changed is recorded.
+// The id may be a URN. A name that has changed is recorded, and an
+// organization's file that is damaged is written anew.
 func (r *Root) Org(ctx context.Context, orgID, orgName string) (*Repository, error) {
 	id, err := orgUUID(orgID)
 	if err != nil {
 		return nil, fmt.Errorf("repository %s: org %s: %w", r.path, orgName, err)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	s := r.slot(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	info, err := r.readOrg(id)
-	if errors.Is(err, ErrNotFound) || err == nil && orgName != "" && info.Name != orgName {
-		info, err = r.recordOrg(ctx, id, orgName)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) || err == nil && orgName != "" && info.Name != orgName {
+		info, err = r.recordOrg(ctx, s, id, orgName)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("repository %s: %w", r.path, err)
 	}
-	return r.openOrg(ctx, info)
+	return r.openOrg(ctx, s, info)
 }
 
-// Existing returns the repository of an organization, or ErrNotFound.
+// Existing returns the repository of an organization, or ErrNotFound. An
+// organization's file that is damaged is no reason to refuse it: the id is
+// enough to open what it stands for.
 func (r *Root) Existing(ctx context.Context, orgID string) (*Repository, error) {
 	id, err := orgUUID(orgID)
 	if err != nil {
 		return nil, fmt.Errorf("repository %s: %w", r.path, err)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	s := r.slot(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	info, err := r.readOrg(id)
+	if errors.Is(err, ErrDamaged) {
+		info, err = OrgInfo{ID: id}, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("repository %s: %w", r.path, err)
 	}
-	return r.openOrg(ctx, info)
+	return r.openOrg(ctx, s, info)
 }
 
-// Orgs lists the organizations of the root, sorted by name.
+// Orgs lists the organizations of the root, sorted by name. One whose file is
+// damaged or cannot be read is listed by its id alone.
 func (r *Root) Orgs(_ context.Context) ([]OrgInfo, error) {
 	entries, err := os.ReadDir(filepath.Join(r.path, orgsDir))
 	if err != nil {
@@ -97,8 +106,12 @@ func (r *Root) Orgs(_ context.Context) ([]OrgInfo, error) {
 			continue
 		}
 		info, err := r.readOrg(id)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
 		if err != nil {
-			return nil, fmt.Errorf("repository %s: %w", r.path, err)
+			r.log.Warn("organization's file unreadable", "org", id, "error", err)
+			info = OrgInfo{ID: id}
 		}
 		orgs = append(orgs, info)
 	}
@@ -144,16 +157,20 @@ func (r *Root) readOrg(id string) (OrgInfo, error) {
 
 // recordOrg makes an organization's repository unless it is there, and writes
 // the organization's file.
-func (r *Root) recordOrg(ctx context.Context, id, name string) (OrgInfo, error) {
+func (r *Root) recordOrg(ctx context.Context, s *slot, id, name string) (OrgInfo, error) {
 	unlock, err := lock(ctx, r.orgDir(id)+".create.lock", false)
 	if err != nil {
 		return OrgInfo{}, fmt.Errorf("org %s: %w", id, err)
 	}
 	defer unlock()
 	info, err := r.readOrg(id)
-	if errors.Is(err, ErrNotFound) {
-		info = OrgInfo{Version: RootVersion, ID: id, Name: name, Created: time.Now().UTC().Truncate(time.Second)}
-		err = r.createOrg(ctx, info)
+	fresh := OrgInfo{Version: RootVersion, ID: id, Name: name, Created: time.Now().UTC().Truncate(time.Second)}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		info, err = fresh, r.createOrg(ctx, s, fresh)
+	case errors.Is(err, ErrDamaged):
+		info = fresh
+		_, err = r.openOrg(ctx, s, fresh)
 	}
 	if err != nil {
 		return OrgInfo{}, err
@@ -167,7 +184,7 @@ func (r *Root) recordOrg(ctx context.Context, id, name string) (OrgInfo, error) 
 
 // createOrg makes the Kopia repository of an organization. Parts that a
 // creation cut short has left are completed.
-func (r *Root) createOrg(ctx context.Context, info OrgInfo) error {
+func (r *Root) createOrg(ctx context.Context, s *slot, info OrgInfo) error {
 	dir := r.orgDir(info.ID)
 	if err := makeDir(dir); err != nil {
 		return fmt.Errorf("org %s: make folder: %w", info.label(), err)
@@ -187,6 +204,9 @@ func (r *Root) createOrg(ctx context.Context, info OrgInfo) error {
 	// A creation that was killed half-way leaves this blob without the one
 	// that says what it belongs to, which Kopia takes for corruption.
 	if _, err := st.GetMetadata(ctx, format.KopiaRepositoryBlobID); errors.Is(err, blob.ErrBlobNotFound) {
+		if err := mustHoldNothing(ctx, st); err != nil {
+			return fmt.Errorf("org %s: %w", info.label(), err)
+		}
 		if err := st.DeleteBlob(ctx, format.KopiaBlobCfgBlobID); err != nil {
 			return fmt.Errorf("org %s: %w", info.label(), err)
 		}
@@ -195,23 +215,37 @@ func (r *Root) createOrg(ctx context.Context, info OrgInfo) error {
 	if err := repo.Initialize(ctx, st, options, password); err != nil && !errors.Is(err, repo.ErrAlreadyInitialized) {
 		return fmt.Errorf("org %s: create repository in %s: %w", info.label(), dir, err)
 	}
-	o, err := r.openOrg(ctx, info)
+	o, err := r.openOrg(ctx, s, info)
 	if err != nil {
 		return err
 	}
 	return o.settle(ctx)
 }
 
-// openOrg opens an organization's repository unless it is open.
-func (r *Root) openOrg(ctx context.Context, info OrgInfo) (*Repository, error) {
-	if o := r.open[info.ID]; o != nil {
-		return o, nil
+// mustHoldNothing refuses a folder with contents that belong to a Kopia
+// repository whose key is lost: a new one in its place could not read them,
+// not even once the lost file is brought back.
+func mustHoldNothing(ctx context.Context, st blob.Storage) error {
+	return st.ListBlobs(ctx, "", func(m blob.Metadata) error {
+		if strings.HasPrefix(string(m.BlobID), "kopia.") {
+			return nil
+		}
+		return fmt.Errorf("%w: %s is missing, and with it the key to %s and what else is there: bring it back from a copy",
+			ErrDamaged, format.KopiaRepositoryBlobID, m.BlobID)
+	})
+}
+
+// openOrg opens an organization's repository unless it is open. The caller
+// holds the slot's lock.
+func (r *Root) openOrg(ctx context.Context, s *slot, info OrgInfo) (*Repository, error) {
+	if s.repo != nil {
+		return s.repo, nil
 	}
 	o, err := openKopia(ctx, info, r.orgDir(info.ID), r.key.orgPassword(info.ID), r.state, r.log)
 	if err != nil {
 		return nil, fmt.Errorf("repository %s: %w", r.path, err)
 	}
-	r.open[info.ID] = o
+	s.repo = o
 	return o, nil
 }
 

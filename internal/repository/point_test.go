@@ -338,7 +338,7 @@ func TestPointIsListedOnlyWhenCommitted(t *testing.T) {
 		o.Forget(t.Context(), p.ID),
 		second(o.Load(t.Context(), p.ID)),
 		second(o.Document(t.Context(), p.ID, "vcd/vapp.xml")),
-		second(o.Verify(t.Context(), p.ID, 100, nil)),
+		second(o.Verify(t.Context(), p.ID, repository.VerifyOptions{Percent: 100})),
 	} {
 		if !errors.Is(err, repository.ErrNotFound) || !strings.Contains(err.Error(), p.ID) {
 			t.Errorf("got %v, want not found, with the id", err)

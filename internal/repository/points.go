@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -20,7 +21,8 @@ import (
 )
 
 // Points lists the committed points, the oldest first. It reads the tags of
-// the snapshots only.
+// the snapshots only. Where one of them is damaged the others come with the
+// error.
 func (o *Repository) Points(ctx context.Context) ([]restorepoint.Summary, error) {
 	if err := o.rep.Refresh(ctx); err != nil {
 		return nil, o.errorf("list points: %w", err)
@@ -30,6 +32,7 @@ func (o *Repository) Points(ctx context.Context) ([]restorepoint.Summary, error)
 		return nil, o.errorf("list points: %w", readError(ctx, err))
 	}
 	points := map[string]restorepoint.Summary{}
+	var damaged error
 	for _, e := range entries {
 		id, summary := e.Labels[tagPoint], e.Labels[tagSummary]
 		if id == "" || summary == "" {
@@ -37,7 +40,8 @@ func (o *Repository) Points(ctx context.Context) ([]restorepoint.Summary, error)
 		}
 		var s restorepoint.Summary
 		if err := json.Unmarshal([]byte(summary), &s); err != nil {
-			return nil, o.errorf("list points: point %s: %w: summary: %w", id, ErrDamaged, err)
+			damaged = errors.Join(damaged, o.errorf("list points: point %s: %w: summary: %w", id, ErrDamaged, err))
+			continue
 		}
 		points[id] = s
 	}
@@ -46,7 +50,7 @@ func (o *Repository) Points(ctx context.Context) ([]restorepoint.Summary, error)
 			return c
 		}
 		return strings.Compare(a.ID, b.ID)
-	}), nil
+	}), damaged
 }
 
 // find returns the snapshots of a point. There is one, unless a stock command

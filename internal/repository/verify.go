@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/kopia/kopia/repo/object"
 	"github.com/zeebo/blake3"
@@ -20,8 +21,10 @@ import (
 )
 
 // A Damage is a part of a point that cannot be read back as it was written:
-// a document, or bytes [Offset, Offset+Length) of a disk.
+// a document, or bytes [Offset, Offset+Length) of a disk; or, without a
+// point, an organization whose points cannot be listed or opened.
 type Damage struct {
+	Org      string // name, or the id where that is all that is known
 	Point    string
 	VM       string // name
 	Disk     string // label, or the device key without one
@@ -33,6 +36,9 @@ type Damage struct {
 
 // Error implements error.
 func (d Damage) Error() string {
+	if d.Point == "" {
+		return fmt.Sprintf("org %s: %v", d.Org, d.Err)
+	}
 	if d.Document != "" {
 		return fmt.Sprintf("point %s: document %s: %v", d.Point, d.Document, d.Err)
 	}
@@ -45,40 +51,53 @@ func (d Damage) Error() string {
 // Unwrap implements the interface that errors.Is uses.
 func (d Damage) Unwrap() error { return d.Err }
 
-// Verify reads a point back and compares it with the sums that were recorded
-// when it was written. Documents, indexes and sums are read in full, of the
-// data blocks the given percentage, chosen at random. Damage does not end it:
-// the error is for what keeps it from being done at all. Progress, which may
-// be nil, counts bytes of data gone through; calls do not overlap.
-func (o *Repository) Verify(ctx context.Context, id string, percent float64, progress func(done, total int64)) ([]Damage, error) {
-	return o.VerifyVMs(ctx, id, nil, percent, progress)
+// VerifyOptions say what of a point is verified.
+type VerifyOptions struct {
+	// VMs are ids: the disks of those alone; none: of all.
+	VMs []string
+	// Percent of the data blocks are read, chosen at random.
+	Percent float64
+	// Progress, which may be nil, counts bytes of data gone through, read or
+	// left out; calls do not overlap.
+	Progress func(done, total int64)
 }
 
-// VerifyVMs does the same with the documents of a point and the disks of some
-// of its VMs, named by their ids; all of them where none is named.
-func (o *Repository) VerifyVMs(ctx context.Context, id string, vms []string, percent float64, progress func(done, total int64)) ([]Damage, error) {
+// A Verified is what a verification read and found.
+type Verified struct {
+	Damages []Damage
+	Read    int64 // bytes of disk data that were read and compared
+	Data    int64 // bytes of disk data that there are
+}
+
+// Verify reads a point back and compares it with the sums that were recorded
+// when it was written. Documents, indexes and sums are read in full. Damage
+// does not end it: the error is for what keeps it from being done at all, and
+// what was found before comes with it.
+func (o *Repository) Verify(ctx context.Context, id string, options VerifyOptions) (Verified, error) {
 	t, err := o.openPoint(ctx, id)
 	if errors.Is(err, ErrDamaged) {
-		return []Damage{{Point: id, Err: err}}, nil
+		return Verified{Damages: []Damage{{Point: id, Err: err}}}, nil
 	}
 	if err != nil {
-		return nil, o.errorf("verify point %s: %w", id, err)
+		return Verified{}, o.errorf("verify point %s: %w", id, err)
 	}
 	p, err := t.point(ctx)
 	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) {
-		return []Damage{{Point: id, Document: manifestFile, Err: err}}, nil
+		return Verified{Damages: []Damage{{Point: id, Document: manifestFile, Err: err}}}, nil
 	}
 	if err != nil {
-		return nil, o.errorf("verify point %s: %w", id, err)
+		return Verified{}, o.errorf("verify point %s: %w", id, err)
 	}
-	if len(vms) > 0 {
-		p.VMs = slices.DeleteFunc(p.VMs, func(vm restorepoint.VM) bool { return !slices.Contains(vms, vm.ID) })
+	if len(options.VMs) > 0 {
+		p.VMs = slices.DeleteFunc(p.VMs, func(vm restorepoint.VM) bool { return !slices.Contains(options.VMs, vm.ID) })
 	}
-	v := &verifier{o: o, tree: t, point: id, percent: percent, progress: progress}
-	if err := v.run(ctx, p); err != nil {
-		return nil, o.errorf("verify point %s: %w", id, err)
+	v := &verifier{o: o, tree: t, point: id, percent: options.Percent, progress: options.Progress}
+	err = v.run(ctx, p)
+	out := Verified{Damages: v.damages, Read: v.read.Load(), Data: v.total}
+	if err != nil {
+		return out, o.errorf("verify point %s: %w", id, err)
 	}
-	return v.damages, nil
+	return out, nil
 }
 
 type verifier struct {
@@ -87,6 +106,7 @@ type verifier struct {
 	point    string
 	percent  float64
 	progress func(done, total int64)
+	read     atomic.Int64 // bytes of disk data
 
 	mu          sync.Mutex
 	done, total int64
@@ -134,10 +154,11 @@ func (v *verifier) run(ctx context.Context, p *restorepoint.Point) error {
 				continue
 			}
 			c := &diskCheck{v: v, at: Damage{VM: vm.Name, Disk: cmp.Or(d.Label, strconv.Itoa(int(d.Key)))}}
-			if err := c.run(ctx, vm, d); err != nil {
+			err := c.run(ctx, vm, d)
+			v.damages = append(v.damages, c.merged()...)
+			if err != nil {
 				return fmt.Errorf("VM %s: disk %s: %w", vm.Name, c.at.Disk, err)
 			}
-			v.damages = append(v.damages, c.merged()...)
 		}
 	}
 	v.advance(v.total)
@@ -319,6 +340,7 @@ func (c *diskCheck) block(ctx context.Context, id object.ID, zero bool, sum []by
 	if err != nil {
 		return err
 	}
+	c.v.read.Add(int64(len(data)))
 	if int64(len(data)) != length {
 		return fmt.Errorf("%w: block %s has %d bytes in place of %d", ErrDamaged, id, len(data), length)
 	}

@@ -192,6 +192,13 @@ func (s Selector) Bare() bool { return s.urn == "" && s.org == "" && s.vapp != "
 // vApp as a whole.
 func (s Selector) NamesVM() bool { return s.vm != "" }
 
+// NamesOrg reports whether s picks in one organization alone, by its name.
+func (s Selector) NamesOrg() bool { return s.org != "" && !strings.Contains(s.org, "*") }
+
+// MayBeIn reports whether s can pick something of that organization, "" for
+// one whose name is not known.
+func (s Selector) MayBeIn(org string) bool { return s.org == "" || org == "" || match(s.org, org) }
+
 // MayNameVM reports whether s can pick a VM without its vApp.
 func (s Selector) MayNameVM() bool { return s.vm != "" || strings.HasPrefix(s.urn, "urn:vcloud:vm:") }
 

@@ -23,6 +23,7 @@ func changedBlocks(point *restorepoint.Point) app.RestoreRequest {
 }
 
 func TestOnlyChangedBlocksAreWritten(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	want := e.sums(e.vapp("web-shop"))
 	files := e.configs(e.vapp("web-shop"))
@@ -78,7 +79,7 @@ func (e *env) written() int64 {
 	defer e.mu.Unlock()
 	byVM := map[string]int64{}
 	for _, ev := range e.events {
-		if ev.Disk == "all disks" {
+		if ev.What == "all disks" {
 			byVM[ev.VM] = max(byVM[ev.VM], ev.Done)
 		}
 	}
@@ -90,6 +91,7 @@ func (e *env) written() int64 {
 }
 
 func TestALieOfChangeTrackingIsFoundOut(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("wiki")
@@ -109,6 +111,7 @@ func TestALieOfChangeTrackingIsFoundOut(t *testing.T) {
 }
 
 func TestBlocksAreNotWrittenUnderASnapshotThatAppears(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	point := e.backup("wiki")
 	e.write("wiki01", 0, 2<<20, random(4, 1<<20))
@@ -138,6 +141,7 @@ func TestBlocksAreNotWrittenUnderASnapshotThatAppears(t *testing.T) {
 }
 
 func TestBlocksAreWrittenThoughTheLinkBreaks(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("wiki")
@@ -145,8 +149,8 @@ func TestBlocksAreWrittenThoughTheLinkBreaks(t *testing.T) {
 	broken := false
 	a := e.app(func(step string) {
 		if step == "first block wiki01" && !broken {
-			broken = len(nbdkits(t)) > 0
-			signalAll(t, syscall.SIGKILL)
+			broken = len(e.nbdkits()) > 0
+			e.signalAll(syscall.SIGKILL)
 		}
 	})
 	q := changedBlocks(point)
@@ -228,6 +232,7 @@ func TestWhatKeptAVMStillBeforeItWasWrittenIsTakenBack(t *testing.T) {
 // blocks, at each of its steps: nobody can start the vApp, back it up or have it
 // settled until it was finished or undone.
 func TestHalfWrittenDisksAreFinishedOrWrittenBack(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("wiki")
@@ -287,6 +292,7 @@ func TestHalfWrittenDisksAreFinishedOrWrittenBack(t *testing.T) {
 // TestWhatIsWrittenBeforeAResumeIsWrittenOver: vCenter's administrator can start
 // a VM of which the disks are half written, and switch it off again.
 func TestWhatIsWrittenBeforeAResumeIsWrittenOver(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("wiki")
@@ -305,6 +311,7 @@ func TestWhatIsWrittenBeforeAResumeIsWrittenOver(t *testing.T) {
 // TestHalfWrittenDisksThatAreGoneAreForgotten: who deletes the vApp needs
 // neither of the ways on.
 func TestHalfWrittenDisksThatAreGoneAreForgotten(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	point := e.backup("wiki")
 	e.write("wiki01", 0, 2<<20, random(1, 5<<20))
@@ -339,6 +346,7 @@ func TestHalfWrittenDisksThatAreGoneAreForgotten(t *testing.T) {
 // TestTheMarkStaysUntilAllDisksAreWhole: what a resume finds written of one VM
 // says nothing of the next.
 func TestTheMarkStaysUntilAllDisksAreWhole(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	point := e.backup(webShop)
 	e.write("web01", 0, 1<<20, random(1, 1<<20))
@@ -367,6 +375,7 @@ func TestTheMarkStaysUntilAllDisksAreWhole(t *testing.T) {
 }
 
 func TestAFailureAmidTheBlocksLeavesThemToAResume(t *testing.T) {
+	t.Parallel()
 	e, rules := newVDDKFaults(t)
 	want := e.sums(e.vapp("wiki"))
 	point := e.backup("wiki")
@@ -408,10 +417,11 @@ func TestAFailureAmidTheBlocksLeavesThemToAResume(t *testing.T) {
 	}
 	e.tidy(e.vapp("wiki"))
 	sameSums(t, e.sums(e.vapp("wiki")), want)
-	noNBDKit(t)
+	e.noNBDKit()
 }
 
 func TestTheVMsThatAreWrittenStaySoInAResume(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	want := e.sums(e.vapp("web-shop"))
 	point := e.backup(webShop)
@@ -436,6 +446,7 @@ func TestTheVMsThatAreWrittenStaySoInAResume(t *testing.T) {
 
 // TestAVMThatWasWrittenIsLookedAtAgainInAResume: somebody may have booted it.
 func TestAVMThatWasWrittenIsLookedAtAgainInAResume(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	want := e.sums(e.vapp("web-shop"))
 	point := e.backup(webShop)
@@ -454,6 +465,7 @@ func TestAVMThatWasWrittenIsLookedAtAgainInAResume(t *testing.T) {
 }
 
 func TestABusyHostIsWaitedForWhileBlocksAreWritten(t *testing.T) {
+	t.Parallel()
 	e, rules := newVDDKFaults(t)
 	e.conf.VDDK.Timeout = 0 // the default
 	want := e.sums(e.vapp("wiki"))
@@ -478,5 +490,5 @@ func TestABusyHostIsWaitedForWhileBlocksAreWritten(t *testing.T) {
 	}
 	e.tidy(e.vapp("wiki"))
 	sameSums(t, e.sums(e.vapp("wiki")), want)
-	noNBDKit(t)
+	e.noNBDKit()
 }

@@ -56,6 +56,7 @@ func (e *env) killedStream(checkpoints int) {
 // nobody what holds data, and another transport go on: without the holes, and
 // without a byte that is not as it was frozen.
 func TestAKilledStreamGoesOnThroughASource(t *testing.T) {
+	t.Parallel()
 	const at = 50 * 1024 * mib // between two pieces of data
 	for _, tc := range []struct {
 		name    string
@@ -79,6 +80,7 @@ func TestAKilledStreamGoesOnThroughASource(t *testing.T) {
 		}, 0, 64 * mib, "changed block tracking was reset"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			e := newBig(t, t.TempDir(), "{checkpoint: 16MiB}")
 			e.killedStream(2)
 			e.write("vm", 0, 0, make([]byte, 2*mib))                // zeros over what is stored

@@ -52,13 +52,11 @@ func (e *env) limits(text string) {
 }
 
 // killed runs a backup that is killed after so many checkpoints.
-func (e *env) killed(checkpoints int) {
+func (e *env) killed(checkpoints int, environment ...string) {
 	e.t.Helper()
-	e.t.Setenv(childOnly, "save checkpoint")
-	if step, killed := e.die(checkpoints, "backup big"); !killed {
+	if step, killed := e.die(checkpoints, "backup big", append(environment, childOnly+"=save checkpoint")...); !killed {
 		e.t.Fatalf("the backup ended: %s", step)
 	}
-	e.t.Setenv(childOnly, "")
 }
 
 // reconcile takes back what a killed run has left.
@@ -82,6 +80,7 @@ func (e *env) same(want string) {
 }
 
 func TestAKilledCopyGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
 	e := newBig(t, t.TempDir(), "{checkpoint: 16MiB}")
 	e.killed(2)
 	// The guest goes on: where it was copied, where it was not, and in a hole.
@@ -146,6 +145,7 @@ func TestACheckpointThatOutlivesItsPointIsNotGoneOnFrom(t *testing.T) {
 }
 
 func TestAnInterruptedIncrementalGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
 	e := newBig(t, t.TempDir(), "{checkpoint: 16MiB}")
 	e.backup("big")
 	for i := range int64(10) {
@@ -163,6 +163,7 @@ func TestAnInterruptedIncrementalGoesOnWhereItWas(t *testing.T) {
 }
 
 func TestAnInterruptedCopyIsNotBelievedWhereCBTCannotVouch(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name   string
 		change func(e *env)
@@ -189,6 +190,7 @@ func TestAnInterruptedCopyIsNotBelievedWhereCBTCannotVouch(t *testing.T) {
 		}, "capacity changed"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			e := newBig(t, t.TempDir(), "{checkpoint: 16MiB}")
 			e.killed(3)
 			e.reconcile()
@@ -234,6 +236,7 @@ func (e *env) cycle() {
 }
 
 func TestACopyThatIsCancelledGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
 	e := newBig(t, t.TempDir(), "{checkpoint: 16MiB, bandwidth: 100MiB}")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -254,13 +257,12 @@ func TestACopyThatIsCancelledGoesOnWhereItWas(t *testing.T) {
 }
 
 func TestAPowerCutCostsNoMoreThanWasCopiedSinceTheCheckpoint(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	disk := newPowered(t, filepath.Join(dir, "conf"))
 	e := newBig(t, dir, "{checkpoint: 16MiB}")
 	syscall.Sync()
-	t.Setenv(childCut, disk.dir)
-	e.killed(4)
-	t.Setenv(childCut, "")
+	e.killed(4, childCut+"="+disk.dir)
 	disk.again()
 	e = e.with(t)
 	e.write("vm", 0, 0, random(500, mib))

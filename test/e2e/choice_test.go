@@ -280,10 +280,10 @@ func TestPain13ADeletedVMAgesOutWithItsPoints(t *testing.T) {
 	if err != nil || len(points) != 1 || points[0].ID != first.ID {
 		t.Fatalf("points with db01: %+v, %v", points, err)
 	}
-	if gone, err := a.Forget(t.Context(), []string{webShop + "/web01@latest"}); err == nil {
+	if gone, err := a.Forget(t.Context(), []string{webShop + "/web01@latest"}, false); err == nil {
 		t.Errorf("forgot %v for one VM", gone)
 	}
-	if _, err := a.Forget(t.Context(), []string{first.ID}); err != nil {
+	if _, err := a.Forget(t.Context(), []string{first.ID}, false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.Points(t.Context(), []string{webShop + "/db01"}); !errors.Is(err, selection.ErrNoMatch) {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/cli"
 	"github.com/vappvault/vappvault/internal/config"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/sim/record"
@@ -22,7 +23,7 @@ import (
 // A test that kills the product runs it as a child process: this test binary
 // again, told by the environment what to do and after which step to die.
 const (
-	childAction = "VAPPVAULT_E2E_CHILD"  // backup SELECTOR, or restore POINT [overwrite]
+	childAction = "VAPPVAULT_E2E_CHILD"  // backup SELECTOR, or restore POINT [overwrite]; or cli ARGS
 	childConfig = "VAPPVAULT_E2E_CONFIG" // path of the configuration
 	childStep   = "VAPPVAULT_E2E_STEP"   // die after this many steps, or after that of this name; 0: never
 	childOnly   = "VAPPVAULT_E2E_ONLY"   // only steps of this name count
@@ -30,6 +31,9 @@ const (
 
 func TestMain(m *testing.M) {
 	if action := os.Getenv(childAction); action != "" {
+		if args, ok := strings.CutPrefix(action, "cli "); ok {
+			os.Exit(cli.Main(strings.Fields(args), os.Stdin, os.Stdout, os.Stderr))
+		}
 		if err := child(strings.Fields(action)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -139,17 +143,18 @@ func printPeak() error {
 }
 
 // die runs an action in a child that is killed after a step. It returns the
-// step's name and whether the child was killed rather than finished.
-func (e *env) die(step int, action string) (name string, killed bool) {
+// step's name and whether the child was killed rather than finished. The child
+// gets the environment as well.
+func (e *env) die(step int, action string, environment ...string) (name string, killed bool) {
 	e.t.Helper()
-	return e.dieAfter(strconv.Itoa(step), action)
+	return e.dieAfter(strconv.Itoa(step), action, environment...)
 }
 
 // dieAfter is die, by the number of a step or by its name.
-func (e *env) dieAfter(step, action string) (name string, killed bool) {
+func (e *env) dieAfter(step, action string, environment ...string) (name string, killed bool) {
 	e.t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childAction+"="+action, childConfig+"="+e.conf.Path(), childStep+"="+step)
+	cmd.Env = slices.Concat(os.Environ(), []string{childAction + "=" + action, childConfig + "=" + e.conf.Path(), childStep + "=" + step}, environment)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

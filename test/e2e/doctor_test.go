@@ -24,6 +24,7 @@ func check(t *testing.T, checks []app.Check, name, status, detail string) {
 }
 
 func TestTheDoctorFindsNothingWhereAllIsWell(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	checks := e.app(nil).Doctor(t.Context())
 	for _, c := range checks {
@@ -45,6 +46,7 @@ func TestTheDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 }
 
 func TestTheDoctorNamesWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	for _, c := range []struct {
 		name                string

@@ -78,6 +78,7 @@ func newEnvWith(t *testing.T, dir string, options cloud.Options) *env {
 		if err := e.cloud.Close(); err != nil {
 			t.Error(err)
 		}
+		e.cloud = nil // package testing keeps what a test has left to clean up
 	})
 	e.cloud = c
 	path := filepath.Join(e.dir, "conf", "vappvault.yaml")
@@ -141,10 +142,12 @@ func (e *env) app(hook func(string)) *app.App {
 		Config: e.conf, Version: "test", Hook: hook, Progress: e.event,
 		Logger: slog.New(slog.NewTextHandler(e.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
+	open := a
 	e.t.Cleanup(func() {
-		if err := a.Close(context.Background()); err != nil {
+		if err := open.Close(context.Background()); err != nil {
 			e.t.Error(err)
 		}
+		open = nil // it has buffers, and package testing keeps what a test has left to clean up
 	})
 	return a
 }

@@ -13,6 +13,7 @@ import (
 // them as large as vSphere makes them, in a process whose peak of memory is
 // looked at.
 func TestMemoryDoesNotGrowWithDisks(t *testing.T) {
+	t.Parallel()
 	disks := slices.Repeat([]string{"{size: 200GiB, fill: 24MiB, controller: pvscsi}"}, 15)
 	inventory := inventoryWith(t, append(disks, "{size: 62TiB, fill: 24MiB, controller: pvscsi}")...)
 	vc := &inventory.Sites[0].VCenters[0]
@@ -42,6 +43,7 @@ func TestMemoryDoesNotGrowWithDisks(t *testing.T) {
 
 // TestMemoryDoesNotGrowWithVApps backs up eight vApps of one org side by side.
 func TestMemoryDoesNotGrowWithVApps(t *testing.T) {
+	t.Parallel()
 	inventory := inventoryWith(t, "{size: 100GiB, fill: 48MiB, controller: pvscsi}", "{size: 100GiB, fill: 48MiB, controller: pvscsi}")
 	vdc := &inventory.Sites[0].Orgs[0].VDCs[0]
 	for i := range 7 {

@@ -21,6 +21,7 @@ import (
 )
 
 func TestABusyVCenterIsAskedForLessAndTheBackupCompletes(t *testing.T) {
+	t.Parallel()
 	e := newBig(t, t.TempDir(), "{perHost: {disks: 2}, perVCenter: {disks: 4, inFlight: 16MiB}}")
 	_, err := e.cloud.Faults().Add(fault.Rule{
 		Service: fault.Folder, Operation: "GET", Object: "*-flat.vmdk", Skip: 12, Count: 16, Effect: fault.Effect{Status: 503},
@@ -57,6 +58,7 @@ func TestABusyVCenterIsAskedForLessAndTheBackupCompletes(t *testing.T) {
 }
 
 func TestARestoreWaitsForABusyHost(t *testing.T) {
+	t.Parallel()
 	e := newBig(t, t.TempDir(), "{bandwidth: 400MiB}")
 	want := e.extentsSum("big")
 	e.backup("big")
@@ -70,6 +72,7 @@ func TestARestoreWaitsForABusyHost(t *testing.T) {
 // TestARepositoryThatFillsInMidCopy has a file system that is too small, and
 // then is not.
 func TestARepositoryThatFillsInMidCopy(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	disk := newPowered(t, filepath.Join(dir, "conf"))
 	e := newBig(t, dir, "{checkpoint: 16MiB}")
@@ -99,6 +102,7 @@ func TestARepositoryThatFillsInMidCopy(t *testing.T) {
 // TestARepositoryThatFailsInMidCopy has the file system under the repository
 // go away after a checkpoint, and come back.
 func TestARepositoryThatFailsInMidCopy(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	disk := newPowered(t, filepath.Join(dir, "conf"))
 	e := newBig(t, dir, "{checkpoint: 16MiB, bandwidth: 150MiB}")
@@ -161,6 +165,7 @@ func (s misfitSession) Disk(ctx context.Context, key int32) (transport.Reader, e
 func (s misfitSource) Size() int64 { return s.Source.Size() + s.by }
 
 func TestADiskOfAnotherSizeThanVSphereSaysIsNotRead(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, nil)
 	for _, by := range []int64{512, -512} {
 		point, err := e.run(func(c *vsphere.Client) []transport.Opener {

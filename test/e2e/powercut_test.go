@@ -78,6 +78,7 @@ func (p *powered) again() {
 // journal and configuration at steps of a backup. What follows must leave the
 // cloud clean and a repository that verifies.
 func TestAPowerCutLosesNothingThatWasPromised(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	disk := newPowered(t, filepath.Join(dir, "conf"))
 	e := newEnvIn(t, dir, nil)
@@ -89,9 +90,8 @@ func TestAPowerCutLosesNothingThatWasPromised(t *testing.T) {
 		return results[0].Point.ID, nil
 	})
 	syscall.Sync() // the configuration was not promised to anybody
-	t.Setenv(childCut, disk.dir)
 	for n := 1; ; n += stride() {
-		step, killed := e.die(n, "backup acme/acme-vdc1/wiki")
+		step, killed := e.die(n, "backup acme/acme-vdc1/wiki", childCut+"="+disk.dir)
 		if !killed {
 			break
 		}

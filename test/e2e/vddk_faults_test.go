@@ -25,7 +25,7 @@ func newVDDKFaults(t *testing.T) (*env, *fault.Set) {
 	rules := fault.New(1)
 	e := newEnvWith(t, t.TempDir(), cloud.Options{Faults: rules})
 	e.withVDDK()
-	e.conf.VDDK.Timeout = time.Second
+	e.conf.VDDK.Timeout = 2 * time.Second
 	return e, rules
 }
 
@@ -48,13 +48,16 @@ func when(t *testing.T, rules *fault.Set, id string, act func()) {
 	t.Cleanup(func() { <-done })
 }
 
-// nbdkits are the processes that are nbdkit and children of this one. They go
-// by their command lines: the plugin starts nbdkit anew, as /proc/self/exe.
-func nbdkits(t *testing.T) []int {
-	t.Helper()
+// nbdkits are the processes that are nbdkit, children of this one and readers
+// or writers of this cloud's disks. They go by their command lines: the plugin
+// starts nbdkit anew, as /proc/self/exe.
+func (e *env) nbdkits() []int {
+	e.t.Helper()
+	_, port := e.cloud.DiskPort()
+	ours := fmt.Sprintf("\x00nfchostport=%d\x00", port)
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
-		t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	var out []int
 	for _, path := range stats {
@@ -65,22 +68,22 @@ func nbdkits(t *testing.T) []int {
 		fmt.Sscan(string(raw), &pid)
 		_, rest, _ := strings.Cut(string(raw), ") ")
 		fmt.Sscan(rest, &state, &parent)
-		if parent == os.Getpid() && strings.HasPrefix(string(command), "nbdkit\x00") {
+		if parent == os.Getpid() && strings.HasPrefix(string(command), "nbdkit\x00") && strings.Contains(string(command)+"\x00", ours) {
 			out = append(out, pid)
 		}
 	}
 	return out
 }
 
-func signalAll(t *testing.T, s syscall.Signal) {
-	t.Helper()
-	all := nbdkits(t)
+func (e *env) signalAll(s syscall.Signal) {
+	e.t.Helper()
+	all := e.nbdkits()
 	if len(all) == 0 {
-		t.Error("no nbdkit runs")
+		e.t.Error("no nbdkit runs")
 	}
 	for _, pid := range all {
 		if err := syscall.Kill(pid, s); err != nil {
-			t.Error(err)
+			e.t.Error(err)
 		}
 	}
 }
@@ -89,7 +92,7 @@ func signalAll(t *testing.T, s syscall.Signal) {
 // host holds, no session but the test's own, no snapshot.
 func (e *env) settled(sessions map[string]int) {
 	e.t.Helper()
-	noNBDKit(e.t)
+	e.noNBDKit()
 	for name, vc := range e.cloud.VCenters() {
 		for range 100 { // hosts let go of what was killed after a while
 			if vc.OpenDisks() == 0 {
@@ -137,8 +140,8 @@ func mishaps() []mishap {
 	bad := reading(fault.Effect{Code: "16000"}, 0)
 	bad.Offset, bad.Length = 0, 96<<20
 	return []mishap{
-		{"nbdkit is killed in mid-read", reading(hang, 1), func(t *testing.T, _ *env) { signalAll(t, syscall.SIGKILL) }, "vddk", ""},
-		{"nbdkit stands still", reading(hang, 1), func(t *testing.T, _ *env) { signalAll(t, syscall.SIGSTOP) }, "vddk", ""},
+		{"nbdkit is killed in mid-read", reading(hang, 1), func(_ *testing.T, e *env) { e.signalAll(syscall.SIGKILL) }, "vddk", ""},
+		{"nbdkit stands still", reading(hang, 1), func(_ *testing.T, e *env) { e.signalAll(syscall.SIGSTOP) }, "vddk", ""},
 		{"the library crashes", reading(fault.Effect{Crash: "SIGSEGV"}, 1), nil, "vddk", ""},
 		{"the library aborts", reading(fault.Effect{Crash: "SIGABRT"}, 1), nil, "vddk", ""},
 		{"the library crashes while it opens", opening(fault.Effect{Crash: "SIGSEGV"}, 1), nil, "vddk datastore", ""},
@@ -180,8 +183,10 @@ func removeSnapshots(t *testing.T, e *env) {
 }
 
 func TestMishapsOfABackupThroughVDDK(t *testing.T) {
+	t.Parallel()
 	for _, m := range mishaps() {
 		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
 			e, rules := newVDDKFaults(t)
 			before := e.sessions()
 			want := e.sums(e.vapp("wiki"))
@@ -212,7 +217,7 @@ func TestMishapsOfABackupThroughVDDK(t *testing.T) {
 			e.settled(before)
 			e.tidy(e.vapp("wiki"))
 			e.judge(m, results, err, want)
-			noNBDKit(t)
+			e.noNBDKit()
 		})
 	}
 }

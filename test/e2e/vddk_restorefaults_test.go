@@ -18,14 +18,15 @@ import (
 // what it was when it was backed up, or the error says why not and nothing of
 // the restore is left.
 func TestMishapsOfARestoreThroughVDDK(t *testing.T) {
+	t.Parallel()
 	writing := func(e fault.Effect, count int) fault.Rule {
 		return fault.Rule{ID: "x", Service: fault.Disk, Operation: "Write", Count: count, Effect: e}
 	}
 	hang := fault.Effect{Hang: true}
 	cut := int64(0)
 	for _, m := range []mishap{
-		{name: "nbdkit is killed in mid-write", rule: writing(hang, 1), act: func(t *testing.T, _ *env) { signalAll(t, syscall.SIGKILL) }},
-		{name: "nbdkit stands still", rule: writing(hang, 1), act: func(t *testing.T, _ *env) { signalAll(t, syscall.SIGSTOP) }},
+		{name: "nbdkit is killed in mid-write", rule: writing(hang, 1), act: func(_ *testing.T, e *env) { e.signalAll(syscall.SIGKILL) }},
+		{name: "nbdkit stands still", rule: writing(hang, 1), act: func(_ *testing.T, e *env) { e.signalAll(syscall.SIGSTOP) }},
 		{name: "the library crashes", rule: writing(fault.Effect{Crash: "SIGSEGV"}, 1)},
 		{name: "a write fails once", rule: writing(fault.Effect{Code: "16000"}, 1)},
 		{name: "writes fail", rule: writing(fault.Effect{Code: "16000"}, 0)},
@@ -36,6 +37,7 @@ func TestMishapsOfARestoreThroughVDDK(t *testing.T) {
 		{name: "closing fails", rule: fault.Rule{ID: "x", Service: fault.Disk, Operation: "Close", Effect: fault.Effect{Code: "14011"}}},
 	} {
 		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
 			e, rules := newVDDKFaults(t)
 			want := e.sums(e.vapp("wiki"))
 			point := e.backupWith(wiki)

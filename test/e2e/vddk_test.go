@@ -20,7 +20,7 @@ func newVDDK(t *testing.T) *env {
 	t.Helper()
 	e := newEnv(t, nil)
 	e.withVDDK()
-	t.Cleanup(func() { noNBDKit(t) })
+	t.Cleanup(func() { e.noNBDKit() })
 	return e
 }
 
@@ -51,11 +51,11 @@ func (e *env) throughVDDK() *config.Config {
 	return &conf
 }
 
-// noNBDKit fails the test if a child of this process is left.
-func noNBDKit(t *testing.T) {
-	t.Helper()
-	if left := nbdkits(t); len(left) > 0 {
-		t.Errorf("left behind: nbdkit %v", left)
+// noNBDKit fails the test if an nbdkit of its cloud is left.
+func (e *env) noNBDKit() {
+	e.t.Helper()
+	if left := e.nbdkits(); len(left) > 0 {
+		e.t.Errorf("left behind: nbdkit %v", left)
 	}
 }
 
@@ -72,6 +72,7 @@ func transports(point *restorepoint.Point) []string {
 }
 
 func TestVDDKReadsAndWritesAWholeVApp(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	full := e.backup(webShop)
 	if got := transports(full); !slices.Equal(got, []string{"vddk"}) {
@@ -99,6 +100,7 @@ func TestVDDKReadsAndWritesAWholeVApp(t *testing.T) {
 }
 
 func TestVDDKGivesWayToTheNextTransport(t *testing.T) {
+	t.Parallel()
 	e := newVDDK(t)
 	e.conf.VDDK.LibDir = t.TempDir()
 	want := e.sums(e.vapp("web-shop"))
@@ -117,6 +119,7 @@ func TestVDDKGivesWayToTheNextTransport(t *testing.T) {
 
 // A host with room for one disk at a time gets one at a time, in the end.
 func TestVDDKKeepsToWhatAHostHasRoomFor(t *testing.T) {
+	t.Parallel()
 	inventory := cloud.Default()
 	for i := range inventory.Sites[0].VCenters {
 		inventory.Sites[0].VCenters[i].HostDisks = 1
@@ -128,8 +131,8 @@ func TestVDDKKeepsToWhatAHostHasRoomFor(t *testing.T) {
 	if got := transports(point); !slices.Equal(got, []string{"vddk"}) {
 		t.Errorf("got %v", got)
 	}
-	noNBDKit(t)
+	e.noNBDKit()
 	e.restore(app.RestoreRequest{Point: point.ID, Options: plan.Options{As: "web-copy"}})
 	sameSums(t, e.sums(e.vapp("web-copy")), want)
-	noNBDKit(t)
+	e.noNBDKit()
 }

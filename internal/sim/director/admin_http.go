@@ -93,13 +93,19 @@ func (c *call) asksJSON() bool {
 // gzipFrom is how long a body must be, in bytes, to be worth compressing.
 const gzipFrom = 1024
 
-// compressed is a body as the client takes it, and its Content-Encoding.
-func compressed(r *http.Request, body []byte) ([]byte, string) {
+// compressed is a body as the client takes it, and its Content-Encoding. The line
+// is short, and a compressor large: speed counts, and they are used again.
+func (s *Server) compressed(r *http.Request, body []byte) ([]byte, string) {
 	if len(body) < gzipFrom || !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		return body, ""
 	}
 	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
+	z, ok := s.compressors.Get().(*gzip.Writer)
+	if !ok {
+		z, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // a level that there is
+	}
+	defer s.compressors.Put(z)
+	z.Reset(&b)
 	if _, err := z.Write(body); err != nil {
 		return body, ""
 	}

@@ -133,6 +133,8 @@ type Server struct {
 	stop     context.CancelFunc
 	work     sync.WaitGroup // tasks under way
 
+	compressors sync.Pool // of *gzip.Writer
+
 	spool     spool                  // of transfers
 	arrivals  map[string]arrival     // by transfer, for the tasks that wait
 	receiving map[*transferFile]bool // by a request at this moment

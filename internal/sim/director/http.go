@@ -120,7 +120,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, rt route) {
 	if typ != "" {
 		h.Set("Content-Type", typ)
 	}
-	sent, encoding := compressed(r, body)
+	sent, encoding := s.compressed(r, body)
 	if h.Set("Vary", "Accept-Encoding"); encoding != "" {
 		h.Set("Content-Encoding", encoding)
 	}

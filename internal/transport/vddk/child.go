@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/vappvault/vappvault/internal/nbd"
 )
 
 // How long a child has to end by itself once its connection is closed, and
@@ -32,7 +34,7 @@ type child struct {
 // input and output, and the secret to be read from descriptor 3. What it says
 // goes to log.
 func (o Options) spawn(args []string, secret string, log *messages) (*child, net.Conn, error) {
-	ours, theirs, err := socketpair()
+	ours, theirs, err := nbd.Pair()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -151,20 +153,6 @@ func environment() []string {
 		}
 	}
 	return env
-}
-
-// socketpair returns two ends of one connection: ours and the child's.
-func socketpair() (net.Conn, *os.File, error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("pair of sockets: %w", err)
-	}
-	mine, theirs := os.NewFile(uintptr(fds[0]), "nbd"), os.NewFile(uintptr(fds[1]), "nbd")
-	conn, err := net.FileConn(mine)
-	if err := errors.Join(err, mine.Close()); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("pair of sockets: %w", err), theirs.Close())
-	}
-	return conn, theirs, nil
 }
 
 // secretPipe returns what a secret can be read from, once.
