@@ -251,38 +251,58 @@ func (a *App) location() repository.Location {
 	return repository.Location{Path: strings.TrimPrefix(a.Config.Repository.URL, "file://")}
 }
 
-// open opens the repository root and, beside it, the journal.
+// open opens the repository root and, beside it, the journal, which whatever
+// changes something needs.
 func (a *App) open(ctx context.Context) (*repository.Root, *journal.Journal, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err := a.openRoot(ctx); err != nil {
+		return nil, nil, err
+	}
+	if a.journal == nil {
+		state, err := a.Config.StateFolder(a.root.ID())
+		if err != nil {
+			return nil, nil, err
+		}
+		if a.journal, err = journal.Open(ctx, filepath.Join(state, "journal.db")); err != nil {
+			return nil, nil, err
+		}
+	}
+	return a.root, a.journal, nil
+}
+
+// openRepository opens the repository root alone: what only reads it must not
+// fail because of a journal that is damaged.
+func (a *App) openRepository(ctx context.Context) (*repository.Root, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	err := a.openRoot(ctx)
+	return a.root, err
+}
+
+// openRoot opens the repository root unless it is open. The caller holds the
+// lock.
+func (a *App) openRoot(ctx context.Context) error {
 	if a.root != nil {
-		return a.root, a.journal, nil
+		return nil
 	}
 	password, err := a.Config.Repository.Password.Read(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("repository: %w", err)
+		return fmt.Errorf("repository: %w", err)
 	}
 	id, err := repository.Identify(a.location())
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	state, err := a.Config.StateFolder(id)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	// The repository makes a folder of its id inside the one it is given.
 	kopia := state
 	if filepath.Base(state) == id {
 		kopia = filepath.Dir(state)
 	}
-	root, err := repository.Open(ctx, a.location(), password, repository.Options{StateDir: kopia, Logger: a.Logger})
-	if err != nil {
-		return nil, nil, err
-	}
-	j, err := journal.Open(ctx, filepath.Join(state, "journal.db"))
-	if err != nil {
-		return nil, nil, errors.Join(err, root.Close(ctx))
-	}
-	a.root, a.journal = root, j
-	return root, j, nil
+	a.root, err = repository.Open(ctx, a.location(), password, repository.Options{StateDir: kopia, Logger: a.Logger})
+	return err
 }

@@ -55,7 +55,7 @@ var everything selection.Selector
 
 // allPoints lists the restore points of all organizations.
 func (a *App) allPoints(ctx context.Context) (catalog, error) {
-	root, _, err := a.open(ctx)
+	root, err := a.openRepository(ctx)
 	if err != nil {
 		return catalog{}, err
 	}
@@ -99,7 +99,7 @@ func list(ctx context.Context, root *repository.Root, orgs []repository.OrgInfo)
 // pick resolves a reference. Where the reference names an organization, and
 // the one of that name has such a point, no other is opened.
 func (a *App) pick(ctx context.Context, ref selection.PointRef) (restorepoint.Summary, error) {
-	root, _, err := a.open(ctx)
+	root, err := a.openRepository(ctx)
 	if err != nil {
 		return restorepoint.Summary{}, err
 	}
@@ -155,7 +155,7 @@ func (a *App) warnOf(what string, missing error) {
 // fillMembers reads the VMs of points that do not list them, which are of
 // old, from their manifests. A manifest that is damaged is warned of.
 func (a *App) fillMembers(ctx context.Context, points []restorepoint.Summary) error {
-	root, _, err := a.open(ctx)
+	root, err := a.openRepository(ctx)
 	if err != nil {
 		return err
 	}

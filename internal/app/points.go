@@ -55,7 +55,7 @@ func (a *App) Init(ctx context.Context) (RepositoryInfo, error) {
 // also how the stock kopia command connects to that org's part. The error is
 // about organizations that cannot be read; the others are described.
 func (a *App) RepositoryShow(ctx context.Context, org string) (RepositoryInfo, error) {
-	root, _, err := a.open(ctx)
+	root, err := a.openRepository(ctx)
 	if err != nil {
 		return RepositoryInfo{}, err
 	}
@@ -210,7 +210,7 @@ func (a *App) findVMs(ctx context.Context, ref selection.PointRef) (*repository.
 			}
 		}
 	}
-	root, _, err := a.open(ctx)
+	root, err := a.openRepository(ctx)
 	if err != nil {
 		return nil, pointed{}, err
 	}
@@ -302,7 +302,7 @@ func (a *App) referred(ctx context.Context, refs []string, parse func(string) (s
 
 // Maintain collects what no restore point refers to any more.
 func (a *App) Maintain(ctx context.Context) error {
-	root, _, err := a.open(ctx)
+	root, err := a.openRepository(ctx)
 	if err != nil {
 		return err
 	}

@@ -176,8 +176,12 @@ func (a *App) work(ctx context.Context, q RestoreRequest) (*restoreWork, error) 
 	if err != nil {
 		return nil, err
 	}
+	_, j, err := a.open(ctx)
+	if err != nil {
+		return nil, err
+	}
 	return &restoreWork{site: s, point: point, options: q.Options, deps: restore.Deps{
-		VCD: s.vcd, Repository: repo, Journal: a.journal, Limits: a.limits, Site: s.ID, Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
+		VCD: s.vcd, Repository: repo, Journal: j, Limits: a.limits, Site: s.ID, Progress: a.Progress, Logger: a.Logger, Hook: a.Hook,
 		Importers:          a.importers(),
 		Targets:            a.targets(),
 		SafetyPoint:        a.safetyPoint(s),

@@ -71,7 +71,7 @@ func (a *App) Verify(ctx context.Context, refs []string, percent float64) (Verif
 
 // verify checks one restore point and adds what it found.
 func (a *App) verify(ctx context.Context, p pointed, percent float64, out *VerifyResult) error {
-	root, _, err := a.open(ctx)
+	root, err := a.openRepository(ctx)
 	if err != nil {
 		return err
 	}
