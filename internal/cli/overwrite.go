@@ -229,22 +229,33 @@ func (e *env) listKept(ctx context.Context, which string) error {
 	if list == nil {
 		list = []restore.Kept{}
 	}
-	return e.print("kept", list, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "nothing can be undone")
-			return
+	return e.print("kept", list, func(w io.Writer) { drawKept(w, list) })
+}
+
+func drawKept(w io.Writer, list []restore.Kept) {
+	if len(list) == 0 {
+		fmt.Fprintln(w, "nothing can be undone")
+		return
+	}
+	row(w, "RUN", "WHEN", "VAPP", "OVERWRITTEN WITH", "UNDONE WITH")
+	for _, k := range list {
+		row(w, k.Run, k.Made.Format(time.RFC3339), app.KeptPath(k), k.Point, undoneWith(k))
+	}
+}
+
+// undoneWith says what holds the former state: disks that were kept, or the
+// safety point that was made before blocks were written into the disks.
+func undoneWith(k restore.Kept) string {
+	if k.Safety != "" {
+		return "restore point " + k.Safety
+	}
+	disks, size := 0, int64(0)
+	for _, vm := range k.VMs {
+		for _, d := range vm.Files.Old {
+			disks, size = disks+1, size+d.Capacity
 		}
-		row(w, "RUN", "WHEN", "VAPP", "OVERWRITTEN WITH", "VMS", "DISKS")
-		for _, k := range list {
-			disks, size := 0, int64(0)
-			for _, vm := range k.VMs {
-				for _, d := range vm.Files.Old {
-					disks, size = disks+1, size+d.Capacity
-				}
-			}
-			row(w, k.Run, k.Made.Format(time.RFC3339), app.KeptPath(k), k.Point, fmt.Sprint(len(k.VMs)), fmt.Sprintf("%d, up to %s", disks, wording.Size(size)))
-		}
-	})
+	}
+	return fmt.Sprintf("%s of %s, up to %s", wording.Count(disks, "disk"), wording.Count(len(k.VMs), "VM"), wording.Size(size))
 }
 
 func (e *env) forgetKept(ctx context.Context, which string) error {
