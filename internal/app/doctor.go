@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vappvault/vappvault/internal/config"
+	"github.com/vappvault/vappvault/internal/journal"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/transport/vddk"
 	"github.com/vappvault/vappvault/internal/vcd"
@@ -33,7 +34,8 @@ type Check struct {
 }
 
 // mostSkew is how far a clock may be from ours: tickets of vCenter and
-// certificates are good for minutes, and restore points are named by time.
+// certificates are good for minutes, leases end by vCD's clock, and restore
+// points are named by time.
 const mostSkew = time.Minute
 
 // A doctor looks at one thing after the other.
@@ -88,9 +90,21 @@ func (d *doctor) repository(ctx context.Context) {
 		err = writable(state)
 	}
 	d.found("state folder", err, "set stateDir to a local folder that this user may write to", "%s", state)
+	err = writable(d.location().Path)
+	d.found("repository folder", err, "mount it for writing, or make room: backups cannot be stored", "takes files")
 	_, _, err = d.open(ctx)
-	d.found("repository password", err, "check passwordFile, passwordEnv or passwordCommand of the repository", "opens it")
+	switch {
+	case errors.Is(err, journal.ErrDamaged):
+		d.add("journal", CheckFail, "move the file away, then let `vappvault reconcile` find what is left to settle", "%v", err)
+	case errors.Is(err, journal.ErrNewer):
+		d.add("journal", CheckFail, "use the newer vappvault that wrote it", "%v", err)
+	default:
+		d.found("repository password", err, "check passwordFile, passwordEnv or passwordCommand of the repository", "opens it")
+	}
 }
+
+// trialSize is more than a file system takes that is full.
+const trialSize = 64 << 10
 
 // writable makes a folder if need be, and proves that files can be made in it.
 func writable(dir string) error {
@@ -101,22 +115,20 @@ func writable(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	_, err = f.Write(make([]byte, trialSize))
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
 func (d *doctor) site(ctx context.Context, conf config.Site) {
 	name := "site " + conf.ID
-	s, err := d.App.site(ctx, conf.ID)
-	if !d.found(name, err, "check url, ca or fingerprint, user and password", "%s as %s", conf.URL, conf.User) {
-		return
-	}
 	var servers []vcd.VimServer
-	if s.vcd.Provider() {
-		servers, err = s.vcd.VimServers(ctx)
-	} else {
-		err = errors.New("the user is no system administrator")
+	s, err := d.App.site(ctx, conf.ID)
+	if d.found(name, err, "check url, ca or fingerprint, user and password", "%s as %s", conf.URL, conf.User) {
+		servers = d.vcd(ctx, name, s)
 	}
-	d.found(name+" rights", err, "use an account of the System organization; doc/privileges.md", "system administrator, API %s", s.vcd.APIVersion())
 	known := map[string]bool{}
 	for _, v := range conf.VCenters {
 		if ctx.Err() != nil {
@@ -129,6 +141,34 @@ func (d *doctor) site(ctx context.Context, conf config.Site) {
 			d.add(name, CheckWarn, "add it to vcenters if vApps live there", "vCenter %s (%s) of this vCD is not configured or not reached", server.Name, server.URL)
 		}
 	}
+}
+
+// vcd looks at a vCD that was reached, and returns the vCenters that it knows.
+func (d *doctor) vcd(ctx context.Context, name string, s *site) (servers []vcd.VimServer) {
+	var err error
+	if s.vcd.Provider() {
+		servers, err = s.vcd.VimServers(ctx)
+	} else {
+		err = errors.New("the user is no system administrator")
+	}
+	d.found(name+" rights", err, "use an account of the System organization; doc/privileges.md", "system administrator, API %s", s.vcd.APIVersion())
+	now, err := s.vcd.Now(ctx)
+	d.clock(name, now, err)
+	return servers
+}
+
+// clock compares the time that somebody has just told with ours.
+func (d *doctor) clock(name string, now time.Time, err error) {
+	name += " clock"
+	if skew := time.Until(now).Round(time.Second); err == nil && skew.Abs() > mostSkew {
+		which := "ahead of"
+		if skew < 0 {
+			which = "behind"
+		}
+		d.add(name, CheckWarn, "let both follow the same NTP servers: leases, tokens and certificates go by it", "%s %s this machine's", skew.Abs(), which)
+		return
+	}
+	d.found(name, err, "", "within %s of this machine's", mostSkew)
 }
 
 // Privileges of doc/privileges.md, by what lacks without them.
@@ -170,11 +210,8 @@ func (d *doctor) vcenter(ctx context.Context, conf config.Server, servers []vcd.
 	}
 	d.privileges(ctx, name, c)
 	now, err := c.Now(ctx)
-	if skew := time.Since(now).Abs().Round(time.Second); err == nil && skew > mostSkew {
-		d.add(name+" clock", CheckWarn, "let both follow the same NTP servers", "%s from this machine's", skew)
-	} else {
-		d.found(name+" clock", err, "", "within %s of this machine's", mostSkew)
-	}
+	d.clock(name, now, err)
+	d.hosts(ctx, name, c)
 	return uuid
 }
 

@@ -18,7 +18,8 @@ func (e *env) doctorCommand() *cobra.Command {
 		Short: "Check that everything is there that backups and restores need",
 		Long: `Looks at the configuration, the repository, the state folder, every vCD and
 vCenter with the rights of its account and its clock, and at nbdkit and VDDK with
-the ways to a disk that this machine could use. One line each: ok, warn for what
+the ways to a disk that this machine could use: for nbd and nbdssl every host is
+asked at its port 902. One line each: ok, warn for what
 works without but worse, fail for what does not, and what to do about it.
 Nothing in the cloud is changed. Something that fails ends with exit code 1.`,
 		Example: `  vappvault doctor

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,6 +81,28 @@ func makeDir(path string) error {
 		return err
 	}
 	return syncDir(parent)
+}
+
+// trialSize is enough to need room, also where a file system compresses or
+// keeps small files within their folder.
+const trialSize = 256 << 10
+
+// tryWrite proves that a folder takes files: it writes one that is deleted
+// before it is, so that none is left by a process that is killed.
+func tryWrite(dir string) error {
+	f, err := os.CreateTemp(dir, ".trial.*")
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	data := make([]byte, trialSize)
+	_, _ = rand.Read(data) // never fails
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // syncDir makes the names in a folder durable: without it a file that was

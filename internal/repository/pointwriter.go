@@ -33,7 +33,9 @@ type PointWriter struct {
 }
 
 // NewPoint starts a restore point of a vApp, which is named by its URN.
-// Nothing of it can be seen before Commit.
+// Nothing of it can be seen before Commit. A storage that is full or read-only
+// is found out here: what is read for a point that cannot be stored was read
+// in vain.
 func (o *Repository) NewPoint(ctx context.Context, vappURN string) (*PointWriter, error) {
 	vapp := restorepoint.UUID(vappURN)
 	if !component.MatchString(vapp) {
@@ -43,7 +45,11 @@ func (o *Repository) NewPoint(ctx context.Context, vappURN string) (*PointWriter
 	if err != nil {
 		return nil, o.errorf("vApp %s: %w", vapp, err)
 	}
-	s, err := o.newSession(ctx, "restore point of vApp "+vapp)
+	err = tryWrite(o.dir)
+	var s *session
+	if err == nil {
+		s, err = o.newSession(ctx, "restore point of vApp "+vapp)
+	}
 	if err != nil {
 		unlock()
 		return nil, o.errorf("vApp %s: %w", vapp, err)

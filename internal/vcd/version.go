@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The API versions whose documents the client knows, both included.
@@ -26,6 +27,20 @@ func parseVersion(s string) (apiVersion, bool) {
 	a, err1 := strconv.Atoi(major)
 	b, err2 := strconv.Atoi(minor)
 	return apiVersion{a, b}, ok && err1 == nil && err2 == nil
+}
+
+// Now is the time by vCD's clock, to the second: the Date of an answer (RFC
+// 9110, 6.6.1).
+func (c *Client) Now(ctx context.Context) (time.Time, error) {
+	answer, err := c.Do(ctx, Request{Method: http.MethodGet, Href: "/api/versions", Accept: "*/*"})
+	if err != nil {
+		return time.Time{}, err
+	}
+	now, err := http.ParseTime(answer.Header.Get("Date"))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("date of an answer: %w", err)
+	}
+	return now, nil
 }
 
 // negotiate asks the server for its versions and picks wanted, or the highest

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/vmware/govmomi/vim25/methods"
@@ -50,6 +52,33 @@ func (c *Client) Now(ctx context.Context) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("current time: %w", explain(err))
 	}
 	return *t, nil
+}
+
+// A Host is an ESXi host as vCenter knows it.
+type Host struct {
+	Name    string // by which vCenter and VDDK reach it
+	Address string // of its first VMkernel adapter, if vCenter tells
+}
+
+// Hosts lists the hosts that are connected.
+func (c *Client) Hosts(ctx context.Context) ([]Host, error) {
+	var all []mo.HostSystem
+	if err := c.list(ctx, "HostSystem", []string{"name", "runtime.connectionState", "config.network.vnic"}, &all); err != nil {
+		return nil, fmt.Errorf("hosts: %w", err)
+	}
+	var out []Host
+	for _, h := range all {
+		if h.Runtime.ConnectionState != types.HostSystemConnectionStateConnected {
+			continue
+		}
+		host := Host{Name: h.Name}
+		if n := h.Config; n != nil && n.Network != nil && len(n.Network.Vnic) > 0 && n.Network.Vnic[0].Spec.Ip != nil {
+			host.Address = n.Network.Vnic[0].Spec.Ip.IpAddress
+		}
+		out = append(out, host)
+	}
+	slices.SortFunc(out, func(a, b Host) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
 }
 
 // Version is what vCenter says of itself, "VMware vCenter Server 8.0.2

@@ -1,11 +1,14 @@
 package e2e
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vappvault/vappvault/internal/app"
 )
@@ -34,6 +37,9 @@ func TestTheDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 	check(t, checks, "vddk", app.CheckOK, "libvixDiskLib.so")
 	check(t, checks, "vddk nbdssl", app.CheckOK, "could be used")
 	check(t, checks, "vCenter", app.CheckOK, "all for backup")
+	// Nobody resolves the names of the simulated hosts.
+	check(t, checks, "vddk host esx01.vc1.example", app.CheckWarn, "its address 127.0.0.1 answers")
+	check(t, checks, "site lab clock", app.CheckOK, "within")
 	e.conf.VDDK.ReuseSession = true
 	checks = e.app(nil).Doctor(t.Context())
 	check(t, checks, "vddk session", app.CheckWarn, "arguments")
@@ -54,6 +60,11 @@ func TestTheDoctorNamesWhatIsWrong(t *testing.T) {
 		{"a wrong password of vCD", func() { e.conf.Sites[0].Password.File = wrong(t) }, "site lab", app.CheckFail, ""},
 		{"a wrong password of a vCenter", func() { e.conf.Sites[0].VCenters[0].Password.File = wrong(t) }, "vCenter", app.CheckFail, "login"},
 		{"a vCenter that is not configured", func() { e.conf.Sites[0].VCenters = e.conf.Sites[0].VCenters[:1] }, "site lab", app.CheckWarn, "vc2"},
+		{"a vCD that is not there", func() { e.conf.Sites[0].URL = "https://127.0.0.1:1" }, "vCenter", app.CheckOK, "administrator"},
+		{"a host's port that is closed", func() { e.conf.VDDK.NFCHostPort = 1 }, "vddk hosts", app.CheckWarn, "none of"},
+		{"another port of hosts", func() { e.conf.VDDK.NFCHostPort = vCenterPort(t, e) }, "vddk host esx01", app.CheckWarn, "VMware Authentication Daemon"},
+		{"a journal that is none", func() { e.conf.StateDir = overwritten(t) }, "journal", app.CheckFail, "damaged"},
+		{"a clock that is wrong", func() { e.cloud.Advance(10 * time.Minute) }, "site lab clock", app.CheckWarn, "ahead of this machine"},
 		{"no vddk", func() { e.conf.Transports = []string{"nfc"} }, "vddk", app.CheckWarn, "not configured"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -65,6 +76,26 @@ func TestTheDoctorNamesWhatIsWrong(t *testing.T) {
 			*e.conf = good
 		})
 	}
+}
+
+// vCenterPort is where something else than a host's daemon listens.
+func vCenterPort(t *testing.T, e *env) int {
+	t.Helper()
+	port, err := strconv.Atoi(e.cloud.VCenter("vc1").URL().Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// overwritten is a state folder whose journal is none.
+func overwritten(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "journal.db"), bytes.Repeat([]byte("hello "), 2000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // wrong is a file with a password that is nobody's.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -127,13 +128,11 @@ func (e *env) largestPack() (pack string) {
 	return pack
 }
 
-// TestAFullRepositoryDiskLosesNothing gives the repository a file system that
-// is too small for the backup.
-func TestAFullRepositoryDiskLosesNothing(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t, nil)
-	small := t.TempDir()
-	err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=10m")
+// smallDisk mounts a file system of a size.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size)
 	if errors.Is(err, syscall.EPERM) && os.Getenv("CI") == "" {
 		t.Skip("mounting a small file system needs root")
 	}
@@ -141,11 +140,64 @@ func TestAFullRepositoryDiskLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := syscall.Unmount(small, 0); err != nil {
+		if err := syscall.Unmount(dir, 0); err != nil {
 			t.Error(err)
 		}
 	})
-	e.conf.Repository.URL = filepath.Join(small, "repository")
+	return dir
+}
+
+// TestARepositoryThatTakesNothingCostsNothing finds that out before anything in
+// the cloud is touched.
+func TestARepositoryThatTakesNothingCostsNothing(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, says string
+		spoil      func(dir string) error
+	}{
+		{"read-only", "read-only file system", func(dir string) error {
+			return syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, "")
+		}},
+		{"full", "no space left", func(dir string) error {
+			err := os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 32<<20), 0o600)
+			if errors.Is(err, syscall.ENOSPC) {
+				return nil
+			}
+			return fmt.Errorf("there is room: %w", err)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := newEnv(t, nil)
+			disk := smallDisk(t, "32m")
+			e.conf.Repository.URL = filepath.Join(disk, "repository")
+			var steps []string
+			a := app.New(app.Options{Config: e.conf, Hook: func(step string) { steps = append(steps, step) }})
+			defer func() { _ = a.Close(t.Context()) }()
+			if _, err := a.Init(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.Backup(t.Context(), wiki); err != nil {
+				t.Fatal(err)
+			}
+			if err := test.spoil(disk); err != nil {
+				t.Fatal(err)
+			}
+			steps = nil
+			_, err := a.Backup(t.Context(), wiki)
+			if err == nil || !strings.Contains(err.Error(), "open repository") || !strings.Contains(err.Error(), test.says) || len(steps) > 0 {
+				t.Errorf("after %v: %v", steps, err)
+			}
+			e.tidy(e.vapp("wiki"))
+		})
+	}
+}
+
+// TestAFullRepositoryDiskLosesNothing gives the repository a file system that
+// is too small for the backup.
+func TestAFullRepositoryDiskLosesNothing(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, nil)
+	e.conf.Repository.URL = filepath.Join(smallDisk(t, "10m"), "repository")
 	a := app.New(app.Options{Config: e.conf})
 	defer func() { _ = a.Close(t.Context()) }()
 	if _, err := a.Init(t.Context()); err != nil {

@@ -72,10 +72,18 @@ func (l *DiskListener) accept() {
 	}
 }
 
-// welcome reads the first call of a connection, which says whom it is for.
+// diskBanner is what a host's authentication daemon says to whoever connects.
+const diskBanner = "220 VMware Authentication Daemon Version 1.10: SSL Required, ServerDaemonProtocol:SOAP, MKSDisplayProtocol:VNC , , NFCSSL supported\r\n"
+
+// welcome greets as hosts do, and reads the first call of a connection, which
+// says whom it is for.
 func (l *DiskListener) welcome(c net.Conn) {
 	defer l.wg.Done()
-	first, err := readDiskCall(c)
+	var first diskCall
+	_, err := io.WriteString(c, diskBanner)
+	if err == nil {
+		first, err = readDiskCall(c)
+	}
 	var login diskLogin
 	if err == nil && first.op == diskConnect {
 		login, err = parseDiskLogin(first.payload)

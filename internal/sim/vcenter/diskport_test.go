@@ -42,6 +42,8 @@ const (
 	opClose
 )
 
+const diskBanner = "220 VMware Authentication Daemon Version 1.10: SSL Required, ServerDaemonProtocol:SOAP, MKSDisplayProtocol:VNC , , NFCSSL supported\r\n"
+
 func dialDisk(t *testing.T, s *vcenter.Server) *rawDisk {
 	t.Helper()
 	host, port := s.DiskPort()
@@ -50,6 +52,10 @@ func dialDisk(t *testing.T, s *vcenter.Server) *rawDisk {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
+	banner := make([]byte, len(diskBanner))
+	if _, err := io.ReadFull(c, banner); err != nil || string(banner) != diskBanner {
+		t.Fatalf("it greets with %q, %v", banner, err)
+	}
 	return &rawDisk{Conn: c, t: t}
 }
 

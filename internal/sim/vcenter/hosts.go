@@ -62,12 +62,13 @@ func (s *Server) startHost(ctx *simulator.Context, ref types.ManagedObjectRefere
 	if err := s.showCertificate(ctx, host, h); err != nil {
 		return nil, err
 	}
-	if s.cfg.NFCProxy {
-		return h, nil
-	}
 	name, _, err := net.SplitHostPort(s.cfg.Listen)
 	if err != nil {
 		return nil, err
+	}
+	ctx.WithLock(host, func() { host.Config.Network.Vnic[0].Spec.Ip.IpAddress = name })
+	if s.cfg.NFCProxy {
+		return h, nil
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(name, "0"))
 	if err != nil {

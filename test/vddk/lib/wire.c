@@ -208,6 +208,17 @@ static int dial(const char *host, uint32_t port, vix_error *error)
 	return fd;
 }
 
+/* greeted takes the line with which a host's daemon greets. */
+static bool greeted(int fd)
+{
+	char c = 0;
+
+	for (int n = 0; n < 512 && c != '\n'; n++)
+		if (!receive(fd, &c, 1))
+			return false;
+	return c == '\n';
+}
+
 struct wire *wire_open(const char *host, uint32_t port, vix_error *error)
 {
 	struct wire *w;
@@ -215,6 +226,11 @@ struct wire *wire_open(const char *host, uint32_t port, vix_error *error)
 
 	if (fd < 0)
 		return NULL;
+	if (!greeted(fd)) {
+		*error = VIX_E_HOST_TCP_CONN_LOST;
+		close(fd);
+		return NULL;
+	}
 	*error = VIX_E_OUT_OF_MEMORY;
 	w = calloc(1, sizeof *w);
 	if (w != NULL) {
