@@ -21,7 +21,7 @@ func testCompressor(t testing.TB) *blockCompressor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return c.compressor
 }
 
 func randomBytes(n int) []byte {

@@ -51,12 +51,27 @@ func inOnePiece(r io.Reader) (data []byte, ok bool) {
 		return nil, false
 	}
 	offset, b := v.Elem().FieldByName("offset"), v.Elem().FieldByName("b")
-	if !offset.IsValid() || !offset.CanInt() || offset.Int() != 0 || b.Kind() != reflect.Struct {
+	if !offset.IsValid() || !offset.CanInt() || offset.Int() != 0 {
 		return nil, false
 	}
-	pieces := b.FieldByName(piecesField)
-	if !pieces.IsValid() || pieces.Type() != piecesType || pieces.Len() != 1 {
+	pieces, ok := piecesOf(b)
+	if !ok || len(pieces) != 1 {
 		return nil, false
 	}
-	return pieces.Index(0).Bytes(), true
+	return pieces[0], true
+}
+
+// piecesOf returns the pieces of one of Kopia's lists.
+func piecesOf(b reflect.Value) (pieces [][]byte, ok bool) {
+	if b.Kind() != reflect.Struct {
+		return nil, false
+	}
+	f := b.FieldByName(piecesField)
+	if !f.IsValid() || f.Type() != piecesType {
+		return nil, false
+	}
+	for n := range f.Len() {
+		pieces = append(pieces, f.Index(n).Bytes())
+	}
+	return pieces, true
 }

@@ -176,7 +176,7 @@ func (d *DiskWriter) WriteBlock(ctx context.Context, n int64, data []byte) error
 	if !isZero(data) {
 		sum = blake3.Sum256(data)
 		var err error
-		if id, err = d.put(ctx, "", data); err != nil {
+		if id, err = d.putBlock(ctx, data, sum); err != nil {
 			return fmt.Errorf("write block at %d: %w", n*BlockSize, err)
 		}
 	}
@@ -206,6 +206,15 @@ func (d *DiskWriter) ParentBlock(ctx context.Context, n int64, buf []byte) error
 func (d *DiskWriter) put(ctx context.Context, prefix content.IDPrefix, data []byte) (object.ID, error) {
 	id, added, err := d.s.put(ctx, prefix, data)
 	d.stored.Add(added)
+	return id, err
+}
+
+// putBlock stores a block whose sum is known.
+func (d *DiskWriter) putBlock(ctx context.Context, data []byte, sum [sumSize]byte) (id object.ID, err error) {
+	err = d.s.o.sums.during(data, sum, func() error {
+		id, err = d.put(ctx, "", data)
+		return err
+	})
 	return id, err
 }
 

@@ -1,10 +1,6 @@
 package repository
 
 import (
-	"errors"
-	"fmt"
-	"sync"
-
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/hashing"
 	"github.com/kopia/kopia/repo/object"
@@ -23,8 +19,8 @@ const (
 // without asking the repository. So zero blocks are known by their id alone,
 // and what is stored already is known before it is written.
 type identifier struct {
-	hashers sync.Pool
-	whole   zeros // of disks without odd ends
+	hash  *contentHash
+	whole zeros // of disks without odd ends
 }
 
 // zeros are the ids of what is all zeros in a disk of one size.
@@ -37,25 +33,13 @@ type zeros struct {
 	lastPageN                int64
 }
 
-// newIdentifier takes the parameters of the repository's content hash, which
-// is what Kopia calls BLAKE3-256-128: keyed with the HMAC secret, the first
-// 16 bytes.
+// newIdentifier takes the parameters of the repository's content hash.
 func newIdentifier(p hashing.Parameters) (*identifier, error) {
-	if h := p.GetHashFunction(); h != hashAlgorithm {
-		return nil, fmt.Errorf("%w: it hashes with %s, not with %s", ErrNotRepository, h, hashAlgorithm)
+	hash, err := newContentHash(p)
+	if err != nil {
+		return nil, err
 	}
-	secret := p.GetHmacSecret()
-	if len(secret) < 32 {
-		return nil, errors.New("the HMAC secret is too short")
-	}
-	i := &identifier{}
-	i.hashers.New = func() any {
-		h, err := blake3.NewKeyed(secret[:32])
-		if err != nil {
-			panic(err) // only for another key length
-		}
-		return h
-	}
+	i := &identifier{hash: hash}
 	i.whole.block = i.id("", zeroBlock[:])
 	i.whole.segment = indirect(i.id(indexPrefix, segmentIndex(segmentSize, i.whole.blocks(segmentSize))))
 	i.whole.page = i.id(sumsPrefix, zeroBlock[:pageSize])
@@ -64,12 +48,8 @@ func newIdentifier(p hashing.Parameters) (*identifier, error) {
 
 // content returns the content id of data under a prefix.
 func (i *identifier) content(prefix content.IDPrefix, data []byte) content.ID {
-	h := i.hashers.Get().(*blake3.Hasher)
-	defer i.hashers.Put(h)
-	h.Reset()
-	_, _ = h.Write(data) // never fails
-	var sum [32]byte
-	id, err := content.IDFromHash(prefix, h.Sum(sum[:0])[:16])
+	var out [idSize]byte
+	id, err := content.IDFromHash(prefix, i.hash.of(out[:0], blake3.Sum256(data)))
 	if err != nil {
 		panic(err) // only for another length or prefix
 	}

@@ -189,6 +189,9 @@ func (r *Root) createOrg(ctx context.Context, s *slot, info OrgInfo) error {
 	if err := makeDir(dir); err != nil {
 		return fmt.Errorf("org %s: make folder: %w", info.label(), err)
 	}
+	if _, err := register(); err != nil {
+		return fmt.Errorf("org %s: %w", info.label(), err)
+	}
 	st, err := newStorage(ctx, &storageOptions{Path: dir}, true)
 	if err != nil {
 		return fmt.Errorf("org %s: %w", info.label(), err)

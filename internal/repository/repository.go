@@ -39,6 +39,7 @@ type Repository struct {
 	password string // Kopia's
 	rep      repo.DirectRepository
 	ids      *identifier
+	sums     *knownSums
 	direct   *directReader
 	log      *slog.Logger
 }
@@ -59,7 +60,7 @@ func (o *Repository) errorf(format string, args ...any) error {
 // configuration file, which holds no secret, is written anew whenever the
 // folder has moved.
 func openKopia(ctx context.Context, org OrgInfo, dir, password, stateDir string, log *slog.Logger) (*Repository, error) {
-	compressor, err := register()
+	ours, err := register()
 	if err != nil {
 		return nil, fmt.Errorf("org %s: %w", org.label(), err)
 	}
@@ -82,10 +83,10 @@ func openKopia(ctx context.Context, org OrgInfo, dir, password, stateDir string,
 	if !ok {
 		return nil, fmt.Errorf("org %s: open %s: a Kopia server is not supported", org.label(), dir)
 	}
-	o := &Repository{org: org, dir: dir, password: password, rep: direct, log: log}
+	o := &Repository{org: org, dir: dir, password: password, rep: direct, sums: ours.sums, log: log}
 	o.ids, err = newIdentifier(direct.ContentReader().ContentFormat())
 	if err == nil {
-		o.direct, err = newDirectReader(ctx, direct.ContentReader(), dir, compressor)
+		o.direct, err = newDirectReader(ctx, direct.ContentReader(), dir, ours.compressor)
 	}
 	if err != nil {
 		_ = direct.Close(context.WithoutCancel(ctx))

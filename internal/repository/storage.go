@@ -25,17 +25,25 @@ import (
 // "filesystem".
 const storageType = "vappvault-filesystem"
 
-// register makes Kopia know our storage and our compressor. It happens once,
-// before the first repository is opened, because Kopia's registries have no
-// locks.
-var register = sync.OnceValues(func() (*blockCompressor, error) {
+// An outfit is what of ours Kopia uses in place of its own.
+type outfit struct {
+	compressor *blockCompressor
+	sums       *knownSums
+}
+
+// register makes Kopia know our storage, our compressor and our hash. It
+// happens once, before the first repository is opened, because Kopia's
+// registries have no locks.
+var register = sync.OnceValues(func() (*outfit, error) {
 	blob.AddSupportedStorage(storageType, storageOptions{}, newStorage)
 	c, err := newBlockCompressor()
 	if err != nil {
 		return nil, err
 	}
 	compression.ByHeaderID[c.HeaderID()], compression.ByName[compressor] = c, c
-	return c, nil
+	known := &knownSums{sums: map[span][sumSize]byte{}}
+	registerHash(known)
+	return &outfit{c, known}, nil
 })
 
 // storageOptions is what a connection file says about our storage.
