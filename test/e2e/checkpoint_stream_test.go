@@ -62,7 +62,7 @@ func TestAKilledStreamGoesOnThroughASource(t *testing.T) {
 		}, 4 * often, 0, ""},
 		{"not where tracking was reset", func(e *env) {
 			for _, on := range []bool{false, true} {
-				e.reconfigure(types.VirtualMachineConfigSpec{ChangeTrackingEnabled: &on})
+				e.reconfigure("big", types.VirtualMachineConfigSpec{ChangeTrackingEnabled: &on})
 				e.cycle()
 			}
 		}, 0, 64 * mib, "changed block tracking was reset"},
