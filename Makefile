@@ -18,6 +18,8 @@ FUZZRUNS ?= 50000
 UNRACED := crypto/internal/fips140/... crypto/hmac crypto/pbkdf2 crypto/sha256 golang.org/x/crypto/... \
 	github.com/zeebo/blake3/... github.com/klauspost/compress/...
 RACE := -race $(foreach p,$(UNRACED),-gcflags=$(p)=-race=false)
+# More arguments for these runs; beside others they go package by package.
+RACES ?=
 # Programs under it sleep for a second as they exit unless told otherwise.
 test-race: export GORACE ?= atexit_sleep_ms=50
 
@@ -40,7 +42,7 @@ demo: ## back up, delete and restore a vApp of a simulated cloud, and prove it (
 .PHONY: test
 test: ## all tests, as CI runs them
 	@script/setup test
-	@$(MAKE) --no-print-directory --keep-going test-race test-plain test-full e2e
+	@RACES='-p 1' script/test
 
 # These packages' tests would take half of the race detector's time, and most
 # of them do one thing after another. All of them run without it, and those
@@ -50,9 +52,9 @@ AT_ONCE := AtOnce|AtTheSameTime|Tasks|Imports|Leases|Restart|Kill|Moves|Plan
 
 .PHONY: test-race
 test-race: ## the packages' tests in small sizes, with the race detector
-	$(GO) test $(RACE) -short -parallel 1 -timeout 15m \
+	$(GO) test $(RACE) $(RACES) -short -parallel 1 -timeout 15m \
 		$$($(GO) list ./cmd/... ./internal/... ./vcdsim | grep -vE '/($(subst $(space),|,$(ORDERLY)))$$')
-	$(GO) test $(RACE) -short -parallel 1 -timeout 15m -run '$(AT_ONCE)' $(addprefix ./,$(ORDERLY))
+	$(GO) test $(RACE) $(RACES) -short -parallel 1 -timeout 15m -run '$(AT_ONCE)' $(addprefix ./,$(ORDERLY))
 
 .PHONY: test-plain
 test-plain: ## the tests that are left out above, without it
@@ -63,8 +65,11 @@ test-full: ## the packages' tests that are smaller above, in full
 	$(WITH_KOPIA) $(GO) test -timeout 15m ./internal/repository
 
 .PHONY: e2e
-e2e: ## whole programs against the simulated cloud, and foreign tools against ours
+e2e: ## whole programs against the simulated cloud
 	$(WITH_KOPIA) $(GO) test -parallel 4 -timeout 45m ./test/... ./bench
+
+.PHONY: clients
+clients: ## foreign clients against the simulated cloud
 	cd test/conformance && $(GO) test -count=1 -timeout 15m ./... # what it drives is no input that go test knows of
 	cd test/govc && $(GO) test -count=1 -timeout 15m ./...
 	test/govcd/run.sh -j 6 @sample.txt
@@ -74,8 +79,8 @@ test-conformance: ## all of go-vcloud-director's own tests that are about what i
 	test/govcd/run.sh -j 8 @all.txt
 
 .PHONY: e2e-long
-e2e-long: ## kills after every step, every wrong answer to every request, every way back of every kind of vApp, not a third of them
-	VAPPVAULT_LONG=1 $(GO) test -timeout 60m -run 'Killed|PowerCut|AllOrNothing|IsNamed|BadDay|Hostile|EveryWayBack' ./test/e2e
+e2e-long: ## all of what `make test` does a share of: kills after every step, every wrong answer to every request, every way back of every kind of vApp
+	VAPPVAULT_LONG=1 $(GO) test -timeout 60m -run 'Killed|PowerCut|AllOrNothing|IsNamed|BadDay|Hostile|EveryWayBack|Memory|InMidRun|MadeByConsent' ./test/e2e
 
 .PHONY: bench
 bench: ## against kopia, restic, borg and what the machine can do; BENCHARGS="-only full"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -22,8 +23,8 @@ type Exported struct {
 }
 
 // Export writes one disk of a restore point to a new raw file, whose holes are
-// the disk's zeros. Which, a selector of disks says; it goes by label or key,
-// as a restore point knows no buses. On an error no file is left.
+// the disk's zeros. Which, a selector of disks says. On an error no file is
+// left.
 func (a *App) Export(ctx context.Context, ref string, which selection.DiskSelector, file string) (out Exported, err error) {
 	repo, summary, err := a.find(ctx, ref)
 	if err != nil {
@@ -33,7 +34,7 @@ func (a *App) Export(ctx context.Context, ref string, which selection.DiskSelect
 	if err != nil {
 		return out, err
 	}
-	vm, disk, err := pickDisk(point, which)
+	vm, disk, err := pickDisk(ctx, repo, point, which)
 	if err != nil {
 		return out, fmt.Errorf("restore point %s: %w", point.ID, err)
 	}
@@ -72,23 +73,52 @@ func (a *App) export(ctx context.Context, repo *repository.Repository, f *os.Fil
 }
 
 // pickDisk returns the one disk of a point that is meant.
-func pickDisk(p *restorepoint.Point, which selection.DiskSelector) (vm restorepoint.VM, disk restorepoint.Disk, err error) {
+func pickDisk(ctx context.Context, repo *repository.Repository, p *restorepoint.Point, which selection.DiskSelector) (vm restorepoint.VM, disk restorepoint.Disk, err error) {
 	var found []string
+	var without error
 	for _, v := range p.VMs {
-		item := selection.Item{Org: p.Org.Label(), VDC: p.VDC.Label(), VApp: p.VApp.Name, VM: v.Name, URN: v.ID}
+		item := pointItem(p.Summary())
+		item.VM, item.URN = v.Name, v.ID
+		matches, err := matcher(ctx, repo, p, v, which)
+		if err != nil {
+			return vm, disk, fmt.Errorf("vm %s: %w", v.Name, err)
+		}
 		for _, d := range v.Disks {
-			if which.Matches(item, selection.Drive{Label: d.Label, Key: d.Key}) {
+			if matches(item, d) {
 				vm, disk, found = v, d, append(found, fmt.Sprintf("%s:%s", v.Name, d.Label))
+			}
+		}
+		for _, d := range v.Unprotected {
+			if matches(item, d) {
+				without = errors.Join(without, fmt.Errorf("vm %s: disk %s is not in it: %s", v.Name, d.Label, d.NotProtected))
 			}
 		}
 	}
 	switch {
+	case len(found) == 0 && without != nil:
+		return vm, disk, fmt.Errorf("%w: %w", repository.ErrNotFound, without)
 	case len(found) == 0:
 		return vm, disk, fmt.Errorf("%w: no disk matches %s", repository.ErrNotFound, which)
 	case len(found) > 1:
 		return vm, disk, fmt.Errorf("%s matches %d disks, want one: %s", which, len(found), strings.Join(found, ", "))
-	case disk.Content.Object == "":
-		return vm, disk, fmt.Errorf("%w: disk %s is not in it: %s", repository.ErrNotFound, found[0], disk.NotProtected)
 	}
 	return vm, disk, nil
+}
+
+// matcher returns what tells whether a selector means a disk of a VM. The VM's
+// configuration is read only where the selector goes by buses: the rest of a
+// point that has lost it can be exported all the same.
+func matcher(ctx context.Context, repo *repository.Repository, p *restorepoint.Point, vm restorepoint.VM, which selection.DiskSelector) (func(selection.Item, restorepoint.Disk) bool, error) {
+	if !which.NamesPlace() {
+		return func(item selection.Item, d restorepoint.Disk) bool {
+			return which.Matches(item, selection.Drive{Label: d.Label, Key: d.Key})
+		}, nil
+	}
+	drives, err := drivesOf(ctx, repo, p, vm)
+	if err != nil && !errors.Is(err, repository.ErrNotFound) {
+		return nil, err
+	}
+	return func(item selection.Item, d restorepoint.Disk) bool {
+		return slices.ContainsFunc(drives, func(drive selection.Drive) bool { return drive.Key == d.Key && which.Matches(item, drive) })
+	}, nil
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -45,18 +46,17 @@ func diskNames(ctx context.Context, repo *repository.Repository, point *restorep
 		}
 		found := false
 		for _, vm := range point.VMs {
-			raw, err := repo.Document(ctx, point.ID, "vsphere/"+restorepoint.UUID(vm.ID)+"/config.xml")
-			if err != nil {
+			drives, err := drivesOf(ctx, repo, point, vm)
+			if errors.Is(err, repository.ErrNotFound) {
 				continue // a VM that is not in the point
 			}
-			config, err := vsphere.ParseConfig(raw)
 			if err != nil {
 				return nil, fmt.Errorf("restore point %s: vm %s: %w", point.ID, vm.Name, err)
 			}
 			item := pointItem(point.Summary())
 			item.VM, item.URN = vm.Name, vm.ID
-			for _, d := range config.Disks {
-				if sel.Matches(item, backup.Drive(d)) {
+			for _, d := range drives {
+				if sel.Matches(item, d) {
 					found = true
 					out = append(out, fmt.Sprintf("%s:%d", restorepoint.UUID(vm.ID), d.Key))
 				}
@@ -65,6 +65,25 @@ func diskNames(ctx context.Context, repo *repository.Repository, point *restorep
 		if !found {
 			return nil, fmt.Errorf("restore point %s: disk %s: %w", point.ID, word, selection.ErrNoMatch)
 		}
+	}
+	return out, nil
+}
+
+// drivesOf returns the disks that a VM of a restore point had, protected or
+// not, as selectors know them: the manifest has no buses, the configuration of
+// the VM does.
+func drivesOf(ctx context.Context, repo *repository.Repository, point *restorepoint.Point, vm restorepoint.VM) ([]selection.Drive, error) {
+	raw, err := repo.Document(ctx, point.ID, "vsphere/"+restorepoint.UUID(vm.ID)+"/config.xml")
+	if err != nil {
+		return nil, err
+	}
+	config, err := vsphere.ParseConfig(raw)
+	if err != nil {
+		return nil, err
+	}
+	var out []selection.Drive
+	for _, d := range config.Disks {
+		out = append(out, backup.Drive(d))
 	}
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/vappvault/vappvault/internal/journal"
+	"github.com/vappvault/vappvault/internal/mark"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/selection"
@@ -51,14 +52,38 @@ func (a *App) Resumable(ctx context.Context, which string) ([]restore.Interrupte
 func (a *App) Resume(ctx context.Context, which string, planned func(*plan.Plan)) (*restore.Result, error) {
 	found, err := a.Resumable(ctx, which)
 	switch {
+	case errors.Is(err, restore.ErrNothingToResume):
+		return nil, errors.Join(err, a.othersLeft(ctx, which))
 	case err != nil:
 		return nil, err
 	case len(found) == 0:
-		return nil, restore.ErrNothingToResume
+		return nil, errors.Join(restore.ErrNothingToResume, a.othersLeft(ctx, which))
 	case len(found) > 1:
 		return nil, fmt.Errorf("%d overwrites were interrupted: name a vApp or a run", len(found))
 	}
 	return a.resume(ctx, &found[0], planned)
+}
+
+// othersLeft names restores that were interrupted and are not overwrites of a
+// whole vApp, with the way out.
+func (a *App) othersLeft(ctx context.Context, which string) error {
+	intents, err := a.journal.OpenIntents(ctx, journal.Filter{})
+	if err != nil {
+		return err
+	}
+	restores := []string{mark.Swap, mark.ScratchVM, mark.Import, mark.NewVApp}
+	var runs []string
+	byName := !slices.ContainsFunc(intents, func(i journal.Intent) bool { return i.Run == which })
+	for _, i := range intents {
+		if slices.Contains(restores, i.Kind) && !slices.Contains(runs, i.Run) && (byName || i.Run == which) {
+			runs = append(runs, i.Run)
+		}
+	}
+	var errs []error
+	for _, run := range runs {
+		errs = append(errs, fmt.Errorf("run %s left a restore half done that is no overwrite of a whole vApp: `reconcile` takes it back, then begin it again", run))
+	}
+	return errors.Join(errs...)
 }
 
 func (a *App) resume(ctx context.Context, i *restore.Interrupted, planned func(*plan.Plan)) (result *restore.Result, err error) {

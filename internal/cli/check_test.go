@@ -14,6 +14,7 @@ import (
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
+	"github.com/vappvault/vappvault/internal/vsphere"
 )
 
 func TestCheckBackup(t *testing.T) {
@@ -170,6 +171,24 @@ func TestDrawRestore(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
+	}
+}
+
+func TestDrawKept(t *testing.T) {
+	got := draw(func(w *bytes.Buffer) {
+		drawKept(w, []restore.Kept{
+			{Run: "R1", Point: "P1", VApp: restorepoint.Ref{Name: "web"}, VMs: []restore.KeptVM{{Files: restore.Files{Old: []vsphere.Attach{{Capacity: 1 << 30}, {Capacity: 1 << 30}}}}}},
+			{Run: "R2", Point: "P2", VApp: restorepoint.Ref{Name: "db"}, Safety: "S2"},
+		})
+		flush(w)
+	})
+	for _, want := range []string{"2 disks of 1 VM, up to 2.0 GiB", "restore point S2"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if got := draw(func(w *bytes.Buffer) { drawKept(w, nil) }); got != "nothing can be undone\n" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -20,9 +20,10 @@ func (e *env) exportCommand() *cobra.Command {
 		Long: `Writes one disk of a restore point to FILE, as a raw image that qemu-img, losetup
 and others read. FILE is made, and must not be there yet; what is zeros on the
 disk is a hole of it. DISK is the disk's label or its device key, as show lists
-them. Needs the repository only, neither vCD nor vCenter.`,
-		Example: `  vappvault export web-shop@latest db01:2001 db01-data.raw
-  vappvault export 01J9ZQ3V6S8M2T4W5X7Y8Z9A0B 'db01:Hard disk 2' /mnt/db01.raw`,
+them, or bus and unit (1:3, scsi1:3), which stand in the VM's configuration. Needs
+the repository only, neither vCD nor vCenter.`,
+		Example: `  vappvault export web-shop@latest 'db01:Hard disk 2' db01-data.raw
+  vappvault export 01J9ZQ3V6S8M2T4W5X7Y8Z9A0B db01:scsi0:1 /mnt/db01.raw`,
 		Args:              arguments(3, 3, "name a restore point, a disk and a file to be made"),
 		ValidArgsFunction: e.completePoints,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {

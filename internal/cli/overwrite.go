@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/config"
@@ -26,7 +27,8 @@ const overwriteLong = `
 
 An overwrite that was interrupted is taken back by reconcile, and by whatever
 runs next on that vApp; until then restore --resume goes on with it, and does not
-write again what is in its place already.
+write again what is in its place already. That is for overwrites of whole vApps;
+other restores, also of single VMs, are taken back and begun again.
 
 With --overwrite --changed-blocks only the blocks that changed since the restore
 point are written, into the disks that are there. What is there goes into a
@@ -70,6 +72,9 @@ func (e *env) withOverwrite(cmd *cobra.Command, req *app.RestoreRequest) {
 		case u.undo:
 			return e.undo(cmd.Context(), *u, strings.Join(words, ""), *req)
 		case u.resume:
+			if err := resumesAlone(cmd, words); err != nil {
+				return err
+			}
 			return e.resume(cmd.Context(), strings.Join(words, ""))
 		}
 		return run(cmd, words)
@@ -107,9 +112,7 @@ func (u *undoFlags) check(req app.RestoreRequest, words []string) error {
 		return usagef("--undo goes with neither --overwrite nor --as")
 	case u.undo:
 		return checkOverwrite(req, true)
-	case u.resume && (req.Overwrite || req.As != "" || req.DryRun):
-		return usagef("--resume goes on as the overwrite was begun, and takes no other options")
-	case u.resume:
+	case u.resume: // see resumesAlone
 		return nil
 	case u.list || u.forget:
 		return usagef("--list and --forget go with --undo")
@@ -119,6 +122,25 @@ func (u *undoFlags) check(req app.RestoreRequest, words []string) error {
 		return err == nil && vm != ""
 	})
 	return checkOverwrite(req, req.Overwrite || named || len(req.VMs) > 0 || len(req.Disks) > 0)
+}
+
+// resumesAlone refuses what a resume would not heed: it does what was begun.
+func resumesAlone(cmd *cobra.Command, words []string) error {
+	var others []string
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed && f.Name != "resume" {
+			others = append(others, "--"+f.Name)
+		}
+	})
+	if len(others) > 0 {
+		return usagef("--resume goes on as the overwrite was begun, and takes no other options: not %s", strings.Join(others, ", "))
+	}
+	for _, word := range words {
+		if strings.Count(word, "/") == 3 { // ORG/VDC/VAPP/VM
+			return usagef("--resume goes on with a whole vApp: name it without a VM")
+		}
+	}
+	return nil
 }
 
 func checkOverwrite(req app.RestoreRequest, overwrites bool) error {
@@ -207,22 +229,33 @@ func (e *env) listKept(ctx context.Context, which string) error {
 	if list == nil {
 		list = []restore.Kept{}
 	}
-	return e.print("kept", list, func(w io.Writer) {
-		if len(list) == 0 {
-			fmt.Fprintln(w, "nothing can be undone")
-			return
+	return e.print("kept", list, func(w io.Writer) { drawKept(w, list) })
+}
+
+func drawKept(w io.Writer, list []restore.Kept) {
+	if len(list) == 0 {
+		fmt.Fprintln(w, "nothing can be undone")
+		return
+	}
+	row(w, "RUN", "WHEN", "VAPP", "OVERWRITTEN WITH", "UNDONE WITH")
+	for _, k := range list {
+		row(w, k.Run, k.Made.Format(time.RFC3339), app.KeptPath(k), k.Point, undoneWith(k))
+	}
+}
+
+// undoneWith says what holds the former state: disks that were kept, or the
+// safety point that was made before blocks were written into the disks.
+func undoneWith(k restore.Kept) string {
+	if k.Safety != "" {
+		return "restore point " + k.Safety
+	}
+	disks, size := 0, int64(0)
+	for _, vm := range k.VMs {
+		for _, d := range vm.Files.Old {
+			disks, size = disks+1, size+d.Capacity
 		}
-		row(w, "RUN", "WHEN", "VAPP", "OVERWRITTEN WITH", "VMS", "DISKS")
-		for _, k := range list {
-			disks, size := 0, int64(0)
-			for _, vm := range k.VMs {
-				for _, d := range vm.Files.Old {
-					disks, size = disks+1, size+d.Capacity
-				}
-			}
-			row(w, k.Run, k.Made.Format(time.RFC3339), app.KeptPath(k), k.Point, fmt.Sprint(len(k.VMs)), fmt.Sprintf("%d, up to %s", disks, wording.Size(size)))
-		}
-	})
+	}
+	return fmt.Sprintf("%s of %s, up to %s", wording.Count(disks, "disk"), wording.Count(len(k.VMs), "VM"), wording.Size(size))
 }
 
 func (e *env) forgetKept(ctx context.Context, which string) error {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -104,7 +105,7 @@ func drawPoint(w io.Writer, p *restorepoint.Point) {
 }
 
 func drawDisks(w io.Writer, p *restorepoint.Point) {
-	row(w, "VM", "DISK", "SIZE", "READ", "STORED", "HOW", "TREE HASH")
+	row(w, "VM", "DISK", "KEY", "SIZE", "READ", "STORED", "HOW", "TREE HASH")
 	for _, vm := range p.VMs {
 		if len(vm.Disks) == 0 {
 			how := vm.Missing
@@ -116,13 +117,13 @@ func drawDisks(w io.Writer, p *restorepoint.Point) {
 			case !vm.Excluded:
 				how = "missing: " + how
 			}
-			row(w, vm.Name, "", "", "", "", how, "")
+			row(w, vm.Name, "", "", "", "", "", how, "")
 		}
 		for _, d := range vm.Unprotected {
-			row(w, vm.Name, d.Label, wording.Size(d.Content.Size), "", "", how(d), "")
+			row(w, vm.Name, d.Label, strconv.Itoa(int(d.Key)), wording.Size(d.Content.Size), "", "", how(d), "")
 		}
 		for _, d := range vm.Disks {
-			row(w, vm.Name, d.Label, wording.Size(d.Content.Size), wording.Size(d.ReadBytes), wording.Size(d.Content.StoredBytes), how(d), d.Content.TreeHash)
+			row(w, vm.Name, d.Label, strconv.Itoa(int(d.Key)), wording.Size(d.Content.Size), wording.Size(d.ReadBytes), wording.Size(d.Content.StoredBytes), how(d), d.Content.TreeHash)
 		}
 	}
 }

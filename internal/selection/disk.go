@@ -94,6 +94,9 @@ func (d DiskSelector) String() string {
 	return strings.ReplaceAll(vm, ":", "%3A") + ":" + d.disk
 }
 
+// NamesPlace reports whether d goes by the bus and the unit of a disk.
+func (d DiskSelector) NamesPlace() bool { return place.MatchString(d.disk) }
+
 // Matches reports whether d picks a disk of the VM.
 func (d DiskSelector) Matches(vm Item, drive Drive) bool {
 	if d.name != "" {

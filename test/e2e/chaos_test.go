@@ -41,6 +41,7 @@ func TestABadDayCostsTimeAndNothingElse(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(map[bool]int{true: 8, false: 2}[os.Getenv("VAPPVAULT_LONG") != ""]) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			badDay(t, seed)
 		})
 	}

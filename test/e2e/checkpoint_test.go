@@ -171,13 +171,13 @@ func TestAnInterruptedCopyIsNotBelievedWhereCBTCannotVouch(t *testing.T) {
 	}{
 		{"tracking was reset", func(e *env) {
 			for _, on := range []bool{false, true} {
-				e.reconfigure(types.VirtualMachineConfigSpec{ChangeTrackingEnabled: &on})
+				e.reconfigure("big", types.VirtualMachineConfigSpec{ChangeTrackingEnabled: &on})
 				e.cycle()
 			}
 		}, "changed block tracking was reset"},
 		{"the disk has grown", func(e *env) {
 			d := e.configs(e.vapp("big"))["vm"].Disks[0]
-			e.reconfigure(types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{&types.VirtualDeviceConfigSpec{
+			e.reconfigure("big", types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{&types.VirtualDeviceConfigSpec{
 				Operation: types.VirtualDeviceConfigSpecOperationEdit,
 				Device: &types.VirtualDisk{
 					VirtualDevice: types.VirtualDevice{
@@ -206,10 +206,10 @@ func TestAnInterruptedCopyIsNotBelievedWhereCBTCannotVouch(t *testing.T) {
 	}
 }
 
-// reconfigure changes the only VM of big in vSphere.
-func (e *env) reconfigure(spec types.VirtualMachineConfigSpec) {
+// reconfigure changes the first VM of a vApp in vSphere.
+func (e *env) reconfigure(vapp string, spec types.VirtualMachineConfigSpec) {
 	e.t.Helper()
-	vm := e.vapp("big").VMs[0]
+	vm := e.vapp(vapp).VMs[0]
 	client := e.vcenters[vcd.URN(vm.VimInfo.VCenterHref)].Client()
 	task, err := object.NewVirtualMachine(client, types.ManagedObjectReference{Type: "VirtualMachine", Value: vm.VimInfo.VMMoRef}).Reconfigure(e.t.Context(), spec)
 	if err == nil {

@@ -170,13 +170,14 @@ func (e *env) dieAfter(step, action string, environment ...string) (name string,
 	return name, false
 }
 
-// steps is how many steps lie between two deaths that are tried: all of them
-// in the long run, a sample otherwise.
+// stride is how many steps lie between two deaths that are tried: all of them
+// in the long run, a sample otherwise. It is odd, as tests do one thing after
+// every other step.
 func stride() int {
-	if os.Getenv("VAPPVAULT_LONG") != "" {
+	if everything() {
 		return 1
 	}
-	return 3
+	return 5
 }
 
 func TestABackupKilledAnywhereLeavesNothingBehind(t *testing.T) {

@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/selection"
 )
@@ -16,6 +18,7 @@ func TestExportedDisksAreWhatTheyWere(t *testing.T) {
 	e := newEnv(t, nil)
 	want := e.sums(e.vapp("web-shop"))
 	point := e.backup(webShop)
+	configs := e.configs(e.vapp("web-shop"))
 	a, dir, found := e.app(nil), t.TempDir(), 0
 	for _, vm := range point.VMs {
 		for _, d := range vm.Disks {
@@ -35,22 +38,57 @@ func TestExportedDisksAreWhatTheyWere(t *testing.T) {
 			if _, err := a.Export(t.Context(), point.ID, which, file); !errors.Is(err, os.ErrExist) {
 				t.Errorf("a file that is there was written over: %v", err)
 			}
+			for _, c := range configs[vm.Name].Disks {
+				if c.Key != d.Key {
+					continue
+				}
+				place := fmt.Sprintf("%s:%d:%d", vm.Name, c.BusNumber, c.Unit)
+				if got, err := e.exported(point.ID, place); err != nil || got.Disk != d.Label {
+					t.Errorf("%s: got %+v, %v, want %s", place, got, err, d.Label)
+				}
+			}
 		}
 	}
 	if found == 0 {
 		t.Error("no disks")
 	}
-	for disk, text := range map[string]string{"*:*": "want one", "nobody:2000": "no disk matches"} {
-		which, err := selection.ParseDisk(disk)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := a.Export(t.Context(), point.ID, which, filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), text) {
+	for disk, text := range map[string]string{
+		"*:*": "want one", "nobody:2000": "no disk matches", "db01:3:7": "no disk matches", "db01:nvme0:0": "no disk matches",
+	} {
+		if _, err := e.exported(point.ID, disk); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: got %v, want %q", disk, err, text)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(dir, "none")); err == nil {
-		t.Error("a file was made for no disk")
+}
+
+// exported exports a disk to a file, which is there or not as the error says.
+func (e *env) exported(point, disk string) (app.Exported, error) {
+	e.t.Helper()
+	which, err := selection.ParseDisk(disk)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	file := filepath.Join(e.t.TempDir(), "disk.raw")
+	out, err := e.app(nil).Export(e.t.Context(), point, which, file)
+	if _, serr := os.Stat(file); (serr == nil) != (err == nil) {
+		e.t.Errorf("%s: %v, but the file: %v", disk, err, serr)
+	}
+	return out, err
+}
+
+// TestTheBusOfAnExcludedDiskExportsNoOther excludes the first disk of a VM.
+func TestTheBusOfAnExcludedDiskExportsNoOther(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, nil)
+	point := e.backupWith(app.BackupRequest{Selectors: []string{webShop}, ExcludeDisks: []string{"db01:Hard disk 1"}, SamplePercent: -1})
+	first, second := e.configs(e.vapp("web-shop"))["db01"].Disks[0], e.configs(e.vapp("web-shop"))["db01"].Disks[1]
+	for _, disk := range []string{fmt.Sprintf("db01:%d:%d", first.BusNumber, first.Unit), "db01:Hard disk 1"} {
+		if got, err := e.exported(point.ID, disk); !errors.Is(err, repository.ErrNotFound) || !strings.Contains(err.Error(), "excluded by --exclude-disk") {
+			t.Errorf("%s: got %+v, %v", disk, got, err)
+		}
+	}
+	if got, err := e.exported(point.ID, fmt.Sprintf("db01:%d:%d", second.BusNumber, second.Unit)); err != nil || got.Disk != second.Label {
+		t.Errorf("got %+v, %v, want %s", got, err, second.Label)
 	}
 }
 

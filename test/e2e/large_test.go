@@ -91,8 +91,8 @@ sites:
 func TestRealFileSystemsComeBackClean(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	one := ext4(t, dir, "one", 1280, filepath.Join(goroot(t), "src"))
-	two := ext4(t, dir, "two", 1024, filepath.Join(goroot(t), "src", "cmd"))
+	one := ext4(t, dir, "one", 512, filepath.Join(goroot(t), "src", "cmd"))
+	two := ext4(t, dir, "two", 384, filepath.Join(goroot(t), "src", "internal"))
 	e := newEnv(t, inventoryWith(t, "{from: "+one+", controller: pvscsi}", "{from: "+two+", controller: lsilogic-sas, bus: 1}"))
 	want := e.sums(e.vapp("big"))
 	point := e.backup("big")
@@ -160,19 +160,19 @@ func (e *env) clean(vapp string, want map[string]string) {
 }
 
 // TestALargeDiskCostsItsDataNotItsSize takes a sparse disk of 4 TiB with
-// 1 GiB of data through everything, each in a process of its own whose peak
+// 512 MiB of data through everything, each in a process of its own whose peak
 // of memory is looked at.
 func TestALargeDiskCostsItsDataNotItsSize(t *testing.T) {
 	t.Parallel()
 	const tib = 1 << 40
-	e := newEnv(t, inventoryWith(t, "{size: 4TiB, fill: 512MiB, controller: pvscsi}"))
+	e := newEnv(t, inventoryWith(t, "{size: 4TiB, fill: 256MiB, controller: pvscsi}"))
 	for i := range int64(64) {
-		e.write("vm", 0, tib+i*37*1024*mib/2, random(uint64(i), 8*mib))
+		e.write("vm", 0, tib+i*37*1024*mib/2, random(uint64(i), 4*mib))
 	}
 	e.measured("backup big")
 	full := e.newest("big")
 	d := diskOf(t, full, "vm", 0)
-	if d.Mode != "full" || d.ReadBytes > 3*1024*mib {
+	if d.Mode != "full" || d.ReadBytes > 3*512*mib {
 		t.Errorf("full: %s, read %d bytes", d.Mode, d.ReadBytes)
 	}
 	e.write("vm", 0, 3*tib, random(99, 4*mib))

@@ -9,12 +9,16 @@ import (
 	"github.com/vappvault/vappvault/internal/plan"
 )
 
-// TestMemoryDoesNotGrowWithDisks copies sixteen disks side by side, one of
-// them as large as vSphere makes them, in a process whose peak of memory is
-// looked at.
+// TestMemoryDoesNotGrowWithDisks copies many disks side by side, one of them as
+// large as vSphere makes them, in a process whose peak of memory is looked at:
+// sixteen with VAPPVAULT_LONG, else eight.
 func TestMemoryDoesNotGrowWithDisks(t *testing.T) {
 	t.Parallel()
-	disks := slices.Repeat([]string{"{size: 200GiB, fill: 24MiB, controller: pvscsi}"}, 15)
+	many := 8
+	if everything() {
+		many = 16
+	}
+	disks := slices.Repeat([]string{"{size: 200GiB, fill: 24MiB, controller: pvscsi}"}, many-1)
 	inventory := inventoryWith(t, append(disks, "{size: 62TiB, fill: 24MiB, controller: pvscsi}")...)
 	vc := &inventory.Sites[0].VCenters[0]
 	vc.Datastores[0].Capacity *= 2
@@ -28,7 +32,7 @@ func TestMemoryDoesNotGrowWithDisks(t *testing.T) {
 			t.Errorf("%s: %d bytes were read", d.Label, d.ReadBytes)
 		}
 	}
-	for i := range 16 {
+	for i := range many {
 		e.write("vm", i, 1<<30, random(uint64(i), mib))
 	}
 	e.measured("backup big")
@@ -41,10 +45,15 @@ func TestMemoryDoesNotGrowWithDisks(t *testing.T) {
 	}
 }
 
-// TestMemoryDoesNotGrowWithVApps backs up eight vApps of one org side by side.
+// TestMemoryDoesNotGrowWithVApps backs up eight vApps of one org side by side,
+// of one disk each, with VAPPVAULT_LONG of two.
 func TestMemoryDoesNotGrowWithVApps(t *testing.T) {
 	t.Parallel()
-	inventory := inventoryWith(t, "{size: 100GiB, fill: 48MiB, controller: pvscsi}", "{size: 100GiB, fill: 48MiB, controller: pvscsi}")
+	disks := []string{"{size: 100GiB, fill: 24MiB, controller: pvscsi}"}
+	if everything() {
+		disks = append(disks, disks[0])
+	}
+	inventory := inventoryWith(t, disks...)
 	vdc := &inventory.Sites[0].Orgs[0].VDCs[0]
 	for i := range 7 {
 		v := vdc.VApps[0]

@@ -50,6 +50,29 @@ func TestAnInterruptedOverwriteGoesOn(t *testing.T) {
 	e.noOrphans()
 }
 
+func TestARestoreOfAVMIsNotResumedAndTheWayOutIsNamed(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, nil)
+	point := e.backup("wiki")
+	e.write("wiki01", 0, 1<<20, random(1, 1<<20))
+	spoilt := e.sums(e.vapp("wiki"))
+	if at, killed := e.dieAfter("swap wiki01", "restore "+point.ID+" vm=wiki01"); !killed {
+		t.Fatalf("there is no such step; the last was %s", at)
+	}
+	for _, which := range []string{"", "wiki"} {
+		_, err := e.app(nil).Resume(t.Context(), which, nil)
+		if !errors.Is(err, restore.ErrNothingToResume) || !strings.Contains(err.Error(), "`reconcile` takes it back") {
+			t.Errorf("resume %q: %v", which, err)
+		}
+	}
+	e.reconcile()
+	e.tidy(e.vapp("wiki"))
+	sameSums(t, e.sums(e.vapp("wiki")), spoilt)
+	if _, err := e.app(nil).Resume(t.Context(), "wiki", nil); err == nil || strings.Contains(err.Error(), "reconcile") {
+		t.Errorf("with nothing left: %v", err)
+	}
+}
+
 func TestAResumeKilledAnywhereIsTakenBackOrDone(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, nil)

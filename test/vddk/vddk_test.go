@@ -178,17 +178,18 @@ func (l *lab) hold(t *testing.T) (nbdkit *os.Process, release func() error) {
 	}
 }
 
-// idle waits until no disk is open: nbdkit --run is in a hurry to end, and
-// then the host lets go of a disk only after a while.
+// idle waits until no disk is open and no session is left but the test's own:
+// nbdkit --run is in a hurry to end, and then the host lets go of a disk, and
+// vCenter of who had it open, only after a while.
 func (l *lab) idle(t *testing.T) {
 	t.Helper()
-	for range 100 {
-		if l.OpenDisks() == 0 {
+	for range 600 {
+		if l.OpenDisks() == 0 && l.Sessions("") <= 1 {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	t.Fatalf("%d disks are open", l.OpenDisks())
+	t.Fatalf("%d disks are open, %d sessions are there", l.OpenDisks(), l.Sessions(""))
 }
 
 func random(n int) []byte {

@@ -168,11 +168,16 @@ static void *receiver(void *arg)
 	while (one_reply(w))
 		;
 	shutdown(w->fd, SHUT_RDWR);
+	pthread_mutex_lock(&w->lock);
+	w->broken = true;
+	pthread_mutex_unlock(&w->lock);
+	/* Who is still sending fails now, and is done with its call. */
+	pthread_mutex_lock(&w->sending);
+	pthread_mutex_unlock(&w->sending);
 	for (;;) {
 		struct call *c;
 
 		pthread_mutex_lock(&w->lock);
-		w->broken = true;
 		c = w->waiting;
 		if (c != NULL)
 			w->waiting = c->next;
@@ -246,15 +251,19 @@ struct wire *wire_open(const char *host, uint32_t port, vix_error *error)
 	return NULL;
 }
 
-/* post sends a call and lets it wait for its answer. */
+/* post sends a call and lets it wait for its answer. While it sends, the call
+ * and what the caller gave with it stay: nobody hands the call back before. */
 static vix_error post(struct wire *w, struct call *c)
 {
 	struct request r = {.op = c->op, .handle = c->handle, .length = c->length, .sector = c->sector, .sectors = c->sectors};
 	struct iovec parts[2] = {{&r, sizeof r}, {(void *)c->payload, c->length}};
+	int count = c->length > 0 ? 2 : 1;
 
+	pthread_mutex_lock(&w->sending);
 	pthread_mutex_lock(&w->lock);
 	if (w->broken) {
 		pthread_mutex_unlock(&w->lock);
+		pthread_mutex_unlock(&w->sending);
 		return VIX_E_HOST_TCP_CONN_LOST;
 	}
 	r.tag = c->tag = ++w->tags;
@@ -264,8 +273,7 @@ static vix_error post(struct wire *w, struct call *c)
 		w->pending++;
 	pthread_mutex_unlock(&w->lock);
 
-	pthread_mutex_lock(&w->sending);
-	if (!deliver(w->fd, parts, c->length > 0 ? 2 : 1))
+	if (!deliver(w->fd, parts, count))
 		shutdown(w->fd, SHUT_RDWR); /* the receiver ends all that wait */
 	pthread_mutex_unlock(&w->sending);
 	return VIX_OK;
