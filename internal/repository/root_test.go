@@ -46,6 +46,32 @@ func TestInitAndOpen(t *testing.T) {
 	}
 }
 
+// A cache of Kopia's may hold the format of another repository, and it would
+// be written to.
+func TestACacheOfTheStockCommandIsLeftAlone(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("KOPIA_CACHE_DIRECTORY", cache)
+	at := repository.Location{Path: t.TempDir()}
+	if err := repository.Init(t.Context(), at, password); err != nil {
+		t.Fatal(err)
+	}
+	r, err := repository.Open(t.Context(), at, password, repository.Options{StateDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"0b1a0b1a-0000-4000-8000-000000000001", "0b1a0b1a-0000-4000-8000-000000000002"} {
+		if _, err := r.Org(t.Context(), "urn:vcloud:org:"+id, "acme"); err != nil {
+			t.Errorf("org %s: %v", id, err)
+		}
+	}
+	if err := r.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if left := files(t, cache); len(left) > 0 {
+		t.Errorf("left in the cache: %v", left)
+	}
+}
+
 func TestARootWithAGeneratedKey(t *testing.T) {
 	at, state := repository.Location{Path: t.TempDir()}, repository.Options{StateDir: t.TempDir()}
 	key := repository.NewKey()

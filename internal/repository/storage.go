@@ -17,7 +17,6 @@ import (
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/blob/filesystem"
 	"github.com/kopia/kopia/repo/compression"
-	"github.com/kopia/kopia/repo/content"
 )
 
 // storageType is the name of our storage in connection files. The stock
@@ -138,10 +137,12 @@ func (s *storage) sync(ctx context.Context, id blob.ID) error {
 // would hide damage from Verify, and Kopia syncs what it writes to one, which
 // makes every read a write. The price is that Kopia holds the content index in
 // memory.
+//
+// Nothing is said about caches: if it were, KOPIA_CACHE_DIRECTORY, which users
+// of the stock command may have set, would give us that command's.
 func writeConnection(path, dir string) error {
 	data, err := json.MarshalIndent(repo.LocalConfig{
 		Storage: &blob.ConnectionInfo{Type: storageType, Config: &storageOptions{Path: dir}},
-		Caching: &content.CachingOptions{},
 		ClientOptions: repo.ClientOptions{
 			Hostname: hostname, Username: username, Description: "vappvault",
 			FormatBlobCacheDuration: 15 * time.Minute,
