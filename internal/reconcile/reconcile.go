@@ -38,6 +38,8 @@ type Deps struct {
 	Logger  *slog.Logger
 	// Hook, where set, is called after each intent that was settled.
 	Hook func(step string)
+
+	wait *wait
 }
 
 // Settled is one thing that was found and what became of it.
@@ -56,6 +58,7 @@ type Settled struct {
 // holds the vApp's claim, so that no run on this machine is alive on it.
 // What could not be settled stays in the journal and is in the error.
 func VApp(ctx context.Context, d Deps, site, vappID string) ([]Settled, error) {
+	d.wait = &wait{}
 	out, err := fromJournal(ctx, d, site, vappID)
 	if err != nil {
 		return out, err
@@ -183,12 +186,14 @@ func (d Deps) settle(ctx context.Context, i journal.Intent) (string, error) {
 		}
 		return "enable relocation", backup.EnableRelocation(ctx, client.VM(i.Object))
 	case mark.Snapshot:
-		return "remove our snapshot", backup.RemoveSnapshots(ctx, client.VM(i.Object), i.Detail[mark.Name])
+		return "remove our snapshot", d.unheld(ctx, name(i), func() error { return backup.RemoveSnapshots(ctx, client.VM(i.Object), i.Detail[mark.Name]) })
 	case mark.ScratchVM:
 		if moref := i.Detail["moref"]; moref != "" {
-			return "remove the VM that was made", restore.RemoveMade(ctx, client, moref, i.Detail[mark.Name], i.Detail["final"])
+			return "remove the VM that was made", d.unheld(ctx, name(i), func() error {
+				return restore.RemoveMade(ctx, client, moref, i.Detail[mark.Name], i.Detail["final"])
+			})
 		}
-		return "remove the scratch VM", restore.RemoveScratch(ctx, client, i.Detail[mark.Name])
+		return "remove the scratch VM", d.unheld(ctx, name(i), func() error { return restore.RemoveScratch(ctx, client, i.Detail[mark.Name]) })
 	case mark.Swap:
 		files, err := restore.DecodeFiles(i.Detail)
 		if err != nil {
@@ -381,7 +386,7 @@ func (d Deps) strayOnVM(ctx context.Context, vm vcd.VM, self process.Process) ([
 			continue
 		}
 		out = append(out, Settled{
-			Kind: mark.Snapshot, Object: vm.VimInfo.VMMoRef, Name: vm.Name, Action: "remove our snapshot " + s.Name, Err: v.RemoveSnapshot(ctx, s.Ref),
+			Kind: mark.Snapshot, Object: vm.VimInfo.VMMoRef, Name: vm.Name, Action: "remove our snapshot " + s.Name, Err: d.unheld(ctx, vm.Name, func() error { return v.RemoveSnapshot(ctx, s.Ref) }),
 		})
 	}
 	if !alive && (config.RelocationDisabled() || config.StartDisabled()) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"reflect"
@@ -187,4 +188,47 @@ func FuzzDecompress(f *testing.F) {
 		_ = c.Decompress(io.Discard, bytes.NewReader(data), false)
 		_ = c.Decompress(io.Discard, bytes.NewReader(data), true)
 	})
+}
+
+// What compresses well is compressed better, and no content is the worse for
+// what came before it.
+func TestWhatCompressesWellIsCompressedBetter(t *testing.T) {
+	c, err := newBlockCompressor() // what others compress tells of nothing here
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := func(n int) []byte {
+		r, b := rand.New(rand.NewPCG(3, 4)), []byte(nil)
+		for len(b) < BlockSize {
+			b = fmt.Appendf(b, "%d: the %dth line of many that are alike\n", n, r.IntN(1000))
+		}
+		return b[:BlockSize]
+	}
+	size := func(data []byte) int {
+		var packed, out bytes.Buffer
+		if err := c.Compress(&packed, bytes.NewReader(data)); err != nil {
+			t.Fatal(err)
+		}
+		n := packed.Len()
+		if err := c.Decompress(&out, &packed, true); err != nil || !bytes.Equal(out.Bytes(), data) {
+			t.Fatalf("%d bytes came back, of %d: %v", out.Len(), len(data), err)
+		}
+		return n
+	}
+	noise := randomBytes(BlockSize)
+	size(noise)
+	first := size(lines(1))
+	if first >= BlockSize/wellPart {
+		t.Fatalf("%d bytes: this is to compress well", first)
+	}
+	size([]byte("a small content tells nothing"))
+	if again := size(lines(1)); again >= first {
+		t.Errorf("%d bytes after what compresses well, %d before", again, first)
+	}
+	if n := size(noise); n > BlockSize+1024 {
+		t.Errorf("%d bytes of noise", n)
+	}
+	if last := size(lines(1)); last != first {
+		t.Errorf("%d bytes after noise, %d at first", last, first)
+	}
 }

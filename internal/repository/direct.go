@@ -3,11 +3,6 @@ package repository
 import (
 	"context"
 	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/hmac"
-	"crypto/sha256"
-	"hash"
 	"os"
 	"sync"
 
@@ -27,19 +22,18 @@ type directReader struct {
 	contents   content.Reader
 	packs      layout
 	compressor *blockCompressor
-	keys       sync.Pool // of hash.Hash: the HMAC that derives a content's key
+	cipher     *contentCipher
 	buffers    sync.Pool // of *[]byte: what lies in a pack
 }
 
 // newDirectReader opens the packs under dir. It is nil for a repository that
 // is encrypted in a way other than ours.
-func newDirectReader(ctx context.Context, contents content.Reader, dir string, c *blockCompressor) (*directReader, error) {
+func newDirectReader(ctx context.Context, contents content.Reader, dir string, compressor *blockCompressor) (*directReader, error) {
 	format := contents.ContentFormat()
 	if format.GetEncryptionAlgorithm() != encryptionAlgorithm {
 		return nil, nil
 	}
-	// As package encryption of Kopia does it.
-	secret, err := hkdf.Key(sha256.New, format.GetMasterKey(), []byte("encryption"), "", sha256.Size)
+	c, err := newContentCipher(format)
 	if err != nil {
 		return nil, err
 	}
@@ -48,8 +42,7 @@ func newDirectReader(ctx context.Context, contents content.Reader, dir string, c
 		return nil, err
 	}
 	return &directReader{
-		contents: contents, packs: packs.(*storage).layout, compressor: c,
-		keys:    sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }},
+		contents: contents, packs: packs.(*storage).layout, compressor: compressor, cipher: c,
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}, nil
 }
@@ -114,30 +107,8 @@ func (r *directReader) load(ctx context.Context, info content.Info, sealed []byt
 }
 
 // open decrypts and authenticates a content into dst, or in place if that is
-// nil. Its key comes from the last 16 bytes of its id, as does the data that
-// is authenticated with it; the nonce precedes it.
+// nil. What its key comes from is the last 16 bytes of its id.
 func (r *directReader) open(dst, sealed []byte, id content.ID) ([]byte, error) {
 	iv := id.Hash()
-	iv = iv[len(iv)-aes.BlockSize:]
-	h := r.keys.Get().(hash.Hash)
-	defer r.keys.Put(h)
-	h.Reset()
-	_, _ = h.Write(iv) // never fails
-	var key [sha256.Size]byte
-	c, err := aes.NewCipher(h.Sum(key[:0]))
-	if err != nil {
-		return nil, err
-	}
-	gcm, err := cipher.NewGCM(c)
-	if err != nil {
-		return nil, err
-	}
-	if len(sealed) < gcm.NonceSize() {
-		return nil, errShape
-	}
-	nonce, text := sealed[:gcm.NonceSize()], sealed[gcm.NonceSize():]
-	if dst == nil {
-		dst = text[:0]
-	}
-	return gcm.Open(dst, nonce, text, iv)
+	return r.cipher.open(dst, sealed, iv[len(iv)-aes.BlockSize:])
 }

@@ -31,7 +31,8 @@ type outfit struct {
 	sums       *knownSums
 }
 
-// register makes Kopia know our storage, our compressor and our hash. It
+// register makes Kopia know our storage, our compressor, our hash
+// and our cipher. It
 // happens once, before the first repository is opened, because Kopia's
 // registries have no locks.
 var register = sync.OnceValues(func() (*outfit, error) {
@@ -43,6 +44,7 @@ var register = sync.OnceValues(func() (*outfit, error) {
 	compression.ByHeaderID[c.HeaderID()], compression.ByName[compressor] = c, c
 	known := &knownSums{sums: map[span][sumSize]byte{}}
 	registerHash(known)
+	registerCipher()
 	return &outfit{c, known}, nil
 })
 

@@ -138,6 +138,12 @@ func faultAs[T any](err error) (T, bool) {
 	return f, ok
 }
 
+// Held reports whether err says that something under way holds the VM, such as
+// another task or an NFC lease, which ends by itself.
+func Held(err error) bool {
+	return isFault[types.BaseTaskInProgress](err) || isFault[*types.ConcurrentAccess](err) || isFault[*types.InvalidState](err)
+}
+
 // Explain is for transports, which call vCenter themselves: a fault of it gets
 // its sentinel and an operator's words. Other errors pass as they are.
 func Explain(err error) error { return explain(err) }
