@@ -66,7 +66,7 @@ test-full: ## the packages' tests that are smaller above, in full
 
 .PHONY: e2e
 e2e: ## whole programs against the simulated cloud
-	$(WITH_KOPIA) $(GO) test -parallel 4 -timeout 45m ./test/... ./bench
+	$(WITH_KOPIA) $(GO) test -parallel 6 -timeout 45m ./test/... ./bench
 
 .PHONY: clients
 clients: ## foreign clients against the simulated cloud
