@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +34,11 @@ func (e *env) terminal(args string) *terminal {
 		e.t.Fatal(err)
 	}
 	t.cmd.Stdout, t.cmd.Stderr = outEnd, errsEnd
+	// Where the tests themselves run under nohup a child would ignore the
+	// hangup, too, unless it is caught here.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	t.stdout, t.stderr, t.both = out, bufio.NewReader(errs), []io.Closer{out, errs}
 	if err := errors.Join(t.cmd.Start(), outEnd.Close(), errsEnd.Close()); err != nil {
 		e.t.Fatal(err)
