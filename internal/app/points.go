@@ -1,13 +1,11 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -106,25 +104,6 @@ func showOrg(ctx context.Context, root *repository.Root, o repository.OrgInfo, c
 		out.Connect = &how
 	}
 	return out, nil
-}
-
-// sizeOf adds up the files of a folder. One that vanishes meanwhile is not
-// counted.
-func sizeOf(dir string) (total int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err == nil {
-			total += info.Size()
-		}
-		return err
-	})
-	return total, err
 }
 
 // Points lists the restore points of the vApps that the selectors pick, by
@@ -298,25 +277,4 @@ func (a *App) referred(ctx context.Context, refs []string, parse func(string) (s
 		}
 	}
 	return out, nil
-}
-
-// Maintain collects what no restore point refers to any more.
-func (a *App) Maintain(ctx context.Context) error {
-	root, err := a.openRepository(ctx)
-	if err != nil {
-		return err
-	}
-	orgs, err := root.Orgs(ctx)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, o := range orgs {
-		repo, err := root.Existing(ctx, o.ID)
-		if err == nil {
-			err = repo.Maintain(ctx, repository.MaintainOptions{})
-		}
-		errs = append(errs, wrap(err, "org %s", cmp.Or(o.Name, o.ID)))
-	}
-	return errors.Join(errs...)
 }

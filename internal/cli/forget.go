@@ -18,7 +18,8 @@ func (e *env) forgetCommand() *cobra.Command {
 		Use:   "forget POINT…",
 		Short: "Drop restore points",
 		Long: `Drops restore points from the repository. Other points do not depend on them.
-The space is given back by vappvault maintain.
+The space is given back by vappvault maintain, a day or two later, or at once by
+vappvault maintain --immediate.
 
 A point is kept, with exit code 5, that an overwrite needs which was interrupted,
 and so is the safety point of one that restore --undo --list still offers to take

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/reconcile"
 )
 
@@ -77,5 +79,18 @@ func TestWhatWasSettledIsNamedAsItIsKnown(t *testing.T) {
 		if v := viewSettled([]reconcile.Settled{test.settled})[0]; v.VApp != id || v.Object != test.settled.Object {
 			t.Errorf("JSON: %+v", v)
 		}
+	}
+}
+
+func TestMaintainTellsWhatIsFreedAndWhatNot(t *testing.T) {
+	done := []app.Maintained{{Name: "acme", Before: 3 << 20, After: 1 << 20}, {ID: "grown", Before: 1 << 20, After: 2 << 20}}
+	got := draw(func(w *bytes.Buffer) { drawMaintained(w, done, false) })
+	for _, want := range []string{"acme\t3.0 MiB\t1.0 MiB\t2.0 MiB", "grown\t1.0 MiB\t2.0 MiB\t0 B", ", 2.0 MiB freed", "--immediate"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if got := draw(func(w *bytes.Buffer) { drawMaintained(w, done, true) }); strings.Contains(got, "later runs") {
+		t.Errorf("nothing is left for later:\n%s", got)
 	}
 }

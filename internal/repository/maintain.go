@@ -24,8 +24,8 @@ const strayAge = 24 * time.Hour
 type MaintainOptions struct {
 	// Quick compacts indexes only and collects no garbage.
 	Quick bool
-	// Immediate drops garbage at once rather than a day or two after it
-	// became such. It needs the repository for itself: it waits for no writer
+	// Immediate drops garbage at once, for two seconds more, rather than a day
+	// or two after it became such. It needs the repository for itself: it waits for no writer
 	// but fails with ErrBusy, and a reader in another process may fail.
 	Immediate bool
 }
@@ -62,17 +62,39 @@ func (o *Repository) maintain(ctx context.Context, m MaintainOptions) error {
 	if err := o.dropStaleCheckpoints(ctx); err != nil {
 		return err
 	}
-	err = repo.DirectWriteSession(ctx, o.rep, repo.WriteSessionOptions{Purpose: "vappvault maintenance"},
-		func(ctx context.Context, w repo.DirectRepositoryWriter) error {
-			return snapshotmaintenance.Run(ctx, w, mode, false, safety)
-		})
-	if err != nil {
-		return err
+	runs := 1
+	if m.Immediate {
+		runs = 2 // Kopia marks contents in one, and drops them in that or the next
+	}
+	for range runs {
+		if err := o.collect(ctx, m.Immediate, mode, safety); err != nil {
+			return err
+		}
 	}
 	if err := removeStrays(o.dir, strayAge); err != nil {
 		return fmt.Errorf("remove temporary files: %w", err)
 	}
 	return o.rep.Refresh(ctx)
+}
+
+// wholeSecond is longer than the steps in which Kopia reckons: what became
+// garbage less than one ago is too young for it.
+const wholeSecond = 1100 * time.Millisecond
+
+// collect runs Kopia's maintenance; an immediate one also of what has become
+// garbage just now.
+func (o *Repository) collect(ctx context.Context, immediate bool, mode maintenance.Mode, safety maintenance.SafetyParameters) error {
+	if immediate {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wholeSecond):
+		}
+	}
+	return repo.DirectWriteSession(ctx, o.rep, repo.WriteSessionOptions{Purpose: "vappvault maintenance"},
+		func(ctx context.Context, w repo.DirectRepositoryWriter) error {
+			return snapshotmaintenance.Run(ctx, w, mode, false, safety)
+		})
 }
 
 // dropStaleCheckpoints drops the checkpoints of attempts that were given up:

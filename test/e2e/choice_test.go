@@ -6,12 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/progress"
-	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
 )
@@ -300,39 +298,15 @@ func TestPain13ADeletedVMAgesOutWithItsPoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := info.Orgs[0].Stored
-	e.collect(first.Org.ID)
+	maintained, err := e.app(nil).Maintain(t.Context(), true)
+	if err != nil || len(maintained) != 1 || maintained[0].ID != info.Orgs[0].ID || maintained[0].Before != before {
+		t.Errorf("maintained %+v, %v", maintained, err)
+	}
 	if info, err = e.app(nil).RepositoryShow(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
-	if freed := before - info.Orgs[0].Stored; freed < 32*mib {
-		t.Errorf("%d bytes were freed of %d", freed, before)
-	}
-}
-
-// collect drops an org's garbage at once.
-func (e *env) collect(org string) {
-	e.t.Helper()
-	ctx := e.t.Context()
-	password, err := e.conf.Repository.Password.Read(ctx)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	root, err := repository.Open(ctx, repository.Location{Path: e.conf.Repository.Path()}, password, repository.Options{StateDir: e.t.TempDir()})
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	defer root.Close(ctx) //nolint:errcheck // read only by now
-	repo, err := root.Existing(ctx, org)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	// Kopia marks contents in one run, drops them in that or the next one, and
-	// reckons in whole seconds.
-	for range 2 {
-		time.Sleep(1100 * time.Millisecond)
-		if err := repo.Maintain(ctx, repository.MaintainOptions{Immediate: true}); err != nil {
-			e.t.Fatal(err)
-		}
+	if freed := before - info.Orgs[0].Stored; freed < 32*mib || maintained[0].After != info.Orgs[0].Stored {
+		t.Errorf("%d bytes were freed of %d, told %+v", freed, before, maintained)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
+	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/selection"
 )
@@ -75,4 +76,25 @@ func TestASafetyPointIsForgottenByWhoMeansIt(t *testing.T) {
 			t.Errorf("by force: %v: undo: got %v, want %v", force, err, want)
 		}
 	}
+}
+
+func TestNothingIsGivenBackAtOnceBesideABackup(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, nil)
+	var immediate, careful error
+	tried := false
+	a := e.app(func(step string) {
+		if step == "snapshot wiki01" {
+			tried = true
+			_, immediate = e.app(nil).Maintain(t.Context(), true)
+			_, careful = e.app(nil).Maintain(t.Context(), false)
+		}
+	})
+	if _, err := a.Backup(t.Context(), wiki); err != nil {
+		t.Fatal(err)
+	}
+	if !tried || !errors.Is(immediate, repository.ErrBusy) || careful != nil {
+		t.Errorf("tried: %v; immediate: %v, want %v; else: %v", tried, immediate, repository.ErrBusy, careful)
+	}
+	e.verified()
 }
