@@ -98,7 +98,7 @@ func testPoint() *restorepoint.Point {
 			Content: restorepoint.DiskContent{Size: 1 << 30, DataBytes: 1 << 20, StoredBytes: 1 << 10, TreeHash: "abc"},
 		}
 	}
-	excluded := restorepoint.Disk{Label: "Hard disk 3", NotProtected: "excluded by --exclude-disk *:2002", Excluded: true}
+	excluded := restorepoint.Disk{Key: 2002, Label: "Hard disk 3", NotProtected: "excluded by --exclude-disk *:2002", Excluded: true}
 	return &restorepoint.Point{
 		ID: "01K", State: restorepoint.Partial,
 		Org: restorepoint.Ref{Name: "acme"}, VDC: restorepoint.Ref{Name: "vdc1"}, VApp: restorepoint.Ref{Name: "web/shop"},

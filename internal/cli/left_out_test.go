@@ -48,7 +48,7 @@ func TestProtectionTellsChoiceFromFailure(t *testing.T) {
 
 func TestShowTellsExcludedDisks(t *testing.T) {
 	got := draw(func(w *bytes.Buffer) { drawPoint(w, testPoint()) })
-	for _, want := range []string{"Hard disk 3\t0 B\t-\t-\texcluded by --exclude-disk *:2002", "missing: snapshot refused"} {
+	for _, want := range []string{"Hard disk 3\t2002\t0 B\t-\t-\texcluded by --exclude-disk *:2002", "missing: snapshot refused"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
