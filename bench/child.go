@@ -21,6 +21,7 @@ type task struct {
 	Size   int64    // of the image that a restore makes
 	Repeat int      // how often, for work that is too short to be timed
 	File   string   // the limit's
+	Tuned  bool     // the limit
 	Server []string // command of an NBD server
 }
 
@@ -60,9 +61,9 @@ func child(ctx context.Context, kind string, args []string) (err error) {
 	case "init", "backup", "restore":
 		answer, err = t.ours(ctx, kind)
 	case "limit-backup":
-		answer, err = timed(func() error { return limitBackup(ctx, t.Images[0], t.File, t.Blocks) })
+		answer, err = timed(func() error { return limitBackup(ctx, t.Images[0], t.File, t.Blocks, t.Tuned) })
 	case "limit-restore":
-		answer, err = timed(func() error { return limitRestore(ctx, t.File, t.Images[0], t.Size) })
+		answer, err = timed(func() error { return limitRestore(ctx, t.File, t.Images[0], t.Size, t.Tuned) })
 	case "nbd-read":
 		answer, err = timed(func() error { return nbdRead(ctx, t.Server) })
 	case "nbd-serve":

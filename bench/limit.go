@@ -21,7 +21,8 @@ import (
 // The limit is what a backup cannot do without, and nothing else: read a
 // block, hash it, compress it, encrypt it, append it to a file, on as many
 // cores as there are. It has no index to speak of, keeps no repository, knows
-// no error but to give up, and does not look at what it compresses.
+// no error but to give up, and does not look at what it compresses; unless it
+// is tuned it takes zstd's fastest level as its library has it.
 
 const limitBlock = 1 << 20
 
@@ -72,17 +73,23 @@ type limitWriter struct {
 	in, out, ct []byte
 }
 
-func newLimitWriter() (*limitWriter, error) {
+// newLimitWriter makes a writer with zstd as its library has it or, tuned,
+// with what ours tells it to do differently.
+func newLimitWriter(tuned bool) (*limitWriter, error) {
 	aead, err := limitAEAD()
 	if err != nil {
 		return nil, err
 	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	options := []zstd.EOption{zstd.WithEncoderConcurrency(1)}
+	if tuned {
+		options = append(options, zstd.WithWindowSize(limitBlock), zstd.WithEncoderCRC(false))
+	}
+	enc, err := zstd.NewWriter(nil, append(options, zstd.WithEncoderLevel(zstd.SpeedFastest))...)
 	return &limitWriter{aead: aead, zstd: enc, in: make([]byte, limitBlock)}, err
 }
 
 // limitBackup writes the given blocks of an image to a file.
-func limitBackup(_ context.Context, image, to string, blocks []int64) error {
+func limitBackup(_ context.Context, image, to string, blocks []int64, tuned bool) error {
 	src, err := os.Open(image)
 	if err != nil {
 		return err
@@ -96,7 +103,7 @@ func limitBackup(_ context.Context, image, to string, blocks []int64) error {
 	var mu sync.Mutex
 	var end int64
 	entries := make([]limitEntry, len(blocks))
-	err = parallel(len(blocks), newLimitWriter, func(w *limitWriter, i int) error {
+	err = parallel(len(blocks), func() (*limitWriter, error) { return newLimitWriter(tuned) }, func(w *limitWriter, i int) error {
 		n, err := src.ReadAt(w.in, blocks[i]*limitBlock)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
@@ -132,17 +139,17 @@ type limitReader struct {
 	in, out []byte
 }
 
-func newLimitReader() (*limitReader, error) {
+func newLimitReader(tuned bool) (*limitReader, error) {
 	aead, err := limitAEAD()
 	if err != nil {
 		return nil, err
 	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.IgnoreChecksum(tuned))
 	return &limitReader{aead: aead, zstd: dec}, err
 }
 
 // limitRestore writes an image from what limitBackup has written of it.
-func limitRestore(_ context.Context, from, image string, size int64) error {
+func limitRestore(_ context.Context, from, image string, size int64, tuned bool) error {
 	index, err := os.ReadFile(from + ".index")
 	if err != nil {
 		return err
@@ -164,7 +171,7 @@ func limitRestore(_ context.Context, from, image string, size int64) error {
 		return errors.Join(err, dst.Close())
 	}
 	zero := make([]byte, limitBlock)
-	err = parallel(len(entries), newLimitReader, func(r *limitReader, i int) error {
+	err = parallel(len(entries), func() (*limitReader, error) { return newLimitReader(tuned) }, func(r *limitReader, i int) error {
 		e := entries[i]
 		if int64(cap(r.in)) < e.Length {
 			r.in = make([]byte, 2*limitBlock)

@@ -187,7 +187,8 @@ func (b *bench) set(name string, size int64) (*set, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "image"), 0o700); err != nil {
 		return nil, err
 	}
-	s := &set{dir: dir, peers: []peer{&vappvault{self: b.self, dir: filepath.Join(dir, "ours")}, &machine{b.self, filepath.Join(dir, "limit")}}}
+	s := &set{dir: dir, peers: []peer{&vappvault{self: b.self, dir: filepath.Join(dir, "ours")},
+		&machine{b.self, filepath.Join(dir, "limit"), false}, &machine{b.self, filepath.Join(dir, "tuned"), true}}}
 	path := filepath.Join(dir, "image", "disk.raw")
 	if name == "mixed" {
 		s.picture, err = mixed(path, size, text)

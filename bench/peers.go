@@ -233,9 +233,18 @@ func (v *vappvault) restore(ctx context.Context, _ picture, to string) (measure,
 func (v *vappvault) stored() (int64, error) { return treeSize(v.root()) }
 
 // machine is what the machine can do: the limit. Its incremental is a file of its own.
-type machine struct{ self, dir string }
+type machine struct {
+	self, dir string
+	tuned     bool
+}
 
-func (l *machine) name() string { return "limit" }
+func (l *machine) name() string {
+	if l.tuned {
+		return "limit, tuned"
+	}
+	return "limit"
+}
+
 func (l *machine) file() string { return filepath.Join(l.dir, "file") }
 
 func (l *machine) init(context.Context) error {
@@ -251,11 +260,11 @@ func (l *machine) backup(ctx context.Context, p picture, blocks []int64) (measur
 	} else {
 		file += ".incremental"
 	}
-	return own(ctx, l.self, "limit-backup", task{oursRun: oursRun{Images: []string{p.path}, Blocks: blocks}, File: file})
+	return own(ctx, l.self, "limit-backup", task{oursRun: oursRun{Images: []string{p.path}, Blocks: blocks}, File: file, Tuned: l.tuned})
 }
 
 func (l *machine) restore(ctx context.Context, p picture, to string) (measure, error) {
-	return own(ctx, l.self, "limit-restore", task{oursRun: oursRun{Images: []string{to}}, File: l.file(), Size: p.size})
+	return own(ctx, l.self, "limit-restore", task{oursRun: oursRun{Images: []string{to}}, File: l.file(), Size: p.size, Tuned: l.tuned})
 }
 
 func (l *machine) stored() (int64, error) { return treeSize(l.dir) }

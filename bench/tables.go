@@ -28,7 +28,7 @@ func (b *bench) compare(work string, s *set, got map[string]series) {
 	for _, p := range s.peers[1:] {
 		theirs := got[p.name()]
 		what, a, c := "cold", ours, theirs
-		if p.name() == "limit" {
+		if _, ok := p.(*machine); ok {
 			what, a, c = "warm", ours.warm(), theirs.warm()
 		}
 		b.report.ratio(fmt.Sprintf("%s, %s, %s", work, s.name, what), p.name(), a, c, aims[work][p.name()])

@@ -62,8 +62,9 @@ func (d *doctor) found(name string, err error, advice, format string, args ...an
 	return true
 }
 
-// Doctor looks at everything that backups and restores need, and changes
-// nothing but the state folder, which is made if it is not there.
+// Doctor looks at everything that backups and restores need. It makes the
+// state folder and the journal if they are not there; the files that it writes
+// on trial, there and in the repository's folder, are gone when it is.
 func (a *App) Doctor(ctx context.Context) []Check {
 	d := &doctor{App: a}
 	d.add("configuration", CheckOK, "", "%s", a.Config.Path())
@@ -87,39 +88,27 @@ func (d *doctor) repository(ctx context.Context) {
 	}
 	state, err := d.Config.StateFolder(id)
 	if err == nil {
-		err = writable(state)
+		err = os.MkdirAll(state, 0o700)
+	}
+	if err == nil {
+		err = repository.TryWrite(state)
 	}
 	d.found("state folder", err, "set stateDir to a local folder that this user may write to", "%s", state)
-	err = writable(d.location().Path)
+	err = repository.TryWrite(d.location().Path)
 	d.found("repository folder", err, "mount it for writing, or make room: backups cannot be stored", "takes files")
+	_, err = d.openRepository(ctx)
+	if !d.found("repository password", err, "check passwordFile, passwordEnv or passwordCommand of the repository", "opens it") {
+		return
+	}
+	advice := "let this user read and write it, on a local folder with room; or set stateDir to another"
 	_, _, err = d.open(ctx)
 	switch {
 	case errors.Is(err, journal.ErrDamaged):
-		d.add("journal", CheckFail, "move the file away, then let `vappvault reconcile` find what is left to settle", "%v", err)
+		advice = "move the file away, then let `vappvault reconcile` find what is left to settle"
 	case errors.Is(err, journal.ErrNewer):
-		d.add("journal", CheckFail, "use the newer vappvault that wrote it", "%v", err)
-	default:
-		d.found("repository password", err, "check passwordFile, passwordEnv or passwordCommand of the repository", "opens it")
+		advice = "use the newer vappvault that wrote it"
 	}
-}
-
-// trialSize is more than a file system takes that is full.
-const trialSize = 64 << 10
-
-// writable makes a folder if need be, and proves that files can be made in it.
-func writable(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, "doctor-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(make([]byte, trialSize))
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	d.found("journal", err, advice, "opens")
 }
 
 func (d *doctor) site(ctx context.Context, conf config.Site) {

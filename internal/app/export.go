@@ -79,6 +79,9 @@ func pickDisk(ctx context.Context, repo *repository.Repository, p *restorepoint.
 	for _, v := range p.VMs {
 		item := pointItem(p.Summary())
 		item.VM, item.URN = v.Name, v.ID
+		if !which.MatchesVM(item) {
+			continue // what is damaged of it does not matter
+		}
 		matches, err := matcher(ctx, repo, p, v, which)
 		if err != nil {
 			return vm, disk, fmt.Errorf("vm %s: %w", v.Name, err)

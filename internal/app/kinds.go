@@ -46,6 +46,11 @@ func diskNames(ctx context.Context, repo *repository.Repository, point *restorep
 		}
 		found := false
 		for _, vm := range point.VMs {
+			item := pointItem(point.Summary())
+			item.VM, item.URN = vm.Name, vm.ID
+			if !sel.MatchesVM(item) {
+				continue // what is damaged of it does not matter
+			}
 			drives, err := drivesOf(ctx, repo, point, vm)
 			if errors.Is(err, repository.ErrNotFound) {
 				continue // a VM that is not in the point
@@ -53,8 +58,6 @@ func diskNames(ctx context.Context, repo *repository.Repository, point *restorep
 			if err != nil {
 				return nil, fmt.Errorf("restore point %s: vm %s: %w", point.ID, vm.Name, err)
 			}
-			item := pointItem(point.Summary())
-			item.VM, item.URN = vm.Name, vm.ID
 			for _, d := range drives {
 				if sel.Matches(item, d) {
 					found = true

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/restore"
+	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
 )
 
@@ -21,6 +23,8 @@ type RestoreOutcome struct {
 	Result   *restore.Result // nil where not even a plan came of it
 	Err      error
 	Duration time.Duration
+
+	work *restoreWork // nil where Err came before it
 }
 
 // ManyPoints tells whether references mean restore points of several vApps.
@@ -35,42 +39,75 @@ func ManyPoints(refs []string) bool {
 // RestoreMany restores the newest points of all vApps that the references
 // mean, in the order of their selectors, some side by side. All are planned
 // first, each with what the others take counted in. One that is refused or
-// fails does not stop the others: the error is then ErrPartial, or their own
+// fails, be it because its restore point is damaged or its site does not
+// answer, does not stop the others: the error is then ErrPartial, or their own
 // where nothing was done. With Overwrite vApps that are gone are rebuilt.
 // An organization that cannot be read, and that the references may mean, is
 // an outcome, too. With DryRun nothing is changed.
 func (a *App) RestoreMany(ctx context.Context, refs []string, q RestoreRequest) ([]RestoreOutcome, error) {
 	q.Many = true
-	works, unread, err := a.works(ctx, refs, q)
+	out, err := a.works(ctx, refs, q)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]RestoreOutcome, len(works))
 	batch := &plan.Batch{}
-	for i, w := range works {
-		out[i] = RestoreOutcome{VApp: pointPath(w.point.Summary()), Point: w.point.ID}
-		if out[i].Result, out[i].Err = w.plan(ctx, batch); out[i].Err != nil {
-			out[i].Err = fmt.Errorf("%s: %w", out[i].VApp, out[i].Err)
+	for i := range out {
+		o := &out[i]
+		if o.Err != nil {
+			continue
 		}
-		if q.Planned != nil && out[i].Result != nil {
-			q.Planned(out[i].Result.Plan)
+		if o.Result, o.Err = o.work.plan(ctx, batch); o.Err != nil {
+			o.Err = fmt.Errorf("%s: %w", o.VApp, o.Err)
+		}
+		if q.Planned != nil && o.Result != nil {
+			q.Planned(o.Result.Plan)
 		}
 	}
 	if !q.DryRun {
-		a.restoreEach(ctx, works, out, q)
+		a.restoreEach(ctx, out, q)
 	}
-	out = append(out, unread...)
 	return out, together(ctx, out)
 }
 
-// works finds the restore points of all references, each once, and the
-// organizations that may have more of them but cannot be read.
-func (a *App) works(ctx context.Context, refs []string, q RestoreRequest) (out []*restoreWork, unread []RestoreOutcome, err error) {
+// works finds the restore points of all references, each once, and after them
+// the organizations that may have more of them but cannot be read.
+func (a *App) works(ctx context.Context, refs []string, q RestoreRequest) ([]RestoreOutcome, error) {
+	root, _, err := a.open(ctx) // what is wrong with either is so for all
+	if err != nil {
+		return nil, err
+	}
 	known, err := a.allPoints(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var selectors []selection.Selector
+	points, selectors, err := known.pickMany(refs)
+	if err != nil {
+		return nil, err
+	}
+	var out []RestoreOutcome
+	for _, p := range points {
+		o := RestoreOutcome{VApp: pointPath(p), Point: p.ID}
+		repo, err := root.Existing(ctx, p.Org.ID)
+		if err == nil {
+			o.work, err = a.workOf(ctx, repo, p.ID, "", q)
+		}
+		if ctx.Err() != nil {
+			return nil, cmp.Or(err, ctx.Err())
+		}
+		o.Err = wrap(err, "%s", o.VApp)
+		out = append(out, o)
+	}
+	for _, u := range known.unread {
+		if slices.ContainsFunc(selectors, func(s selection.Selector) bool { return s.MayBeIn(u.Name) }) {
+			out = append(out, RestoreOutcome{VApp: selection.Format(u.label(), "*", "*", ""), Err: u.err})
+		}
+	}
+	return out, nil
+}
+
+// pickMany returns the restore points that references mean, each once, and
+// the selectors among the references.
+func (c catalog) pickMany(refs []string) (points []restorepoint.Summary, selectors []selection.Selector, err error) {
 	for _, ref := range refs {
 		parsed, err := selection.ParsePoints(ref)
 		if err != nil {
@@ -79,28 +116,17 @@ func (a *App) works(ctx context.Context, refs []string, q RestoreRequest) (out [
 		if parsed.ID == "" {
 			selectors = append(selectors, parsed.Selector)
 		}
-		picked, err := selection.PickPoints(known.points, parsed)
+		picked, err := selection.PickPoints(c.points, parsed)
 		if err != nil {
-			return nil, nil, errors.Join(err, known.missing(selectors...))
+			return nil, nil, errors.Join(err, c.missing(selectors...))
 		}
 		for _, p := range picked {
-			one := q
-			one.Point = p.ID
-			w, err := a.work(ctx, one)
-			if err != nil {
-				return nil, nil, err
-			}
-			if !slices.ContainsFunc(out, func(o *restoreWork) bool { return o.point.ID == p.ID }) {
-				out = append(out, w)
+			if !slices.ContainsFunc(points, func(o restorepoint.Summary) bool { return o.ID == p.ID }) {
+				points = append(points, p)
 			}
 		}
 	}
-	for _, u := range known.unread {
-		if slices.ContainsFunc(selectors, func(s selection.Selector) bool { return s.MayBeIn(u.Name) }) {
-			unread = append(unread, RestoreOutcome{VApp: selection.Format(u.label(), "*", "*", ""), Err: u.err})
-		}
-	}
-	return out, unread, nil
+	return points, selectors, nil
 }
 
 // plan plans one of many. An overwrite of a vApp that is gone is its rebuild.
@@ -123,7 +149,7 @@ func gone(p *plan.Plan) bool {
 }
 
 // restoreEach carries out the plans that were not refused.
-func (a *App) restoreEach(ctx context.Context, works []*restoreWork, out []RestoreOutcome, q RestoreRequest) {
+func (a *App) restoreEach(ctx context.Context, out []RestoreOutcome, q RestoreRequest) {
 	parallel := q.Parallel
 	q.Planned = nil // they were shown
 	if parallel == 0 {
@@ -131,14 +157,14 @@ func (a *App) restoreEach(ctx context.Context, works []*restoreWork, out []Resto
 	}
 	var group errgroup.Group
 	group.SetLimit(max(1, parallel))
-	for i, w := range works {
+	for i := range out {
 		if out[i].Err != nil {
 			continue
 		}
 		group.Go(func() error {
 			began := time.Now()
 			if out[i].Err = ctx.Err(); out[i].Err == nil {
-				out[i].Result, out[i].Err = a.carryOut(ctx, w, q)
+				out[i].Result, out[i].Err = a.carryOut(ctx, out[i].work, q)
 			}
 			out[i].Duration = time.Since(began)
 			return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/vappvault/vappvault/internal/plan"
 	"github.com/vappvault/vappvault/internal/progress"
 	"github.com/vappvault/vappvault/internal/reconcile"
+	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
@@ -157,7 +158,13 @@ func (a *App) work(ctx context.Context, q RestoreRequest) (*restoreWork, error) 
 	if err != nil {
 		return nil, err
 	}
-	point, err := repo.Load(ctx, summary.ID)
+	return a.workOf(ctx, repo, summary.ID, vm, q)
+}
+
+// workOf is work where the restore point was found, and the pattern of the VMs
+// of it that the reference names, if any.
+func (a *App) workOf(ctx context.Context, repo *repository.Repository, id, vm string, q RestoreRequest) (*restoreWork, error) {
+	point, err := repo.Load(ctx, id)
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func (r *run) letGoVM(ctx context.Context, vm *vmRun) error {
 		}
 	}
 	if vm.relocDisabled {
-		if err := EnableRelocation(ctx, vm.vm); err != nil {
+		if err := vm.vm.EnableRelocation(ctx, mark.DisableSource); err != nil {
 			errs = append(errs, err)
 		} else {
 			r.did("enable relocation " + vm.rec.Name)
@@ -92,20 +92,4 @@ func RemoveSnapshots(ctx context.Context, vm *vsphere.VM, name string) error {
 		return fmt.Errorf("after snapshot %s: %w", name, err)
 	}
 	return nil
-}
-
-// EnableRelocation undoes DisableRelocation. Where relocation is not
-// disabled, or cannot be, a refusal is no error.
-func EnableRelocation(ctx context.Context, vm *vsphere.VM) error {
-	err := vm.EnableRelocation(ctx, mark.DisableSource)
-	if err == nil || errors.Is(err, vsphere.ErrNotFound) || errors.Is(err, vsphere.ErrNotSupported) {
-		return nil
-	}
-	if errors.Is(err, vsphere.ErrDenied) {
-		config, again := vm.Config(ctx)
-		if errors.Is(again, vsphere.ErrNotFound) || again == nil && !config.RelocationDisabled() {
-			return nil
-		}
-	}
-	return fmt.Errorf("enable relocation: %w", err)
 }

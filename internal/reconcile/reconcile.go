@@ -184,7 +184,7 @@ func (d Deps) settle(ctx context.Context, i journal.Intent) (string, error) {
 		if i.Detail[mark.Start] == "true" {
 			return "enable relocation, starting and snapshots", restore.LetMove(ctx, client.VM(i.Object))
 		}
-		return "enable relocation", backup.EnableRelocation(ctx, client.VM(i.Object))
+		return "enable relocation", client.VM(i.Object).EnableRelocation(ctx, mark.DisableSource)
 	case mark.Snapshot:
 		return "remove our snapshot", d.unheld(ctx, name(i), func() error { return backup.RemoveSnapshots(ctx, client.VM(i.Object), i.Detail[mark.Name]) })
 	case mark.ScratchVM:

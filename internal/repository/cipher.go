@@ -131,7 +131,7 @@ func (k kopiaCipher[B, W]) encrypt(out []byte, data B, iv []byte) error {
 func (k kopiaCipher[B, W]) Decrypt(sealed B, iv []byte, output W) error {
 	plain, err := k.open(nil, sealed.AppendToSlice(make([]byte, 0, sealed.Length())), iv)
 	if err != nil {
-		return fmt.Errorf("decrypt: %w", err)
+		return err // Kopia says what it was about
 	}
 	output.Append(plain)
 	return nil

@@ -87,9 +87,9 @@ func makeDir(path string) error {
 // keeps small files within their folder.
 const trialSize = 256 << 10
 
-// tryWrite proves that a folder takes files: it writes one that is deleted
+// TryWrite proves that a folder takes files: it writes one that is deleted
 // before it is, so that none is left by a process that is killed.
-func tryWrite(dir string) error {
+func TryWrite(dir string) error {
 	f, err := os.CreateTemp(dir, ".trial.*")
 	if err != nil {
 		return err

@@ -86,7 +86,16 @@ func (o *Repository) openPoint(ctx context.Context, id string) (*pointTree, erro
 	if err != nil {
 		return nil, err
 	}
-	m, err := snapshot.LoadSnapshot(ctx, o.rep, ids[0])
+	return o.openTree(ctx, ids[0])
+}
+
+// openTree opens the point of a snapshot. One that somebody has forgotten
+// since it was found is not damaged.
+func (o *Repository) openTree(ctx context.Context, id manifest.ID) (*pointTree, error) {
+	m, err := snapshot.LoadSnapshot(ctx, o.rep, id)
+	if errors.Is(err, snapshot.ErrSnapshotNotFound) {
+		return nil, ErrNotFound
+	}
 	if err != nil {
 		return nil, readError(ctx, err)
 	}

@@ -45,7 +45,7 @@ func (o *Repository) NewPoint(ctx context.Context, vappURN string) (*PointWriter
 	if err != nil {
 		return nil, o.errorf("vApp %s: %w", vapp, err)
 	}
-	err = tryWrite(o.dir)
+	err = TryWrite(o.dir)
 	var s *session
 	if err == nil {
 		s, err = o.newSession(ctx, "restore point of vApp "+vapp)

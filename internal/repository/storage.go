@@ -30,10 +30,9 @@ type outfit struct {
 	sums       *knownSums
 }
 
-// register makes Kopia know our storage, our compressor, our hash
-// and our cipher. It
-// happens once, before the first repository is opened, because Kopia's
-// registries have no locks.
+// register makes Kopia know our storage, our compressor, our hash and our
+// cipher. It happens once, before the first repository is opened, because
+// Kopia's registries have no locks.
 var register = sync.OnceValues(func() (*outfit, error) {
 	blob.AddSupportedStorage(storageType, storageOptions{}, newStorage)
 	c, err := newBlockCompressor()

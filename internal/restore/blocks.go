@@ -290,17 +290,9 @@ func (w *blockWriter) holdStill(ctx context.Context) (enable func(context.Contex
 	return enable, nil
 }
 
-// LetMove undoes what keeps a VM still while blocks are written. Where nothing
-// does, or can, that is no error.
+// LetMove undoes what keeps a VM still while blocks are written.
 func LetMove(ctx context.Context, vm *vsphere.VM) error {
-	var errs []error
-	for _, enable := range []func(context.Context, string) error{vm.EnableStart, vm.EnableRelocation} {
-		err := enable(ctx, mark.DisableSource)
-		if err != nil && !errors.Is(err, vsphere.ErrNotFound) && !errors.Is(err, vsphere.ErrNotSupported) && !errors.Is(err, vsphere.ErrDenied) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
+	return errors.Join(vm.EnableStart(ctx, mark.DisableSource), vm.EnableRelocation(ctx, mark.DisableSource))
 }
 
 // write finds what differs, journals that, writes it and proves it.

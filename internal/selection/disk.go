@@ -97,13 +97,17 @@ func (d DiskSelector) String() string {
 // NamesPlace reports whether d goes by the bus and the unit of a disk.
 func (d DiskSelector) NamesPlace() bool { return place.MatchString(d.disk) }
 
+// MatchesVM reports whether d may pick a disk of the VM.
+func (d DiskSelector) MatchesVM(vm Item) bool {
+	if d.name != "" {
+		return match(d.name, vm.VM)
+	}
+	return d.vm.Matches(vm)
+}
+
 // Matches reports whether d picks a disk of the VM.
 func (d DiskSelector) Matches(vm Item, drive Drive) bool {
-	if d.name != "" {
-		if !match(d.name, vm.VM) {
-			return false
-		}
-	} else if !d.vm.Matches(vm) {
+	if !d.MatchesVM(vm) {
 		return false
 	}
 	if deviceKey.MatchString(d.disk) {

@@ -36,10 +36,25 @@ func TestDiskSelectors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := d.Matches(tc.vm, second); got != tc.want {
-				t.Errorf("%s: got %v", d, got)
+			got, ofVM := d.Matches(tc.vm, second), d.MatchesVM(tc.vm)
+			if got != tc.want || got && !ofVM {
+				t.Errorf("%s: got %v, of the VM: %v", d, got, ofVM)
 			}
 		})
+	}
+}
+
+func TestTheVMOfADiskSelector(t *testing.T) {
+	for selector, want := range map[string]bool{
+		"db01:9:9": true, "db*:no such disk": true, "acme/*/shop/db01:9:9": true, "web01:1:3": false, "globex/*/*/*:1:3": false,
+	} {
+		d, err := ParseDisk(selector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := d.MatchesVM(Item{Org: "acme", VDC: "vdc1", VApp: "shop", VM: "db01"}); got != want {
+			t.Errorf("%s: got %v", selector, got)
+		}
 	}
 }
 

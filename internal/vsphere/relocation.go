@@ -2,6 +2,7 @@ package vsphere
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -48,26 +49,38 @@ func (v *VM) disable(ctx context.Context, step string, methods []string, source,
 }
 
 // EnableRelocation undoes DisableRelocation by the same source. A VM that is
-// gone or not disabled is no error.
+// gone or not disabled is no error, nor is a vCenter that knows nothing of
+// it. Where it is denied, and the VM cannot be moved, that is: whoever goes on
+// would leave it so.
 func (v *VM) EnableRelocation(ctx context.Context, source string) error {
-	return v.enable(ctx, "enable relocation", relocating, source)
+	return v.enable(ctx, "enable relocation", relocating, source, (*VMConfig).RelocationDisabled)
 }
 
 // EnableStart undoes DisableStart by the same source, as EnableRelocation does
 // its own.
 func (v *VM) EnableStart(ctx context.Context, source string) error {
-	return v.enable(ctx, "enable starting and snapshots", starting, source)
+	return v.enable(ctx, "enable starting and snapshots", starting, source, (*VMConfig).StartDisabled)
 }
 
-func (v *VM) enable(ctx context.Context, step string, methods []string, source string) error {
+func (v *VM) enable(ctx context.Context, step string, methods []string, source string, disabled func(*VMConfig) bool) error {
 	am, err := v.authorization()
 	if err == nil {
 		err = unpublished(am.EnableMethods(ctx, []types.ManagedObjectReference{v.ref}, methods, source))
 	}
-	if err != nil && !isFault[*types.ManagedObjectNotFound](err) && !isFault[*types.NotFound](err) {
-		return v.fail(step, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = v.fail(step, err)
+	switch {
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrNotSupported):
+		return nil
+	case errors.Is(err, ErrDenied):
+		config, again := v.Config(ctx)
+		if errors.Is(again, ErrNotFound) || again == nil && !disabled(config) {
+			return nil
+		}
+	}
+	return err
 }
 
 // RelocationDisabled tells whether the VM cannot be moved, whoever saw to that.

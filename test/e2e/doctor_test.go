@@ -35,6 +35,8 @@ func TestTheDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 	}
 	check(t, checks, "nbdkit", app.CheckOK, "version 1.")
 	check(t, checks, "vddk", app.CheckOK, "libvixDiskLib.so")
+	check(t, checks, "repository password", app.CheckOK, "opens it")
+	check(t, checks, "journal", app.CheckOK, "opens")
 	check(t, checks, "vddk nbdssl", app.CheckOK, "could be used")
 	check(t, checks, "vCenter", app.CheckOK, "all for backup")
 	// Nobody resolves the names of the simulated hosts.
@@ -64,6 +66,8 @@ func TestTheDoctorNamesWhatIsWrong(t *testing.T) {
 		{"a host's port that is closed", func() { e.conf.VDDK.NFCHostPort = 1 }, "vddk hosts", app.CheckWarn, "none of"},
 		{"another port of hosts", func() { e.conf.VDDK.NFCHostPort = vCenterPort(t, e) }, "vddk host esx01", app.CheckWarn, "VMware Authentication Daemon"},
 		{"a journal that is none", func() { e.conf.StateDir = overwritten(t) }, "journal", app.CheckFail, "damaged"},
+		{"a journal that does not open", func() { e.conf.StateDir = unopenable(t) }, "journal", app.CheckFail, ""},
+		{"a wrong password of the repository", func() { e.conf.Repository.Password.File = wrong(t) }, "repository password", app.CheckFail, "password"},
 		{"a clock that is wrong", func() { e.cloud.Advance(10 * time.Minute) }, "site lab clock", app.CheckWarn, "ahead of this machine"},
 		{"no vddk", func() { e.conf.Transports = []string{"nfc"} }, "vddk", app.CheckWarn, "not configured"},
 	} {
@@ -72,7 +76,11 @@ func TestTheDoctorNamesWhatIsWrong(t *testing.T) {
 			good.Sites = slices.Clone(e.conf.Sites)
 			good.Sites[0].VCenters = slices.Clone(e.conf.Sites[0].VCenters)
 			c.spoil()
-			check(t, e.with(t).app(nil).Doctor(t.Context()), c.check, c.status, c.want)
+			checks := e.with(t).app(nil).Doctor(t.Context())
+			check(t, checks, c.check, c.status, c.want)
+			if c.check == "journal" {
+				check(t, checks, "repository password", app.CheckOK, "opens it")
+			}
 			*e.conf = good
 		})
 	}
@@ -93,6 +101,16 @@ func overwritten(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "journal.db"), bytes.Repeat([]byte("hello "), 2000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// unopenable is a state folder whose journal is a folder.
+func unopenable(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "journal.db"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return dir

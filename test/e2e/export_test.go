@@ -10,6 +10,7 @@ import (
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/repository"
+	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/selection"
 )
 
@@ -89,6 +90,31 @@ func TestTheBusOfAnExcludedDiskExportsNoOther(t *testing.T) {
 	}
 	if got, err := e.exported(point.ID, fmt.Sprintf("db01:%d:%d", second.BusNumber, second.Unit)); err != nil || got.Disk != second.Label {
 		t.Errorf("got %+v, %v, want %s", got, err, second.Label)
+	}
+}
+
+// TestADamagedNeighbourDoesNotHideADisk has lost the configuration of web01.
+func TestADamagedNeighbourDoesNotHideADisk(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, nil)
+	point := e.backup(webShop)
+	db01 := e.configs(e.vapp("web-shop"))["db01"]
+	config := map[string]string{}
+	for _, vm := range point.VMs {
+		config[vm.Name] = "vsphere/" + restorepoint.UUID(vm.ID) + "/config.xml"
+	}
+	reader := e.app(nil)
+	e.damageOne(filepath.Join(e.conf.Repository.URL, "orgs", restorepoint.UUID(point.Org.ID)), func() bool {
+		_, err := reader.Document(t.Context(), point.ID, config["web01"])
+		_, other := reader.Document(t.Context(), point.ID, config["db01"])
+		return errors.Is(err, repository.ErrDamaged) && other == nil
+	})
+	place := fmt.Sprintf(":%d:%d", db01.Disks[0].BusNumber, db01.Disks[0].Unit)
+	if got, err := e.exported(point.ID, "db01"+place); err != nil || got.Disk != db01.Disks[0].Label {
+		t.Errorf("export: got %+v, %v", got, err)
+	}
+	if _, err := e.exported(point.ID, "web01"+place); !errors.Is(err, repository.ErrDamaged) {
+		t.Errorf("export of the damaged one: got %v", err)
 	}
 }
 

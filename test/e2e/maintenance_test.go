@@ -238,7 +238,7 @@ func (e *env) failOnce(method string) {
 }
 
 func (e *env) healed() {
-	for _, method := range []string{"CreateSnapshot_Task", "CreateSnapshotEx_Task", "ReconfigVM_Task", "ExportSnapshot", "DisableMethods", "ImportVApp", "MoveVirtualDisk_Task", "Destroy_Task"} {
+	for _, method := range []string{"CreateSnapshot_Task", "CreateSnapshotEx_Task", "ReconfigVM_Task", "ExportSnapshot", "DisableMethods", "EnableMethods", "ImportVApp", "MoveVirtualDisk_Task", "Destroy_Task"} {
 		for _, s := range e.cloud.VCenters() {
 			s.Faults().FailCall(method, 0, nil)
 		}

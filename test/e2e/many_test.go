@@ -2,12 +2,14 @@ package e2e
 
 import (
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/vappvault/vappvault/internal/app"
 	"github.com/vappvault/vappvault/internal/plan"
+	"github.com/vappvault/vappvault/internal/repository"
 	"github.com/vappvault/vappvault/internal/restore"
 	"github.com/vappvault/vappvault/internal/restorepoint"
 	"github.com/vappvault/vappvault/internal/sim/cloud"
@@ -145,6 +147,39 @@ func TestOneOfManyThatFailsDoesNotStopTheOthers(t *testing.T) {
 	}
 	e.tidy(e.vapp("wiki"))
 	e.noOrphans()
+}
+
+func TestADamagedPointOfManyDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, nil)
+	wiki, hurt := e.backup("acme/acme-vdc1/wiki"), e.backup(jumphost)
+	want := e.sums(e.vapp("wiki"))
+	dir := filepath.Join(e.conf.Repository.URL, "orgs", restorepoint.UUID(hurt.Org.ID))
+	reader := e.app(nil)
+	e.damageOne(dir, func() bool {
+		if _, err := reader.Point(t.Context(), hurt.ID); !errors.Is(err, repository.ErrDamaged) {
+			return false
+		}
+		_, err := e.app(nil).Point(t.Context(), wiki.ID)
+		points, listed := e.app(nil).Points(t.Context(), nil)
+		return err == nil && listed == nil && len(points) == 2
+	})
+	e.destroy(e.vapp("wiki"))
+	for _, dry := range []bool{true, false} {
+		all, err := e.app(nil).RestoreMany(t.Context(), []string{"acme/*/*@latest"}, app.RestoreRequest{DryRun: dry, Options: plan.Options{Overwrite: true}})
+		if !errors.Is(err, app.ErrPartial) || !errors.Is(err, repository.ErrDamaged) || len(all) != 2 {
+			t.Fatalf("dry run %v: got %q, %v", dry, outcomes(all), err)
+		}
+		for _, o := range all {
+			if bad := o.Point == hurt.ID; bad != errors.Is(o.Err, repository.ErrDamaged) || bad != (o.Result == nil) || !strings.HasPrefix(o.VApp, "acme/") {
+				t.Errorf("dry run %v: got %q", dry, outcomes(all))
+			}
+		}
+	}
+	sameSums(t, e.sums(e.vapp("wiki")), want)
+	if _, err := e.app(nil).RestoreMany(t.Context(), []string{hurt.ID, "acme/*/jumphost@latest"}, app.RestoreRequest{}); !errors.Is(err, repository.ErrDamaged) || errors.Is(err, app.ErrPartial) {
+		t.Errorf("the damaged one alone: got %v", err)
+	}
 }
 
 // TestPain2OneFailedVMMakesAPointUnusable: in other products it does.

@@ -163,3 +163,29 @@ func (e *env) packs(dir, kind string) (packs []string) {
 	}
 	return packs
 }
+
+// damageOne damages, of a Kopia repository, one metadata content: the first that
+// makes damaged true.
+func (e *env) damageOne(dir string, damaged func() bool) {
+	e.t.Helper()
+	for _, pack := range e.packs(dir, "q") {
+		raw, err := os.ReadFile(pack)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		for n := 64; n < len(raw); n += 256 {
+			raw[n] ^= 0x55
+			if err := os.WriteFile(pack, raw, 0o600); err != nil {
+				e.t.Fatal(err)
+			}
+			if damaged() {
+				return
+			}
+			raw[n] ^= 0x55
+		}
+		if err := os.WriteFile(pack, raw, 0o600); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	e.t.Fatal("nothing damages that alone")
+}
