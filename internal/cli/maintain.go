@@ -37,7 +37,8 @@ with exit code 5, and a restore or verify that reads what goes may fail.`,
 				return err
 			})
 			if err == nil || len(done) > 0 {
-				err = errors.Join(err, e.print("maintained", viewMaintained(done), func(w io.Writer) { drawMaintained(w, done, immediate) }))
+				fields := map[string]any{"maintained": err == nil, "orgs": viewMaintained(done)}
+				err = errors.Join(err, e.printFields(fields, func(w io.Writer) { drawMaintained(w, done, immediate) }))
 			}
 			return err
 		}),

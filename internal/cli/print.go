@@ -19,11 +19,17 @@ const outputVersion = 1
 // print writes the answer of a command: as JSON, value under the given key,
 // or as table draws it.
 func (e *env) print(key string, value any, table func(w io.Writer)) error {
+	return e.printFields(map[string]any{key: value}, table)
+}
+
+// printFields is print, of several keys.
+func (e *env) printFields(fields map[string]any, table func(w io.Writer)) error {
 	if e.output == "json" {
+		fields["version"] = outputVersion
 		enc := json.NewEncoder(e.stdout)
 		enc.SetIndent("", "  ")
 		enc.SetEscapeHTML(false)
-		if err := enc.Encode(map[string]any{"version": outputVersion, key: value}); err != nil {
+		if err := enc.Encode(fields); err != nil {
 			return outputError(err)
 		}
 		return nil
