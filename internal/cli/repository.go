@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -42,15 +43,14 @@ than with a password that somebody thought of. The key is written to FILE, which
 must not be there yet and which its owner alone may read, or else printed.
 
 Without it nobody can read the repository: keep a copy in another place. It can
-be typed from paper: it has no digits that look like letters, and typing errors
-are noticed.`,
+be typed from paper: typing errors are noticed.`,
 		Example: `  vappvault repository key repository.password
   vappvault repository key | gpg --encrypt -r backup@example.org > repository.key.gpg`,
 		Args: arguments(0, 1, ""),
 		RunE: e.run(func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				_, err := fmt.Fprintln(e.stdout, repository.NewKey())
-				return err
+				key := repository.NewKey()
+				return e.print("key", keyView{Key: key}, func(w io.Writer) { fmt.Fprintln(w, key) })
 			}
 			if err := writeKey(args[0]); err != nil {
 				return fmt.Errorf("repository key: %w", err)
@@ -62,9 +62,10 @@ are noticed.`,
 	}
 }
 
-// keyView says where a generated key is.
+// keyView says where a generated key is, or what it is.
 type keyView struct {
-	File string `json:"file"`
+	File string `json:"file,omitempty"`
+	Key  string `json:"key,omitempty"`
 }
 
 // writeKey writes a new key to a new file. What is there is never replaced:
@@ -78,7 +79,12 @@ func writeKey(path string) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return errors.Join(err, os.Remove(path))
 	}
-	return nil
+	// Nor may a power cut leave a repository that was made with it alone.
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func (e *env) repositoryShowCommand() *cobra.Command {
