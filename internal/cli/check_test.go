@@ -57,7 +57,6 @@ func TestCheckRestore(t *testing.T) {
 		{"no point", app.RestoreRequest{Point: "web"}, `"web"`},
 		{"two modes", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Overwrite: true, As: "x"}}, "exclude each other"},
 		{"nothing old to keep", app.RestoreRequest{Point: "web@latest", Options: plan.Options{KeepOld: true}}, "goes with --overwrite"},
-		{"an unknown way with addresses", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Overrides: plan.Overrides{IP: "new"}}}, "--ip"},
 		{"a VM", app.RestoreRequest{Point: "a/b/web/db01@latest"}, ""},
 		{"beside nothing", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Beside: true}}, "goes with --vm"},
 		{"a VM without a name", app.RestoreRequest{Point: "web@latest", Options: plan.Options{VMs: []string{""}}}, "--vm wants a name"},
@@ -74,7 +73,6 @@ func TestCheckRestore(t *testing.T) {
 		{"vSphere and vCD", app.RestoreRequest{Point: "web@latest", Options: plan.Options{ToVSphere: "f", Overwrite: true}}, "vCD is left alone"},
 		{"vSphere and power", app.RestoreRequest{Point: "web@latest", Options: plan.Options{ToVSphere: "f", Power: plan.PowerOn}}, "the VMs stay off"},
 		{"too many at once", app.RestoreRequest{Point: "web@latest", Parallel: -1}, "--parallel"},
-		{"an unknown way with MACs", app.RestoreRequest{Point: "web@latest", Options: plan.Options{Overrides: plan.Overrides{MAC: "pool"}}}, "--mac"},
 	} {
 		checkUsage(t, tc.name, checkRestore(tc.req), tc.want)
 	}

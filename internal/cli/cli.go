@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -247,5 +248,6 @@ func oneOf(flag, value string, values ...string) error {
 			return nil
 		}
 	}
-	return usagef("--%s %q: want one of %q", flag, value, values)
+	last := len(values) - 1
+	return usagef("--%s %q: want %s or %s", flag, value, strings.Join(values[:last], ", "), values[last])
 }

@@ -122,18 +122,8 @@ func checkRestore(req app.RestoreRequest) error {
 	case req.KeepOld && !req.Overwrite && len(req.VMs) == 0 && len(req.Disks) == 0:
 		return usagef("--keep-old goes with --overwrite, --vm or --disk")
 	}
-	if req.Overrides.IP != "" {
-		if err := oneOf("ip", req.Overrides.IP, plan.IPKeep, plan.IPPool, plan.IPDHCP); err != nil {
-			return err
-		}
-	}
 	if req.Power != "" {
-		if err := oneOf("power", req.Power, plan.PowerOff, plan.PowerOn, plan.PowerAsWas); err != nil {
-			return err
-		}
-	}
-	if req.Overrides.MAC != "" {
-		return oneOf("mac", req.Overrides.MAC, plan.MACKeep, plan.MACNew)
+		return oneOf("power", req.Power, plan.PowerOff, plan.PowerOn, plan.PowerAsWas)
 	}
 	return nil
 }

@@ -64,6 +64,9 @@ func (f *planFlags) apply(cmd *cobra.Command, req *app.RestoreRequest) error {
 	if req.Point == "" {
 		return usagef("name a restore point")
 	}
+	if err := checkWays(f.flags); err != nil {
+		return err
+	}
 	if f.planOut != "" && !req.DryRun {
 		return usagef("--plan-out goes with --dry-run")
 	}
@@ -86,6 +89,20 @@ func (f *planFlags) apply(cmd *cobra.Command, req *app.RestoreRequest) error {
 		return usagef("--overwrite and --vdc or --org exclude each other: what is there stays where it is")
 	case req.As != "" && req.Overrides.Name != "" && req.As != req.Overrides.Name:
 		return usagef("--as and --name exclude each other: both name the vApp")
+	}
+	return nil
+}
+
+// checkWays checks the flags that have names for what they do. In a file of
+// overrides the keys of those names are checked with the rest of it.
+func checkWays(flags plan.Overrides) error {
+	if flags.IP != "" {
+		if err := oneOf("ip", flags.IP, plan.IPKeep, plan.IPPool, plan.IPDHCP); err != nil {
+			return err
+		}
+	}
+	if flags.MAC != "" {
+		return oneOf("mac", flags.MAC, plan.MACKeep, plan.MACNew)
 	}
 	return nil
 }

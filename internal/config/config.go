@@ -239,6 +239,24 @@ func parse(data []byte, path string) (*Config, error) {
 
 var unknownKey = regexp.MustCompile(`^line (\d+): field (.+) not found in type .*$`)
 
+var wrongType = regexp.MustCompile("^line (\\d+): cannot unmarshal !!\\w+ (`.*` )?into (.+)$")
+
+// wanted words the types that a value can have.
+var wanted = map[string]string{
+	"time.Duration": "a time such as 10m", "int": "a whole number", "float64": "a number", "bool": "true or false", "string": "a word",
+}
+
+// wantedFor says what is wanted where the YAML package wants a Go type.
+func wantedFor(typ string) string {
+	switch {
+	case wanted[typ] != "":
+		return wanted[typ]
+	case strings.HasPrefix(typ, "[]"):
+		return "a list"
+	}
+	return "keys and values"
+}
+
 // plain words the YAML package's errors for someone who knows no Go.
 func plain(err error) error {
 	var types *yaml.TypeError
@@ -251,6 +269,13 @@ func plain(err error) error {
 			s = fmt.Sprintf("line %s: unknown key %q", m[1], m[2])
 			if m[2] == "password" {
 				s += "; use passwordFile, passwordEnv or passwordCommand"
+			}
+		}
+		if m := wrongType.FindStringSubmatch(s); m != nil {
+			value := strings.Trim(m[2], "` ")
+			s = fmt.Sprintf("line %s: %q: want %s", m[1], value, wantedFor(m[3]))
+			if value == "" {
+				s = fmt.Sprintf("line %s: want %s", m[1], wantedFor(m[3]))
 			}
 		}
 		lines[i] = s

@@ -144,6 +144,10 @@ func TestLoadRefuses(t *testing.T) {
 		{"a list for a size", "version: 1", "version: 1\nlimits: {bandwidth: [1]}", "line 2: want a size"},
 		{"hardly any bandwidth", "version: 1", "version: 1\nlimits: {bandwidth: 200}", "limits: bandwidth: 200"},
 		{"a checkpoint all the time", "version: 1", "version: 1\nlimits: {checkpoint: 1KiB}", "limits: checkpoint: 1024"},
+		{"a time without its unit", "version: 1", "version: 1\nlimits: {maintenanceTimeout: 10}", `line 2: "10": want a time such as 10m`},
+		{"a word for a number", "version: 1", "version: 1\nlimits: {vapps: many}", `line 2: "many": want a whole number`},
+		{"a list for keys", "version: 1", "version: 1\nlimits: [1]", "line 2: want keys and values"},
+		{"keys for a list", "version: 1", "version: 1\ntransports: {a: b}", "line 2: want a list"},
 		{"no time", "version: 1", "version: 1\nlimits: {maintenanceTimeout: 0s}", "maintenanceTimeout"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
