@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"time"
 
@@ -45,6 +46,21 @@ func (c *Command) UnmarshalYAML(n *yaml.Node) error {
 		return nil
 	}
 	return n.Decode((*[]string)(c))
+}
+
+// program is a word that can be shown: it sets no variable, which may hold a
+// secret.
+var program = regexp.MustCompile(`^[\w./-]+$`)
+
+// name is what errors call a command: its program, of a line for the shell the
+// first one.
+func (c Command) name() string {
+	if len(c) == 3 && c[0] == "sh" && c[1] == "-c" {
+		if words := strings.Fields(c[2]); len(words) > 0 && program.MatchString(words[0]) {
+			return words[0]
+		}
+	}
+	return c[0]
 }
 
 // Read fetches the password, without the line end behind it. Errors tell
@@ -85,7 +101,7 @@ func (s Secret) where() string {
 	case s.Env != "":
 		return "variable " + s.Env
 	default:
-		return "output of " + s.Command[0]
+		return "output of " + s.Command.name()
 	}
 }
 
@@ -114,10 +130,10 @@ func (s Secret) run(ctx context.Context) (string, error) {
 	cmd.WaitDelay = 2 * time.Second
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("password: command %s: %w", s.Command[0], err)
+		return "", fmt.Errorf("password: command %s: %w", s.Command.name(), err)
 	}
 	if len(out) > maxSecret {
-		return "", fmt.Errorf("password: command %s: more than %d bytes", s.Command[0], maxSecret)
+		return "", fmt.Errorf("password: command %s: more than %d bytes", s.Command.name(), maxSecret)
 	}
 	return string(out), nil
 }

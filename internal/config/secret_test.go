@@ -69,7 +69,8 @@ func TestSecretRead(t *testing.T) {
 		{"an empty variable", Secret{Env: "VV_TEST_EMPTY"}, "", "is empty"},
 		{"a command", Secret{Command: Command{"printf", "%s\n", "hunter2"}}, "hunter2", ""},
 		{"a command beside the file", Secret{Command: Command{"cat", "a"}, dir: dir}, "hunter2", ""},
-		{"a command that fails", Secret{Command: Command{"sh", "-c", "echo hunter2; exit 3"}}, "", "command sh: exit status 3"},
+		{"a command that fails", Secret{Command: Command{"sh", "-c", "echo hunter2; exit 3"}}, "", "command echo: exit status 3"},
+		{"a line that sets a variable", Secret{Command: Command{"sh", "-c", "PIN=hunter2 exit 3"}}, "", "command sh: exit status 3"},
 		{"nothing", Secret{}, "", "not configured"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
