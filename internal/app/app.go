@@ -32,6 +32,9 @@ var ErrPartial = errors.New("done in part")
 // all that the restore point's vApp was.
 var ErrNotAsItWas = errors.New("restored, but not as it was")
 
+// ErrPointPartial says that a restore point was made which is not complete.
+var ErrPointPartial = errors.New("something is missing in a restore point")
+
 // ErrSiteLeftOut says that a site could not be looked at, and others could.
 var ErrSiteLeftOut = errors.New("a site was left out")
 

@@ -115,10 +115,11 @@ func outcome(ctx context.Context, results []BackupResult) error {
 	switch {
 	case len(errs) == len(results) && len(errs) > 0:
 		return errors.Join(errs...)
-	case len(errs) > 0:
-		return fmt.Errorf("%w: %w", ErrPartial, errors.Join(errs...))
 	case partial:
-		return fmt.Errorf("%w: something is missing in a restore point", ErrPartial)
+		errs = append(errs, ErrPointPartial)
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("%w: %w", ErrPartial, errors.Join(errs...))
 	}
 	return nil
 }

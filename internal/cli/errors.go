@@ -129,7 +129,7 @@ func advice(err error) string {
 		{vcd.ErrShort, "Ask those who run vCD to mend its inventory: what it does not show is not protected."},
 		{app.ErrSiteLeftOut, "Do it again when that site answers: nothing there was looked at."},
 		{app.ErrNotAsItWas, "What differs, and why, stands above; -o json lists it all."},
-		{app.ErrPartial, "See what is missing, and why, with vappvault show POINT."},
+		{app.ErrPointPartial, "See what is missing, and why, with vappvault show POINT."},
 	} {
 		if errors.Is(err, known.err) {
 			return known.text

@@ -30,6 +30,9 @@ func TestExitCode(t *testing.T) {
 		{"an error", other, false, 1},
 		{"an error of usage", usagef("x"), false, 2},
 		{"something missing", fmt.Errorf("x: %w", app.ErrPartial), false, 3},
+		{"a site that does not answer", fmt.Errorf("%w: %w: %w", app.ErrPartial, app.ErrSiteLeftOut, vcd.ErrLogin), false, 3},
+		{"a restore point that is needed", errors.Join(other, fmt.Errorf("x: %w", app.ErrNeeded)), false, 5},
+		{"a repository that is busy", fmt.Errorf("org a: %w", repository.ErrBusy), false, 5},
 		{"some were busy", fmt.Errorf("%w: %w", app.ErrPartial, &journal.Claimed{}), false, 3},
 		{"damage", fmt.Errorf("x: %w", repository.ErrDamaged), false, 4},
 		{"a plan refused", fmt.Errorf("x: %w", plan.ErrConflict), false, 5},
@@ -70,6 +73,14 @@ func TestReport(t *testing.T) {
 		{
 			name: "a bare name that is not unique", err: &selection.Ambiguous{Selector: "wiki", Candidates: []string{"a/b/wiki", "c/d/wiki"}},
 			want: "vappvault: wiki: could be any of a/b/wiki, c/d/wiki\nName the one that is meant.\n",
+		},
+		{
+			name: "a vApp without a restore point to show", err: fmt.Errorf("%w: %w", app.ErrPartial, errors.New("a/b/wiki: no room")),
+			want: "vappvault: done in part: a/b/wiki: no room\n",
+		},
+		{
+			name: "a restore point that is not whole", err: fmt.Errorf("%w: %w", app.ErrPartial, app.ErrPointPartial),
+			want: "vappvault: done in part: something is missing in a restore point\nSee what is missing, and why, with vappvault show POINT.\n",
 		},
 		{
 			name: "a name that plays with the terminal", err: errors.New("vm a\x1b[2Jb"),
