@@ -129,7 +129,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
-	b := &bench{settings: s, ctx: ctx, dir: dir, report: newReport(s)}
+	b := &bench{settings: s, ctx: ctx, dir: dir, report: newReport(ctx, s)}
 	for _, x := range sections {
 		if len(s.only) > 0 && !slices.Contains(s.only, x.name) {
 			continue

@@ -16,6 +16,7 @@ import (
 // A report prints sections as they end, and keeps them in a file.
 type report struct {
 	s           settings
+	commit      string // of the checkout, before the results in it are written
 	name        string
 	out         bytes.Buffer // of the section
 	notes       []string
@@ -23,7 +24,9 @@ type report struct {
 	loadAtStart string
 }
 
-func newReport(s settings) *report { return &report{s: s} }
+func newReport(ctx context.Context, s settings) *report {
+	return &report{s: s, commit: say(ctx, "git", "-C", s.repo, "describe", "--always", "--dirty")}
+}
 
 func (r *report) begin(name, what string) {
 	r.out.Reset()
@@ -98,7 +101,7 @@ func (r *report) end(ctx context.Context) error {
 		fmt.Fprintln(&r.out, "**One run in small sizes**: it works; how fast, this does not tell.")
 	}
 	fmt.Fprintf(&r.out, "Measured %s by `bench %s` of %s, %s, on %s, %d cores used, %s, %s.\n",
-		time.Now().UTC().Format("2006-01-02 15:04 UTC"), strings.Join(os.Args[1:], " "), say(ctx, "git", "-C", r.s.repo, "describe", "--always", "--dirty"),
+		time.Now().UTC().Format("2006-01-02 15:04 UTC"), strings.Join(os.Args[1:], " "), r.commit,
 		runtime.Version(), cpuInfo(), runtime.GOMAXPROCS(0), memInfo(), say(ctx, "uname", "-sr"))
 	fmt.Println(r.out.String())
 	if r.s.results == "" {
