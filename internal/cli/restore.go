@@ -18,14 +18,8 @@ import (
 	"github.com/vappvault/vappvault/internal/wording"
 )
 
-func (e *env) restoreCommand() *cobra.Command {
-	var req app.RestoreRequest
-	var overrides *planFlags
-	var ids idFiles
-	cmd := &cobra.Command{
-		Use:   "restore {POINT… | --plan FILE}",
-		Short: "Restore a vApp from a restore point",
-		Long: `Restores the vApp of a restore point. What will be done is planned first and
+const (
+	restoreHelp = `Restores the vApp of a restore point. What will be done is planned first and
 printed; a plan with a conflict that needs a decision changes nothing and ends
 with exit code 5.
 
@@ -54,8 +48,9 @@ are percent-encoded where they hold = or %, as in selectors. --plan applies what
 that matters.
 
 Afterwards the vApp is read back and compared with the restore point. What
-differs is listed, with the reason where there is one.`,
-		Example: `  vappvault restore web-shop@latest --dry-run
+differs is listed, with the reason where there is one.`
+
+	restoreExamples = `  vappvault restore web-shop@latest --dry-run
   vappvault restore acme/vdc1/web-shop@2026-11-22T08:00
   vappvault restore web-shop@latest --overwrite --power-on
   vappvault restore acme/vdc1/web-shop/db01@latest --power on
@@ -67,7 +62,18 @@ differs is listed, with the reason where there is one.`,
   vappvault restore web-shop@latest --vdc acme/vdc2 --network lan=lan2 --storage-profile fast
   vappvault restore web-shop@latest --dry-run --plan-out plan.json
   vappvault restore --plan plan.json
-  vappvault restore 01KAZ8M5H2W4Q6T8V0X2Z4B6D8 --as web-shop-copy`,
+  vappvault restore 01KAZ8M5H2W4Q6T8V0X2Z4B6D8 --as web-shop-copy`
+)
+
+func (e *env) restoreCommand() *cobra.Command {
+	var req app.RestoreRequest
+	var overrides *planFlags
+	var ids idFiles
+	cmd := &cobra.Command{
+		Use:               "restore {POINT… | --plan FILE}",
+		Short:             "Restore a vApp from a restore point",
+		Long:              restoreHelp,
+		Example:           restoreExamples,
 		Args:              arguments(0, math.MaxInt, "name a restore point"),
 		ValidArgsFunction: e.completePoints,
 		RunE: e.run(func(cmd *cobra.Command, args []string) error {
@@ -84,9 +90,6 @@ differs is listed, with the reason where there is one.`,
 				return err
 			}
 			if len(args) > 0 && app.ManyPoints(args) {
-				if overrides.planOut != "" {
-					return usagef("--plan-out is for one vApp")
-				}
 				if overrides.planOut != "" || overrides.planIn != "" {
 					return usagef("--plan and --plan-out are for one vApp")
 				}

@@ -354,17 +354,25 @@ func TestAFailureAmidTheBlocksLeavesThemToAResume(t *testing.T) {
 	e.noNBDKit()
 }
 
-func TestTheVMsThatAreWrittenStaySoInAResume(t *testing.T) {
-	t.Parallel()
-	e := newVDDK(t)
-	want := e.sums(e.vapp("web-shop"))
+// killedAtTheSecondVM is a restore that wrote the first VM's blocks and was
+// killed when it had begun with the second's. Want are the sums to come back.
+func killedAtTheSecondVM(t *testing.T) (e *env, want map[string]string, first, second string) {
+	t.Helper()
+	e = newVDDK(t)
+	want = e.sums(e.vapp("web-shop"))
 	point := e.backup(webShop)
 	e.write("web01", 0, 1<<20, random(1, 1<<20))
 	e.write("db01", 1, 1<<20, random(2, 3<<20))
-	first, second := point.VMs[0].Name, point.VMs[1].Name
+	first, second = point.VMs[0].Name, point.VMs[1].Name
 	if at, killed := e.dieAfter("first block "+second, "restore "+point.ID+" overwrite blocks"); !killed {
 		t.Fatalf("there is no such step; the last was %s", at)
 	}
+	return e, want, first, second
+}
+
+func TestTheVMsThatAreWrittenStaySoInAResume(t *testing.T) {
+	t.Parallel()
+	e, want, first, second := killedAtTheSecondVM(t)
 	var steps []string
 	if _, err := e.app(func(step string) { steps = append(steps, step) }).Resume(t.Context(), webShop, nil); err != nil {
 		t.Fatal(err)
@@ -381,15 +389,7 @@ func TestTheVMsThatAreWrittenStaySoInAResume(t *testing.T) {
 // TestAVMThatWasWrittenIsLookedAtAgainInAResume: somebody may have booted it.
 func TestAVMThatWasWrittenIsLookedAtAgainInAResume(t *testing.T) {
 	t.Parallel()
-	e := newVDDK(t)
-	want := e.sums(e.vapp("web-shop"))
-	point := e.backup(webShop)
-	e.write("web01", 0, 1<<20, random(1, 1<<20))
-	e.write("db01", 1, 1<<20, random(2, 3<<20))
-	first, second := point.VMs[0].Name, point.VMs[1].Name
-	if at, killed := e.dieAfter("first block "+second, "restore "+point.ID+" overwrite blocks"); !killed {
-		t.Fatalf("there is no such step; the last was %s", at)
-	}
+	e, want, first, _ := killedAtTheSecondVM(t)
 	e.write(first, 0, 5<<20+512, random(3, 2000))
 	if _, err := e.app(nil).Resume(t.Context(), webShop, nil); err != nil {
 		t.Fatal(err)
